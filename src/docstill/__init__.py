@@ -1,0 +1,64 @@
+"""docstill makes document models small and fast without losing what they know, and proves it.
+
+The verbs are functions here; they are loaded when first used, so that ``import docstill`` stays light and never
+imports torch by itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from docstill.api import benchmark, compress, distill, evaluate, load, prune, report, train
+    from docstill.check import check
+    from docstill.errors import DataError, DocstillError, MissingExtra, ModelError, RecipeError, UserError
+    from docstill.score import score
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DataError",
+    "DocstillError",
+    "MissingExtra",
+    "ModelError",
+    "RecipeError",
+    "UserError",
+    "__version__",
+    "benchmark",
+    "check",
+    "compress",
+    "distill",
+    "evaluate",
+    "load",
+    "prune",
+    "report",
+    "score",
+    "train",
+]
+
+_HOMES = {
+    **dict.fromkeys(("benchmark", "compress", "distill", "evaluate", "load", "prune", "report", "train"), "docstill.api"),
+    **dict.fromkeys(("DataError", "DocstillError", "MissingExtra", "ModelError", "RecipeError", "UserError"), "docstill.errors"),
+    "check": "docstill.check",
+    "score": "docstill.score",
+}
+_NEEDS_TORCH = "docstill.api"
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'docstill' has no attribute {name!r}")
+    try:
+        return getattr(importlib.import_module(home), name)
+    except ModuleNotFoundError as error:
+        if home != _NEEDS_TORCH or (error.name or "").startswith("docstill"):
+            raise
+        from docstill.errors import MissingExtra
+
+        raise MissingExtra(f"docstill.{name}", "train") from error
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,215 @@
+"""The verbs as Python functions. `docstill.compress`, `docstill.evaluate`, `docstill.load(path).predict(images)` …"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from docstill.compression import MODEL, TIMED_PAGES
+from docstill.compression import compress as compress_recipe
+from docstill.data.images import IMAGE_SUFFIXES, open_image
+from docstill.data.splits import resolve_split
+from docstill.engine import seed_everything
+from docstill.errors import ModelError, UserError
+from docstill.measure import hardware, measure
+from docstill.models.io import DocumentModel, local_folder, read_card
+from docstill.progress import counter
+from docstill.recipe import NewModel, Recipe, load_recipe, parse_stage
+from docstill.report.build import write_report
+from docstill.run import locked, read_json, step, write_text
+from docstill.stages import Bench, run_stage
+from docstill.tasks import TASKS, task_named
+from docstill.tasks.base import ModelSpec, Task
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model folder that answers for pages."""
+
+    task: Task
+    model: DocumentModel
+
+    def predict(self, images: Iterable[str | Path | Image.Image]) -> list[dict[str, Any]]:
+        """Answers for each page, in order.
+
+        Args:
+            images: files or Pillow images.
+
+        Returns:
+            For classification ``{"label", "probability", "probabilities"}``, for kie ``{"fields", …}``.
+        """
+        opened = [image if isinstance(image, Image.Image) else open_image(Path(image)) for image in images]
+        return self.task.predict(self.model, opened)
+
+
+def load(source: str | Path, task: str | None = None) -> Model:
+    """Loads a model folder (or hub id) whole.
+
+    Raises:
+        ModelError: no such model, weights are missing, or it is a model for another task.
+    """
+    chosen = task_named(task or _task_of(str(source)))
+    return Model(chosen, chosen.load_model(str(source)))
+
+
+def compress(recipe: str | Path | Recipe, run: str | Path, overrides: Sequence[str] = (), command: str = "") -> dict[str, Any]:
+    """Runs a recipe; see `docstill.compression.compress`. ``recipe`` is a file, a shipped recipe's name, or a `Recipe`."""
+    if isinstance(recipe, Recipe):
+        return compress_recipe(recipe, Path(run), command)
+    from docstill.shipped import find_recipe
+
+    path = find_recipe(str(recipe))
+    return compress_recipe(load_recipe(path, list(overrides)), Path(run), command)
+
+
+def evaluate(
+    model: str | Path, data: str | Path, task: str | None = None, split: str | None = None, limit: int | None = None
+) -> dict[str, Any]:
+    """Scores a model on labelled documents: ``{"task", "model", "data", "n", "metrics"}``.
+
+    Args:
+        model: a model folder or hub id.
+        data: a split's folder, or the folder that holds the splits.
+        task: default: what the model is.
+        split: default: ``validation``.
+        limit: score the first so many documents only.
+    """
+    loaded = load(model, task)
+    folder = resolve_split(Path(data), split)
+    pages = loaded.task.read(folder)
+    if limit is not None:
+        pages = replace(pages, documents=pages.documents[:limit])
+    with counter("scoring", len(pages.documents)) as advance:
+        evaluation = loaded.task.evaluate(loaded.model, pages, advance)
+    return {
+        "task": loaded.task.name,
+        "model": str(model),
+        "data": str(folder),
+        "n": len(pages.documents),
+        "metrics": evaluation.metrics,
+    }
+
+
+def benchmark(
+    models: Sequence[str | Path], data: str | Path | None = None, threads: int | None = None, rounds: int = 20
+) -> dict[str, Any]:
+    """Measures models side by side: ``{"hardware", "models": {name: figures}}``.
+
+    Args:
+        models: model folders of one task.
+        data: pages to time with; default: a blank page, which says nothing about answers that end early.
+        threads: CPU threads; default: all.
+        rounds: interleaved rounds.
+    """
+    loaded = {str(source): load(source) for source in models}
+    if len({model.task.name for model in loaded.values()}) > 1:
+        given = ", ".join(f"{name} ({model.task.name})" for name, model in loaded.items())
+        raise ModelError(f"only models of one task can be timed side by side, {given} given")
+    images = [Image.new("RGB", (850, 1100), "white")]
+    if data is not None:
+        files = sorted(path for path in Path(data).rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+        if not files:
+            raise UserError(f"{data} holds no images; give a folder with pages")
+        images = [open_image(path) for path in files[:TIMED_PAGES]]
+    folders = {name: _saved(name) for name in loaded}
+    figures = measure({name: (folders[name], model.model) for name, model in loaded.items()}, images, rounds, threads)
+    return {"hardware": hardware(), "models": figures}
+
+
+def train(
+    task: str, model: str | NewModel, data: str | Path, out: str | Path, seed: int = 0, **settings: Any
+) -> dict[str, Any]:
+    """One `train` stage: learns from the labels. The result lies in ``out/model``."""
+    return _one_stage("train", settings, task, model, out, data, seed)
+
+
+def prune(model: str | Path, out: str | Path, task: str | None = None, **settings: Any) -> dict[str, Any]:
+    """One `prune` stage, at once, without data. The result lies in ``out/model``."""
+    return _one_stage("prune", settings, task or _task_of(str(model)), str(model), out)
+
+
+def distill(
+    teacher: str | Path, student: str | NewModel, data: str | Path, out: str | Path, task: str | None = None, seed: int = 0, **settings: Any
+) -> dict[str, Any]:
+    """One `distill` stage: learns from the teacher. The result lies in ``out/model``."""
+    return _one_stage("distill", settings, task or _task_of(str(teacher)), student, out, data, seed, str(teacher))
+
+
+def report(run: str | Path) -> Path:
+    """Writes ``report.html`` again from the run's ``results.json``."""
+    path = Path(run) / "results.json"
+    if not path.is_file():
+        raise UserError(f"{run} holds no results.json; give a run folder that `docstill compress` has finished")
+    return write_report(read_json(path), Path(run))
+
+
+def _one_stage(
+    kind: str,
+    settings: dict[str, Any],
+    task_name: str,
+    source: str | NewModel,
+    out: str | Path,
+    data: str | Path | None = None,
+    seed: int = 0,
+    teacher_source: str | None = None,
+) -> dict[str, Any]:
+    import yaml
+
+    stage, task, folder = parse_stage(kind, settings), task_named(task_name), Path(out)
+    asked = {"task": task_name, "model": str(source), "data": str(data), "seed": seed, "teacher": teacher_source}
+    text = yaml.safe_dump({**asked, kind: stage.settings.model_dump(mode="json")}, sort_keys=False)
+    written = folder / "stage.yaml"
+    if written.is_file() and written.read_text(encoding="utf-8") != text:
+        raise UserError(f"{out} holds another stage's work ({written}); give another --out folder")
+    if not written.is_file() and folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{out} is not empty; give a new or empty --out folder")
+    write_text(written, text)
+
+    def work() -> dict[str, Any]:
+        teacher = task.load_model(teacher_source) if teacher_source else None
+        if data is None:
+            pages = validation = None
+        else:
+            pages = task.read(resolve_split(Path(data), "train"))
+            validation = task.read(resolve_split(Path(data), "validation"), pages)
+        seed_everything(seed)
+        if isinstance(source, NewModel):
+            assert pages is not None
+            student = task.new_model(ModelSpec(source.new, source.config, source.image_size), pages, teacher)
+        else:
+            student = task.load_model(source)
+        bench = Bench(task, pages, validation, teacher)  # type: ignore[arg-type]  # pruning looks at no pages
+        done = run_stage(bench, student, stage, folder, seed, kind)
+        student.save(folder / MODEL)
+        for name in ("last.pt", "best.pt"):
+            (folder / name).unlink(missing_ok=True)
+        return {**done, "task": task_name, "model": str(folder / MODEL)}
+
+    with locked(folder):
+        return step(folder, work)
+
+
+def _task_of(source: str) -> str:
+    """The task of a model: from its card, or from the kind of network."""
+    folder = local_folder(source)
+    card = {} if folder is None else read_card(folder)
+    if card.get("task") in TASKS:
+        return str(card["task"])
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(source, local_files_only=folder is not None)
+    return "kie" if config.model_type == "vision-encoder-decoder" else "classification"
+
+
+def _saved(source: str) -> Path:
+    """A local folder for ``source``; a hub id's cached snapshot."""
+    folder = local_folder(source)
+    if folder is not None:
+        return folder
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(source))

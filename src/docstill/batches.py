@@ -1,0 +1,124 @@
+"""From documents to the batches of an epoch: the same view of each page for student and teacher.
+
+What happens to a page depends on (seed, epoch, index of the document) alone, not on batch size, worker or order.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from docstill.data.augment import augment_page
+from docstill.data.images import open_image
+from docstill.models.io import DocumentModel
+from docstill.tasks.base import Pages, Task
+
+CACHE_BYTES = 2 * 2**30
+MARGIN = 1.15
+"""Pages are kept a little larger than the network's input, so that augmentation has pixels to work with."""
+
+
+@dataclass
+class PageCache:
+    """Decoded and shrunk pages, kept in memory up to `CACHE_BYTES`; decoding a scan costs more than a forward pass."""
+
+    size: tuple[int, int]
+    kept: dict[int, Image.Image] = field(default_factory=dict)
+    used: int = 0
+
+    def get(self, pages: Pages, index: int) -> Image.Image:
+        """The page, no larger than needed."""
+        image = self.kept.get(index)
+        if image is None:
+            image = shrink(open_image(pages.documents[index].file), self.size)
+            cost = image.width * image.height * 3
+            if self.used + cost <= CACHE_BYTES:
+                self.kept[index], self.used = image, self.used + cost
+        return image
+
+
+def shrink(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Shrinks ``image`` as far as both sides stay at least `MARGIN` times ``size`` (width, height); never enlarges."""
+    ratio = max(size[0] / image.width, size[1] / image.height) * MARGIN
+    if ratio >= 1:
+        return image
+    return image.resize((round(image.width * ratio), round(image.height * ratio)), Image.Resampling.BICUBIC, reducing_gap=3.0)
+
+
+@dataclass(frozen=True)
+class PageSet(Dataset[dict[str, Any]]):
+    """One epoch of training examples, by index of the document."""
+
+    task: Task
+    pages: Pages
+    student: DocumentModel
+    teacher: DocumentModel | None
+    augment: float
+    seed: int
+    cache: PageCache
+    epoch: int = 0
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        document = self.pages.documents[index]
+        image = self.cache.get(self.pages, index)
+        key = f"{self.seed}:{self.epoch}:{index}"
+        if self.augment > 0:
+            image = augment_page(image, random.Random(key), self.augment)
+        example = {"file": document.where}
+        for name, model in (("student", self.student), ("teacher", self.teacher)):
+            if model is not None:  # the same generator for both: the same random choices, the same view
+                example[name] = self.task.example(model, document, image, self.pages.labels, random.Random(key + ":view"))
+        return example
+
+    def collate(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        """A batch: ``files``, and one task batch for each model."""
+        batch: dict[str, Any] = {"files": [example["file"] for example in examples]}
+        for name, model in (("student", self.student), ("teacher", self.teacher)):
+            if model is not None:
+                batch[name] = self.task.collate(model, [example[name] for example in examples])
+        return batch
+
+
+def page_set(
+    task: Task, pages: Pages, student: DocumentModel, teacher: DocumentModel | None, augment: float, seed: int
+) -> PageSet:
+    """The training examples of ``pages`` for a student and, if it is to be asked, a teacher."""
+    sizes = [task.page_size(model) for model in (student, teacher) if model is not None]
+    size = (max(width for width, _ in sizes), max(height for _, height in sizes))
+    return PageSet(task, pages, student, teacher, augment, seed, PageCache(size))
+
+
+def batch_count(documents: int, batch_size: int, processes: int = 1) -> int:
+    """How many batches an epoch has on each process."""
+    return math.ceil(math.ceil(documents / batch_size) / processes)
+
+
+def epoch_batches(
+    examples: PageSet, epoch: int, skip: int, batch_size: int, workers: int, rank: int = 0, processes: int = 1
+) -> Iterator[dict[str, Any]]:
+    """The batches of one epoch, shuffled by (seed, epoch), without the first ``skip``.
+
+    With several processes each takes every ``processes``-th batch; the last round is filled up from the first.
+    """
+    order = torch.randperm(
+        len(examples.pages.documents), generator=torch.Generator().manual_seed(hash_seed(examples.seed, epoch))
+    ).tolist()
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    batches += batches[: -len(batches) % processes]
+    dataset = replace(examples, epoch=epoch)
+    loader = DataLoader(
+        dataset, batch_sampler=batches[rank::processes][skip:], num_workers=workers, collate_fn=dataset.collate
+    )
+    yield from loader
+
+
+def hash_seed(seed: int, epoch: int) -> int:
+    """A seed for one epoch; distinct for distinct (seed, epoch) in any run that ends."""
+    return seed * 1_000_003 + epoch

@@ -1,0 +1,114 @@
+"""Latency side by side: rounds that take the models in turn, so that a slow minute of the machine hits all alike.
+
+Absolute times depend on what else the machine does; the ratios of one call are what to quote.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from docstill.errors import DocstillError
+
+WARM_UP = 3
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model in a race: named parts, each a callable that returns how many units (pages, tokens) it did."""
+
+    name: str
+    parts: Mapping[str, Callable[[], int]]
+
+
+def time_interleaved(
+    contenders: Sequence[Contender],
+    rounds: int = 20,
+    threads: int | None = None,
+    advance: Callable[[int], None] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Times all parts of all contenders, round by round.
+
+    Args:
+        contenders: the order rotates by one each round.
+        rounds: timed rounds, after `WARM_UP` untimed ones.
+        threads: CPU threads while timing; restored after.
+        advance: called with 1 after each timed round.
+        clock: seconds.
+
+    Returns:
+        By contender and part: ``p50``, ``p95`` in milliseconds a unit, and ``n``, the number of rounds.
+    """
+    times: dict[tuple[str, str], list[float]] = {}
+    before = torch.get_num_threads()
+    collecting = gc.isenabled()
+    try:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        gc.disable()
+        for turn in range(-WARM_UP, rounds):
+            start = turn % len(contenders)
+            for contender in [*contenders[start:], *contenders[:start]]:
+                for part, work in contender.parts.items():
+                    _synchronise()
+                    began = clock()
+                    units = work()
+                    _synchronise()
+                    if turn >= 0:
+                        times.setdefault((contender.name, part), []).append((clock() - began) * 1000 / units)
+            gc.collect()
+            if turn >= 0 and advance is not None:
+                advance(1)
+    finally:
+        torch.set_num_threads(before)
+        if collecting:
+            gc.enable()
+    return {
+        contender.name: {part: _summary(times[contender.name, part]) for part in contender.parts} for contender in contenders
+    }
+
+
+def _summary(values: Sequence[float]) -> dict[str, float]:
+    return {
+        "p50": round(statistics.median(values), 3),
+        "p95": round(float(np.percentile(values, 95)), 3),
+        "n": len(values),
+    }
+
+
+def _synchronise() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+_PROBE = """
+import json, resource, sys
+import torch, transformers
+from PIL import Image
+import docstill.api
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+docstill.api.load(sys.argv[1], sys.argv[2]).predict([Image.new("RGB", (850, 1100), "white")])
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps((after - before) / 1024))
+"""
+
+
+def measure_peak_memory(model: str, task: str) -> float:
+    """Peak resident memory in MB that loading ``model`` and reading one page adds to a bare process with torch in it.
+
+    Measured in a process of its own, since the peak of a process never falls again.
+    """
+    done = subprocess.run([sys.executable, "-c", _PROBE, model, task], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DocstillError(f"measuring the memory of {model} failed: {done.stderr.strip().splitlines()[-1:]}")
+    return float(json.loads(done.stdout.strip().splitlines()[-1]))

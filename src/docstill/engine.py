@@ -1,0 +1,230 @@
+"""The training loop: one visible loop on Accelerate, with checkpoints from which it resumes bit for bit on a CPU.
+
+One optimisation step is a *window* of ``gradient_accumulation_steps`` small batches. Every loss is a mean over
+something (decisions or documents); it is weighted by its share of the window, so that 8 accumulated batches of 1 give
+the same gradient as one batch of 8.
+
+What is random at a step depends on (seed, epoch, document) alone, or on the generator whose state is in the
+checkpoint; so a run that was killed goes on as if it had not been.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from docstill.checkpoint import Extra, Progress, load_checkpoint, load_weights, save_checkpoint, save_weights
+from docstill.errors import DocstillError, UserError
+from docstill.recipe import Training
+from docstill.run import MetricsLog
+
+CHECKPOINT, BEST, METRICS = "last.pt", "best.pt", "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One objective's value on one small batch: a mean over ``count`` things, and its weight in the sum."""
+
+    name: str
+    value: Tensor
+    weight: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Trainee:
+    """What `fit` needs to know of the thing that learns.
+
+    Attributes:
+        lesson: called with a batch, returns its losses; its parameters are trained and checkpointed.
+        student: the part of ``lesson`` that is handed on.
+        batches: the small batches of an epoch, in a fixed order: (epoch, how many batches to skip).
+        batches_per_epoch: how many small batches an epoch has.
+        counts: of a batch, how many things each loss is a mean over, by loss name.
+        validate: figures on the validation split; the first decides which weights are best.
+        after_step: called with (step, steps) after each optimisation step; keeps pruned weights at zero.
+        extra: what else must be in a checkpoint.
+    """
+
+    lesson: nn.Module
+    student: nn.Module
+    batches: Callable[[int, int], Iterator[Any]]
+    batches_per_epoch: int
+    counts: Callable[[Any], dict[str, int]]
+    validate: Callable[[], dict[str, float]]
+    after_step: Callable[[int, int], None] = lambda step, steps: None
+    extra: Extra = Extra()
+
+
+def fit(trainee: Trainee, settings: Training, folder: Path, seed: int, advance: Callable[[int, int, str], None]) -> Progress:
+    """Trains, and leaves the chosen weights (``settings.keep``) in ``trainee.student``.
+
+    Args:
+        trainee: what learns, from what.
+        settings: epochs, rates, precision.
+        folder: holds `last.pt`, `best.pt` and `metrics.jsonl`; a second call continues there.
+        seed: of everything random.
+        advance: called with (steps done, steps in all, a short text) for the progress bar.
+
+    Returns:
+        Where training stands at its end, with the best validation figure and its step.
+    """
+    precision = choose_precision(settings.precision)
+    accelerator = Accelerator(mixed_precision="bf16" if precision == "bf16" else "no", cpu=not torch.cuda.is_available())
+    window = settings.gradient_accumulation_steps
+    steps_per_epoch = math.ceil(trainee.batches_per_epoch / window)
+    steps = max(1, round(settings.epochs * steps_per_epoch))
+    check_every = max(1, round(settings.evaluate_every * steps_per_epoch))
+
+    seed_everything(seed)
+    optimizer = torch.optim.AdamW(_groups(trainee.lesson, settings.weight_decay), lr=settings.learning_rate, betas=(0.9, 0.98))
+    lesson, optimizer = accelerator.prepare(trainee.lesson, optimizer)
+    progress = load_checkpoint(folder / CHECKPOINT, trainee.lesson, optimizer, trainee.extra)
+    log = MetricsLog(folder / METRICS, progress.step)
+    board = _tensorboard(folder) if settings.tensorboard else None
+    saved_at = time.monotonic()
+    advance(progress.step, steps, "")
+
+    while progress.step < steps:
+        epoch, within = divmod(progress.step, steps_per_epoch)
+        for group in _windows(trainee.batches(epoch, within * window), window):
+            rate = settings.learning_rate * learning_rate_factor(progress.step, steps, settings.warmup_ratio)
+            for parameters in optimizer.param_groups:
+                parameters["lr"] = rate
+            lesson.train()
+            values = _optimise(accelerator, lesson, optimizer, group, trainee.counts, settings.max_grad_norm)
+            progress.step += 1
+            trainee.after_step(progress.step, steps)
+
+            line: dict[str, Any] = {"step": progress.step, "epoch": progress.step / steps_per_epoch, **values, "learning_rate": rate}
+            if progress.step % check_every == 0 or progress.step == steps:
+                progress.figures = line["validation"] = trainee.validate()
+                if (figure := next(iter(progress.figures.values()))) > progress.best:
+                    progress.best, progress.best_step = figure, progress.step
+                    save_weights(folder / BEST, trainee.student)
+            log.add(**line)
+            if board is not None:
+                _write_board(board, line)
+            advance(progress.step, steps, f"loss {values['loss']:.3f}")
+            late = time.monotonic() - saved_at > settings.checkpoint_minutes * 60
+            if late or progress.step % steps_per_epoch == 0 or progress.step == steps:
+                save_checkpoint(folder / CHECKPOINT, trainee.lesson, optimizer, progress, trainee.extra)
+                saved_at = time.monotonic()
+            if progress.step == steps:
+                break
+
+    if settings.keep == "best" and progress.best_step:
+        load_weights(folder / BEST, trainee.student)
+    if board is not None:
+        board.close()
+    trainee.student.eval()
+    return progress
+
+
+def _optimise(
+    accelerator: Accelerator,
+    lesson: nn.Module,
+    optimizer: Any,
+    group: Sequence[Any],
+    counts: Callable[[Any], dict[str, int]],
+    max_grad_norm: float,
+) -> dict[str, float]:
+    """One optimisation step over a window of small batches; returns the losses as means over the whole window."""
+    totals: dict[str, float] = {}
+    for batch in group:
+        for name, count in counts(batch).items():
+            totals[name] = totals.get(name, 0) + count
+    if accelerator.num_processes > 1:  # DDP averages the gradients over processes; we want the mean over all things
+        summed: Any = accelerator.reduce(torch.tensor(list(totals.values()), device=accelerator.device), "mean")
+        totals = dict(zip(totals, summed.tolist(), strict=True))
+    values: dict[str, float] = {"loss": 0.0}
+    for index, batch in enumerate(group):
+        with accelerator.autocast():
+            losses: list[Loss] = lesson(batch)
+        parts = [(loss, loss.value * (loss.count / totals[loss.name])) for loss in losses]
+        total = torch.stack([loss.weight * part for loss, part in parts]).sum()
+        if not torch.isfinite(total):
+            files = ", ".join(batch["files"][:8])
+            raise DocstillError(f"the loss is {total.item()} on the batch of {files}; look at these files, or lower learning_rate")
+        if index == len(group) - 1:
+            accelerator.backward(total)
+        else:
+            with accelerator.no_sync(lesson):
+                accelerator.backward(total)
+        values["loss"] += total.item()
+        for loss, part in parts:
+            values[loss.name] = values.get(loss.name, 0.0) + part.item()
+    accelerator.clip_grad_norm_(lesson.parameters(), max_grad_norm)
+    optimizer.step()
+    optimizer.zero_grad()
+    return values
+
+
+def _windows(batches: Iterator[Any], size: int) -> Iterator[list[Any]]:
+    group = []
+    for batch in batches:
+        group.append(batch)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Weights decay; biases, norms and other vectors do not."""
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    return [
+        {"params": [parameter for parameter in trained if parameter.dim() > 1], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in trained if parameter.dim() <= 1], "weight_decay": 0.0},
+    ]
+
+
+def learning_rate_factor(step: int, steps: int, warmup_ratio: float) -> float:
+    """Linear warm-up, then a cosine to zero; ``step`` counts from 0."""
+    warmup = max(1, round(steps * warmup_ratio))
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def choose_precision(asked: str) -> str:
+    """`fp32` or `bf16`: bf16 where asked, or on `auto` where the hardware multiplies it natively."""
+    if asked != "auto":
+        return asked
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "fp32"
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds the generators of Python, NumPy and torch."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def _tensorboard(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UserError("tensorboard: true needs the package tensorboard; run: pip install tensorboard") from error
+    return SummaryWriter(folder / "tensorboard")
+
+
+def _write_board(board: Any, line: dict[str, Any]) -> None:
+    for name, value in line.items():
+        if isinstance(value, dict):
+            board.add_scalars(name, value, line["step"])
+        elif name not in {"step", "epoch"}:
+            board.add_scalar(name, value, line["step"])

@@ -1,0 +1,53 @@
+"""The errors docstill raises on purpose.
+
+::
+
+    DocstillError                something went wrong and we can say what        (exit code 1)
+    └── UserError                the request, the data or a file is at fault      (exit code 2)
+        ├── RecipeError          a recipe does not hold; lists every problem
+        ├── DataError            documents are bad; lists every problem, with file and line
+        ├── ModelError           a model folder cannot be used as asked
+        └── MissingExtra         an optional part is not installed
+
+Every message is a sentence: what was given, what was expected, and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class DocstillError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class UserError(DocstillError):
+    """The user can mend this: the message says how."""
+
+
+class _Problems(UserError):
+    """A headline and every problem found, one a line."""
+
+    def __init__(self, headline: str, problems: Sequence[str]) -> None:
+        self.headline = headline
+        self.problems = list(problems)
+        super().__init__("\n".join([headline, *(f"  {problem}" for problem in self.problems)]))
+
+
+class RecipeError(_Problems):
+    """A recipe that does not hold: one line a problem, with its key path."""
+
+
+class DataError(_Problems):
+    """Bad documents: one line a problem, with file and, where there is one, line number."""
+
+
+class ModelError(UserError):
+    """A model folder that cannot be used as asked."""
+
+
+class MissingExtra(UserError):
+    """A part of docstill that needs an extra which is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f'{what} needs packages that are not installed; run: pip install "docstill[{extra}]"')

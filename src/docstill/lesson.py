@@ -1,0 +1,114 @@
+"""A lesson: student and, where an objective asks for it, teacher look at the same batch; the objectives compare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from docstill.engine import Loss
+from docstill.errors import ModelError
+from docstill.models.io import DocumentModel
+from docstill.models.taps import tapped
+from docstill.objectives import OBJECTIVES
+from docstill.objectives.base import Objective, Outputs
+from docstill.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """An objective of a recipe, under a name that is unique in it, with its weight."""
+
+    name: str
+    weight: float
+    objective: Objective
+
+
+def make_objectives(entries: Sequence[dict[str, Any]]) -> list[Weighted]:
+    """Objectives from a recipe's list; the second `hint` is called `hint-2`."""
+    made: list[Weighted] = []
+    for entry in entries:
+        options = dict(entry)
+        kind, weight = str(options.pop("kind")), float(options.pop("weight", 1.0))
+        again = sum(weighted.name.partition("-")[0] == kind for weighted in made) + 1
+        made.append(Weighted(kind if again == 1 else f"{kind}-{again}", weight, OBJECTIVES[kind](**options)))
+    return made
+
+
+class Lesson(nn.Module):
+    """Student and objectives as one module, so that Accelerate wraps and checkpoints them together.
+
+    The teacher is held outside the module tree: it is never trained, moved into train mode, or checkpointed.
+    """
+
+    def __init__(self, task: Task, student: DocumentModel, teacher: DocumentModel | None, objectives: Sequence[Weighted]) -> None:
+        super().__init__()
+        self.network = student.network
+        self.objectives = nn.ModuleList([weighted.objective for weighted in objectives])
+        self.names = [weighted.name for weighted in objectives]
+        self.weights = [weighted.weight for weighted in objectives]
+        asked = [weighted.objective for weighted in objectives if weighted.objective.needs_teacher]
+        if asked and teacher is None:
+            raise ModelError(f"{', '.join(type(objective).__name__.lower() for objective in asked)} needs a teacher, none was given")
+        self._outside = (task, student, teacher if asked else None)
+        if self.teacher is not None:
+            self.teacher.network.requires_grad_(False).eval()
+
+    @property
+    def teacher(self) -> DocumentModel | None:
+        """The teacher, if an objective asks for it."""
+        return self._outside[2]
+
+    def prepare(self, batch: dict[str, Any]) -> None:
+        """Shows the objectives one dry batch, so that they can make projectors from its shapes."""
+        training = self.network.training
+        self.network.eval()  # a dry batch must not move batch-norm statistics
+        with torch.no_grad():
+            student, teacher = self.outputs(batch)
+        self.network.train(training)
+        for objective in self.objectives:
+            assert isinstance(objective, Objective)
+            objective.prepare(student, teacher)
+
+    def outputs(self, batch: dict[str, Any]) -> tuple[Outputs, Outputs | None]:
+        """What student and teacher make of a batch, with the features the objectives asked for."""
+        task, student, teacher = self._outside
+        device = student.device
+        result = _look(task, student, batch["student"], self._paths("student_modules"), device)
+        if teacher is None:
+            return result, None
+        if teacher.device != device:
+            teacher.network.to(device)
+        with torch.no_grad():
+            answer = _look(task, teacher, batch["teacher"], self._paths("teacher_modules"), device)
+        if not torch.isfinite(answer.logits).all():
+            raise ModelError(f"the teacher's outputs are not finite on the batch of {', '.join(batch['files'][:8])}; look at the teacher and these files")
+        return result, answer
+
+    def forward(self, batch: dict[str, Any]) -> list[Loss]:
+        """The losses of one batch, one for each objective."""
+        student, teacher = self.outputs(batch)
+        counts = self.counts(batch)
+        return [
+            Loss(name, objective(student, teacher), weight, counts[name])
+            for name, weight, objective in zip(self.names, self.weights, self.objectives, strict=True)
+        ]
+
+    def counts(self, batch: dict[str, Any]) -> dict[str, int]:
+        """How many things each objective's mean runs over in this batch."""
+        sizes = {"documents": len(batch["files"]), "decisions": len(batch["student"]["targets"])}
+        return {name: sizes[str(objective.average)] for name, objective in zip(self.names, self.objectives, strict=True)}
+
+    def _paths(self, attribute: str) -> list[str]:
+        return sorted({path for objective in self.objectives for path in getattr(objective, attribute)})
+
+
+def _look(task: Task, model: DocumentModel, batch: dict[str, Any], paths: Sequence[str], device: torch.device) -> Outputs:
+    moved = {name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value for name, value in batch.items()}
+    with tapped(model.network, paths) as features:
+        outputs = task.forward(model, moved)
+    outputs.features = features
+    return outputs

@@ -1,0 +1,68 @@
+"""A page as a Donut sees it: shrunk or enlarged onto the model's canvas, the rest of the canvas black.
+
+These are the rules of `DonutImageProcessorPil`, and outside training its numbers. They are written out because
+transformers ≥ 5 no longer shifts the page at random on its canvas while training, Donut's only augmentation.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+LONGEST_DETOUR = 8
+"""A page more slender than the canvas by this factor is resized in one step: the usual two would need a huge page."""
+
+
+def canvas_size(image_processor: Any) -> tuple[int, int]:
+    """(height, width) in pixels of the network's input."""
+    return int(image_processor.size["height"]), int(image_processor.size["width"])
+
+
+def page_to_pixels(image: Image.Image, image_processor: Any, rng: random.Random | None) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Puts a page on the canvas and normalises it.
+
+    Args:
+        image: any mode; read as RGB.
+        image_processor: a Donut image processor; says canvas, rotation, resampling, mean and standard deviation.
+        rng: places the page at random on the canvas; None places it in the middle.
+
+    Returns:
+        ``(3, H, W)`` float32.
+    """
+    height, width = canvas_size(image_processor)
+    page = image.convert("RGB")
+    lies_across = (width < height and page.width > page.height) or (width > height and page.width < page.height)
+    if image_processor.do_align_long_axis and lies_across:
+        page = page.transpose(Image.Transpose.ROTATE_270)
+    for size in _sizes(page.size, (width, height)):
+        if size != page.size:
+            page = page.resize(size, Image.Resampling(int(image_processor.resample)))
+    # shares of the free room, so that the same generator means the same place on canvases of other sizes
+    down, right = (0.5, 0.5) if rng is None else (rng.random(), rng.random())
+    top, left = int((height - page.height) * down), int((width - page.width) * right)
+    canvas = Image.new("RGB", (width, height))
+    canvas.paste(page, (left, top))
+    pixels = np.asarray(canvas, dtype=np.float32).transpose(2, 0, 1) * np.float32(image_processor.rescale_factor)
+    mean, deviation = (np.asarray(value, dtype=np.float32).reshape(-1, 1, 1) for value in (image_processor.image_mean, image_processor.image_std))
+    return np.ascontiguousarray((pixels - mean) / deviation)
+
+
+def _sizes(page: tuple[int, int], canvas: tuple[int, int]) -> list[tuple[int, int]]:
+    """The (width, height) a page takes on its way: shorter side to the canvas's shorter side, then into the canvas."""
+    short = min(canvas)
+    if page[0] <= page[1]:
+        first = (short, int(short * page[1] / page[0]))
+    else:
+        first = (int(short * page[0] / page[1]), short)
+    width, height = min(first[0], canvas[0]), min(first[1], canvas[1])
+    if (width, height) == first:
+        return [first]
+    if first[1] > first[0]:
+        width = max(1, int(first[0] * height / first[1]))
+    elif first[0] > first[1]:
+        height = max(1, int(first[1] * width / first[0]))
+    slender = max(first[0] / canvas[0], first[1] / canvas[1]) > LONGEST_DETOUR
+    return [(width, height)] if slender else [first, (width, height)]

@@ -1,0 +1,120 @@
+"""The vocabulary of a Donut: building one in-process, and the repairs that published ones need.
+
+A new model reads character by character: every character is one token and every tag (``<s_total>``) is one token, so
+nothing that was seen in training can fail to be spelt, and spaces come back exactly as they went in.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from tokenizers import AddedToken, Tokenizer, decoders, models
+from transformers import PreTrainedTokenizerFast
+
+SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
+"""In the order of their ids, which is that of every published Donut."""
+
+SEPARATOR = "<sep/>"
+SAFE_ALPHABET = "".join(map(chr, range(32, 127)))
+"""Printable ASCII; every new vocabulary has it, whatever the training texts hold."""
+
+PRETRAINING_TASKS = {"<s_iitcdip>", "<s_synthdog>"}
+"""Task tokens that published checkpoints carry along from their pretraining."""
+
+
+def character_tokenizer(texts: Iterable[str], tags: Iterable[str]) -> PreTrainedTokenizerFast:
+    """A tokenizer of single characters and whole tags; ``decode(encode(text)) == text`` for every known character.
+
+    Args:
+        texts: whose characters must be known, besides `SAFE_ALPHABET`.
+        tags: tokens such as ``<s_total>``; ``<sep/>`` is always one of them.
+    """
+    characters = sorted(set(SAFE_ALPHABET).union(*texts))
+    vocabulary = {token: index for index, token in enumerate([*SPECIAL, *characters])}
+    # byte-pair encoding without merges is plain characters, and needs no pre-tokenizer that could eat spaces
+    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>", fuse_unk=False))
+    backend.decoder = decoders.Fuse()
+    backend.add_special_tokens([_tag(token) for token in [*SPECIAL, *sorted({SEPARATOR, *tags})]])
+    return wrap(backend)
+
+
+def wrap(backend: Tokenizer) -> PreTrainedTokenizerFast:
+    """``backend`` as a transformers tokenizer with the special tokens every Donut has."""
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<s>", pad_token="<pad>", eos_token="</s>", unk_token="<unk>",
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def add_missing(tokenizer: Any, tags: Iterable[str]) -> tuple[Any, list[str]]:
+    """Adds the tags that ``tokenizer`` lacks, and the bare piece ``1``.
+
+    The SentencePiece vocabulary of published Donuts has ``▁1`` but no ``1``, so that ``A1`` is read as ``A<unk>``
+    (huggingface/transformers#25099). An added token would split every number at its ones, therefore the piece goes
+    into the model behind the tokenizer, as the least likely one: whatever could be spelt before is spelt as before.
+
+    Returns:
+        The tokenizer to use from now on, and the tokens that were added.
+    """
+    added = []
+    if "1" not in tokenizer.get_vocab() and json.loads(tokenizer.backend_tokenizer.to_str())["model"]["type"] == "Unigram":
+        tokenizer = _with_piece(tokenizer, "1")
+        added.append("1")
+    missing = sorted(set(tags) - set(tokenizer.get_vocab()))
+    tokenizer.add_tokens([_tag(tag) for tag in missing], special_tokens=True)
+    return tokenizer, added + missing
+
+
+def _with_piece(tokenizer: Any, piece: str) -> PreTrainedTokenizerFast:
+    specification = json.loads(tokenizer.backend_tokenizer.to_str())
+    pieces = specification["model"]["vocab"]
+    lowest = min(score for _, score in pieces)
+    contents = {token["id"]: token["content"] for token in specification["added_tokens"]}
+    while len(pieces) in contents:  # ids of a Unigram model are positions in its list, and these are taken
+        pieces.append([contents[len(pieces)], lowest])
+    pieces.append([piece, lowest])
+    return wrap(Tokenizer.from_str(json.dumps(specification)))
+
+
+def encode(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of ``text`` alone, without ``<s>`` and ``</s>``."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def decode(tokenizer: Any, ids: Iterable[int]) -> str:
+    """The text of generated ids up to the first ``</s>``, tags kept, padding dropped."""
+    kept: list[int] = []
+    for token in ids:
+        if token == tokenizer.eos_token_id:
+            break
+        if token != tokenizer.pad_token_id:
+            kept.append(token)
+    text: str = tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    return text
+
+
+def unknown_characters(tokenizer: Any, text: str) -> set[str]:
+    """Pieces of ``text`` that the tokenizer can only read as ``<unk>``."""
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    pairs = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+    return {text[start:end] for token, (start, end) in pairs if token == tokenizer.unk_token_id}
+
+
+def start_token(tokenizer: Any) -> str:
+    """The token an answer starts with, for a model folder that does not say.
+
+    It is the vocabulary's one task token: a tag ``<s_NAME>`` without a closing ``</s_NAME>``, those of the
+    pretraining (`PRETRAINING_TASKS`) aside. If there is none, or more than one, it is ``<s>``.
+    """
+    vocabulary = tokenizer.get_vocab()
+    opening = {token for token in tokenizer.get_added_vocab() if re.fullmatch(r"<s_[^>]+>", token)}
+    tasks = {token for token in opening if f"</{token[1:]}" not in vocabulary} - PRETRAINING_TASKS
+    return tasks.pop() if len(tasks) == 1 else "<s>"
+
+
+def _tag(token: str) -> AddedToken:
+    return AddedToken(token, special=True, normalized=False, lstrip=False, rstrip=False)

@@ -1,0 +1,145 @@
+"""Model folders: what `save_pretrained` writes, plus `docstill.json` and, for pruned models, `masks.safetensors`.
+
+A folder is written beside its final place and renamed when whole, so a reader never sees half a model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from docstill.errors import ModelError, UserError
+from docstill.pruning.masks import Masks, load_masks, save_masks
+
+CARD = "docstill.json"
+
+
+@dataclass
+class DocumentModel:
+    """A network with everything it needs to read a page.
+
+    Attributes:
+        task: ``classification`` or ``kie``.
+        network: a transformers model.
+        processor: its own image processor, or processor with tokenizer.
+        labels: class names in the order of the logits; empty for kie.
+        masks: the zeros that must stay zero; empty if not pruned.
+        card: lineage and numbers, written to ``docstill.json``.
+    """
+
+    task: str
+    network: Any
+    processor: Any
+    labels: list[str] = field(default_factory=list)
+    masks: Masks = field(default_factory=dict)
+    card: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network's weights are."""
+        return next(iter(self.network.parameters())).device
+
+    def save(self, folder: Path) -> Path:
+        """Writes the model folder atomically, replacing an older one; returns ``folder``."""
+        scratch = folder.with_name(f".{folder.name}.partial")
+        shutil.rmtree(scratch, ignore_errors=True)
+        try:
+            self.network.save_pretrained(scratch)
+            self.processor.save_pretrained(scratch)
+            if self.masks:
+                save_masks(self.masks, scratch)
+            card = {"task": self.task, **self.card}
+            (scratch / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        except OSError as error:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise UserError(f"could not write the model to {folder}: {error.strerror or error}; nothing was changed") from error
+        old = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(scratch, folder)
+        shutil.rmtree(old, ignore_errors=True)
+        return folder
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The folder's `docstill.json`, or an empty dict for a model that docstill did not write."""
+    path = folder / CARD
+    if not path.is_file():
+        return {}
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ModelError(f"{path} is not valid JSON (line {error.lineno}); restore it or delete it") from error
+    if not isinstance(card, dict):
+        raise ModelError(f"{path} must hold a JSON object; restore it or delete it")
+    return card
+
+
+def local_folder(source: str) -> Path | None:
+    """The folder that ``source`` names, or None if it is a hub id.
+
+    A path is never looked up on a hub: ``source`` counts as a hub id only if it reads ``owner/name``, no such folder
+    exists, and ``owner`` is not a folder here either (then the name is a misspelt path).
+
+    Raises:
+        ModelError: the folder does not exist, or holds no model.
+    """
+    path = Path(source).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelError(f"{source} holds no config.json; give a folder that save_pretrained wrote")
+        return path
+    parts = source.split("/")
+    if len(parts) == 2 and all(parts) and not source.startswith((".", "~", "/")) and not Path(parts[0]).exists():
+        return None
+    raise ModelError(f"there is no model folder {source}; give an existing folder, or a hub id like owner/name")
+
+
+def load_whole(model_class: Any, source: str) -> Any:
+    """`from_pretrained` that refuses a network with missing or mismatched weights.
+
+    A teacher whose head was freshly initialised would teach noise, and transformers only warns.
+
+    Raises:
+        ModelError: names the tensors that are missing or of another shape.
+    """
+    folder = local_folder(source)
+    try:
+        network, info = model_class.from_pretrained(
+            source if folder is None else folder,
+            local_files_only=folder is not None,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            use_safetensors=True,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"cannot load a model from {source}: {first}") from error
+    problems = [f"{name} is missing" for name in sorted(info["missing_keys"])]
+    problems += [f"{key[0]} has shape {tuple(key[1])} in the file, {tuple(key[2])} in the network" for key in sorted(info["mismatched_keys"])]
+    if problems:
+        shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
+        raise ModelError(f"{source} is not a whole model ({shown}); freshly initialised weights are not accepted, give a trained model")
+    network.eval()
+    return network
+
+
+def load_masks_into(network: nn.Module, source: str) -> Masks:
+    """The masks saved beside a local model (checked against it), or none."""
+    folder = local_folder(source)
+    masks = None if folder is None else load_masks(folder)
+    if not masks:
+        return {}
+    shapes = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
+    wrong = [name for name, mask in masks.items() if shapes.get(name) != tuple(mask.shape)]
+    if wrong:
+        raise ModelError(f"the masks in {source} do not fit its weights ({', '.join(wrong[:5])}); delete masks.safetensors or restore the model")
+    return masks

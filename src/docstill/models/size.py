@@ -1,0 +1,62 @@
+"""How large a model is, always with the denominator: total, non-embedding, non-zero; bytes; floating point operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+@dataclass(frozen=True)
+class Params:
+    """Numbers of parameters; tied ones are counted once.
+
+    Attributes:
+        total: all.
+        embedding: tables that are looked up (words, positions), and what is tied to them, such as the output layer.
+        non_embedding: total − embedding.
+        nonzero: of all, those that are not zero.
+        nonzero_non_embedding: of the non-embedding ones, those that are not zero.
+    """
+
+    total: int
+    embedding: int
+    non_embedding: int
+    nonzero: int
+    nonzero_non_embedding: int
+
+
+def embedding_parameters(model: nn.Module) -> set[str]:
+    """Names (of `named_parameters`, where tied tensors have one name) of the embedding tables."""
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    return {name for name, parameter in model.named_parameters() if id(parameter) in tables}
+
+
+def count_parameters(model: nn.Module) -> Params:
+    """Counts parameters. On the meta device, where there are no values, all count as non-zero."""
+    embeddings = embedding_parameters(model)
+    total = embedding = nonzero = nonzero_embedding = 0
+    for name, parameter in model.named_parameters():
+        count = parameter.numel()
+        filled = count if parameter.is_meta else int(torch.count_nonzero(parameter.detach()))
+        total, nonzero = total + count, nonzero + filled
+        if name in embeddings:
+            embedding, nonzero_embedding = embedding + count, nonzero_embedding + filled
+    return Params(total, embedding, total - embedding, nonzero, nonzero - nonzero_embedding)
+
+
+def bytes_on_disk(folder: Path) -> int:
+    """Bytes of the weights that are needed to run the model (``*.safetensors`` and ``*.bin``, not the masks)."""
+    files = [path for suffix in ("*.safetensors", "*.bin") for path in folder.glob(suffix)]
+    return sum(path.stat().st_size for path in files if path.name != "masks.safetensors")
+
+
+def count_flops(work: Callable[[], object]) -> int:
+    """Floating point operations of ``work()`` as torch dispatches them; a multiply-add counts as 2."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return int(counter.get_total_flops())

@@ -1,0 +1,48 @@
+"""Taps: forward hooks that keep the outputs of named modules, by path."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from docstill.errors import ModelError
+
+
+@contextmanager
+def tapped(network: nn.Module, paths: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """While the context is open, every forward pass fills the yielded dict with the outputs of ``paths``.
+
+    Raises:
+        ModelError: a path names no module; the nearest paths are listed.
+    """
+    modules = dict(network.named_modules())
+    kept: dict[str, Tensor] = {}
+    handles = []
+    for path in paths:
+        if path not in modules or not path:
+            near = difflib.get_close_matches(path, list(modules), n=3, cutoff=0.3)
+            raise ModelError(f"the {type(network).__name__} has no module {path!r}; did you mean {', '.join(near) or 'another path'}?")
+
+        def keep(_module: nn.Module, _inputs: Any, output: Any, path: str = path) -> None:
+            kept[path] = _first_tensor(output, path)
+
+        handles.append(modules[path].register_forward_hook(keep))
+    try:
+        yield kept
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _first_tensor(output: Any, path: str) -> Tensor:
+    if isinstance(output, Tensor):
+        return output
+    values = output.values() if isinstance(output, dict) else output
+    for value in values if isinstance(values, tuple | list) or isinstance(output, dict) else ():
+        if isinstance(value, Tensor):
+            return value
+    raise ModelError(f"module {path!r} returns {type(output).__name__}, not a tensor; tap another module")

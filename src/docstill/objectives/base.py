@@ -1,0 +1,81 @@
+"""What a forward pass leaves behind, and what an objective is.
+
+Every task turns a batch into `Outputs`, for the teacher and the student *on the same decisions*; an objective is a
+small module that compares the two. An objective therefore knows nothing of tasks, and is written and tested once.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+from torch import Tensor, nn
+
+
+@dataclass
+class Outputs:
+    """What one model made of one batch, padding and prompts already gone.
+
+    Attributes:
+        logits: ``(N, C)`` float32, one row a decision that is scored: a page, a position of the answer, a region.
+        targets: ``(N,)`` int64, the right answers of those decisions.
+        documents: how many documents the batch held.
+        features: activations tapped by module path; the first axis is the document.
+        loss: the task's own supervised loss (a mean over decisions), where cross entropy on ``logits`` is not it.
+    """
+
+    logits: Tensor
+    targets: Tensor
+    documents: int
+    features: dict[str, Tensor] = field(default_factory=dict)
+    loss: Tensor | None = None
+
+
+class Objective(nn.Module):
+    """One thing the student is asked to do: ``forward(student, teacher) -> scalar mean``.
+
+    The engine multiplies the mean by its share of the optimisation step (so that accumulated small batches weigh
+    exactly like one large batch); ``average`` says what the mean runs over.
+
+    Options are the keyword arguments of ``__init__``, with types; the recipe checks them (see `options_of`).
+    Parameters of an objective (projectors) are trained with the student and thrown away after.
+    """
+
+    needs_teacher: ClassVar[bool] = True
+    average: ClassVar[Literal["decisions", "documents"]] = "decisions"
+
+    student_modules: tuple[str, ...] = ()
+    teacher_modules: tuple[str, ...] = ()
+
+    def prepare(self, student: Outputs, teacher: Outputs | None) -> None:
+        """Sees the outputs of one dry batch before training, to make projectors from their shapes."""
+
+    def forward(self, student: Outputs, teacher: Outputs | None) -> Tensor:
+        """The scalar to be made small.
+
+        Args:
+            student: outputs that carry gradients.
+            teacher: the teacher's outputs on the same decisions; None if ``needs_teacher`` is false.
+        """
+        raise TypeError(f"{type(self).__name__} has no forward(student, teacher)")
+
+
+class ObjectiveOptions(BaseModel):
+    """What every objective of a recipe may say, whatever its kind."""
+
+    model_config = ConfigDict(extra="forbid")
+    kind: str
+    weight: float = Field(default=1.0, ge=0)
+
+
+def options_of(kind: str, objective: type[Objective]) -> type[ObjectiveOptions]:
+    """The pydantic model of a recipe's entry for ``objective``, made from its constructor's signature."""
+    hints = typing.get_type_hints(objective.__init__, include_extras=True)
+    fields: dict[str, Any] = {"kind": (Literal[kind], kind)}
+    for name, parameter in inspect.signature(objective).parameters.items():
+        default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+        fields[name] = (hints[name], default)
+    return create_model(f"{objective.__name__}Options", __base__=ObjectiveOptions, **fields)

@@ -1,0 +1,37 @@
+"""The labels themselves: cross entropy on the right answers.
+
+    loss = mean over decisions of −log softmax(z)[y]
+
+The one objective that needs no teacher. A task whose supervised loss is not a cross entropy over ``logits`` fills
+``Outputs.loss``, which is then used as it is.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from docstill.objectives.base import Objective, Outputs
+
+
+class Labels(Objective):
+    """Cross entropy with optional label smoothing (Szegedy et al. 2016, arXiv 1512.00567, section 7).
+
+    Args:
+        smoothing: share of the target's mass spread evenly over all classes.
+    """
+
+    needs_teacher: ClassVar[bool] = False
+
+    def __init__(self, smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0) -> None:
+        super().__init__()
+        self.smoothing = smoothing
+
+    def forward(self, student: Outputs, teacher: Outputs | None) -> Tensor:
+        """Mean cross entropy over the decisions, in nats."""
+        if student.loss is not None:
+            return student.loss
+        return functional.cross_entropy(student.logits, student.targets, label_smoothing=self.smoothing)

@@ -1,0 +1,57 @@
+"""Projectors: learned maps from the student's features to the teacher's, made from the shapes seen in a dry batch.
+
+No projector ends in an activation: a ReLU cannot reach the negative half of a layer-normed target (DistilDoc's
+published projectors do, and half of their targets are out of reach).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from docstill.errors import ModelError
+
+
+def as_tokens(features: Tensor) -> Tensor:
+    """``(B, C, H, W)`` maps become ``(B, H·W, C)`` tokens, ``(B, C)`` vectors ``(B, 1, C)``; tokens stay."""
+    if features.dim() == 4:
+        return features.flatten(2).transpose(1, 2)
+    if features.dim() == 2:
+        return features.unsqueeze(1)
+    if features.dim() == 3:
+        return features
+    raise ModelError(f"features of shape {tuple(features.shape)} cannot be compared; tap a module whose output is (B, C), (B, T, C) or (B, C, H, W)")
+
+
+class TokenProjector(nn.Module):
+    """Linear over channels; maps of another grid are resized to the teacher's first.
+
+    Args:
+        student: shape of the student's features, batch first.
+        teacher: shape of the teacher's features.
+
+    Raises:
+        ModelError: the token counts differ and cannot be brought together by resizing maps.
+    """
+
+    def __init__(self, student: Tensor, teacher: Tensor) -> None:
+        super().__init__()
+        self.grid = tuple(teacher.shape[2:]) if student.dim() == teacher.dim() == 4 else None
+        resized = self._resize(student)
+        source, target = as_tokens(resized), as_tokens(teacher)
+        if source.shape[1] != target.shape[1]:
+            raise ModelError(
+                f"the student's features have {source.shape[1]} positions and the teacher's {target.shape[1]}; "
+                "tap modules with the same grid, or feature maps (B, C, H, W) on both sides"
+            )
+        self.linear = nn.Linear(source.shape[-1], target.shape[-1])
+
+    def _resize(self, features: Tensor) -> Tensor:
+        if self.grid is None or tuple(features.shape[2:]) == self.grid:
+            return features
+        return functional.interpolate(features, size=self.grid, mode="bilinear", align_corners=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``(B, T, C_teacher)`` from the student's features."""
+        projected: Tensor = self.linear(as_tokens(self._resize(features)))
+        return projected

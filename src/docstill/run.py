@@ -1,0 +1,137 @@
+"""The run folder: atomic writes, `metrics.jsonl`, what is done, and the refusal to mix two recipes in one folder.
+
+A step of a run is a folder; it is done when its `done.json` is there, which is written last. So resuming is: walk the
+steps, skip those that are done.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from docstill.errors import RecipeError, UserError
+from docstill.recipe import Recipe, differences, dump_recipe
+
+DONE = "done.json"
+RECIPE = "recipe.yaml"
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file that takes ``path``'s place only when it was written whole.
+
+    Raises:
+        UserError: the disk is full or not writable; the old file stays as it was.
+    """
+    scratch = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(scratch, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    except BaseException as error:
+        scratch.unlink(missing_ok=True)
+        full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+        if full or (isinstance(error, RuntimeError) and "write" in str(error).lower()):  # torch hides the errno
+            raise UserError(
+                f"the disk is full: {path} could not be written and the last good one stays; make room and run the same command again"
+            ) from error
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file atomically, as UTF-8."""
+    with atomic(path) as file:
+        file.write(text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file atomically."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file that docstill wrote."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def open_run(folder: Path, recipe: Recipe) -> None:
+    """Makes the run folder, or checks that it belongs to the same recipe.
+
+    Raises:
+        RecipeError: the folder was begun with another recipe; lists what differs.
+    """
+    text = dump_recipe(recipe)
+    path = folder / RECIPE
+    if path.exists():
+        changed = differences(path.read_text(encoding="utf-8"), text)
+        if changed:
+            raise RecipeError(
+                f"{folder} was begun with another recipe; give another --run folder, or undo these changes", changed
+            )
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder} is not empty and holds no {RECIPE}; give an empty or new folder with --run")
+    write_text(path, text)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps a second process out of the run folder; the lock goes with the process, however it ends.
+
+    Raises:
+        UserError: another process works in the folder.
+    """
+    with open(folder / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(f"another process is working in {folder}; wait for it, or give another --run folder") from error
+        yield
+
+
+def step(folder: Path, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Does ``work`` unless ``folder`` says that it is done; returns what it reported, now or then."""
+    done = folder / DONE
+    if done.is_file():
+        report: dict[str, Any] = read_json(done)
+        return report
+    folder.mkdir(parents=True, exist_ok=True)
+    report = work()
+    write_json(done, report)
+    return report
+
+
+class MetricsLog:
+    """`metrics.jsonl`: one JSON object a line, each with its ``step``; cut back to the checkpoint on resume."""
+
+    def __init__(self, path: Path, resume_step: int) -> None:
+        self.path = path
+        kept = [line for line in read_metrics(path) if line["step"] <= resume_step]
+        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def add(self, **values: Any) -> None:
+        """Appends one line."""
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a `metrics.jsonl`; a last line cut short by a kill is dropped."""
+    if not path.is_file():
+        return []
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return lines

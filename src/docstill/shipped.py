@@ -1,0 +1,53 @@
+"""The recipes that come with the package: list, show, copy."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from docstill.errors import UserError
+
+FOLDER = Path(__file__).parent / "recipes"
+
+
+def recipes() -> dict[str, str]:
+    """Names of the shipped recipes, with the first comment line of each."""
+    return {path.stem: _about(path) for path in sorted(FOLDER.glob("*.yaml"))}
+
+
+def find_recipe(name: str) -> Path:
+    """The file ``name``, or the shipped recipe of that name.
+
+    Raises:
+        UserError: neither exists.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = FOLDER / f"{path.stem}.yaml"
+    if len(path.parts) == 1 and shipped.is_file():
+        return shipped
+    near = difflib.get_close_matches(path.stem, recipes(), n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise UserError(f"there is no recipe {name}; give a YAML file or one of {', '.join(recipes())}{hint}")
+
+
+def copy_recipe(name: str, target: Path) -> Path:
+    """Copies a shipped recipe out, for editing; never overwrites.
+
+    Raises:
+        UserError: no such recipe, or the target exists.
+    """
+    source = find_recipe(name)
+    path = target / source.name if target.is_dir() else target
+    if path.exists():
+        raise UserError(f"{path} exists and is not overwritten; give another name")
+    path.write_bytes(source.read_bytes())
+    return path
+
+
+def _about(path: Path) -> str:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#") and line.strip("# ") and not line.strip("# ").startswith("docstill "):
+            return line.strip("# ")
+    return ""

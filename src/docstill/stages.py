@@ -1,0 +1,163 @@
+"""The stages: one step from model to model. Each changes the student it is given and says what it did."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+
+from docstill.batches import batch_count, epoch_batches, page_set
+from docstill.checkpoint import Extra
+from docstill.engine import Trainee, fit, seed_everything
+from docstill.lesson import Lesson, make_objectives
+from docstill.models.io import DocumentModel
+from docstill.models.size import count_parameters
+from docstill.progress import bar
+from docstill.pruning.magnitude import magnitude_masks
+from docstill.pruning.masks import Masks, apply_masks
+from docstill.pruning.schedule import cubic_sparsity
+from docstill.recipe import DistillStage, GradualPruning, PruneStage, Stage, Training, TrainStage
+from docstill.tasks.base import Pages, Task
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every stage works with."""
+
+    task: Task
+    training: Pages
+    validation: Pages
+    teacher: DocumentModel | None = None
+
+
+def run_stage(bench: Bench, student: DocumentModel, stage: Stage, folder: Path, seed: int, title: str) -> dict[str, Any]:
+    """Runs one stage on ``student`` in place; what is kept while it runs lies in ``folder``.
+
+    Returns:
+        What was done: ``name``, ``text`` (a sentence), ``seconds`` and the stage's own figures.
+    """
+    began = time.perf_counter()
+    settings = stage.settings
+    if isinstance(settings, PruneStage):
+        report = prune(student, settings)
+    elif isinstance(settings, DistillStage):
+        report = learn(bench, student, settings, settings.objectives, folder, seed, title)
+    else:
+        report = learn(bench, student, settings, labels_only(settings), folder, seed, title)
+    report = {"name": stage.kind, **report, "seconds": round(time.perf_counter() - began, 2)}
+    student.card.setdefault("lineage", []).append({"stage": stage.kind, "settings": stage.settings.model_dump(mode="json")})
+    return report
+
+
+def labels_only(settings: Training) -> list[dict[str, Any]]:
+    """The objectives of plain training; for a distil stage, what its no-KD control learns from."""
+    if isinstance(settings, TrainStage):
+        return [{"kind": "labels", "smoothing": settings.smoothing}]
+    if isinstance(settings, DistillStage):
+        for entry in settings.objectives:
+            if entry["kind"] == "labels":
+                return [{**entry, "weight": 1.0}]
+    return [{"kind": "labels"}]
+
+
+def prune(student: DocumentModel, settings: PruneStage) -> dict[str, Any]:
+    """Sets the smallest weights to zero and keeps the masks in the model."""
+    student.masks = magnitude_masks(
+        student.network, settings.sparsity, scope=settings.scope, of=settings.of, within=student.masks or None
+    )
+    apply_masks(student.network, student.masks)
+    params = count_parameters(student.network)
+    zero = params.non_embedding - params.nonzero_non_embedding
+    return {
+        "text": f"Set {settings.sparsity:.1%} of the weights ({settings.of}, {settings.scope} threshold) to zero by magnitude: "
+        f"{zero:,} of {params.non_embedding:,} non-embedding weights are now zero.",
+        "zero_non_embedding": zero,
+        "non_embedding": params.non_embedding,
+    }
+
+
+def learn(
+    bench: Bench,
+    student: DocumentModel,
+    settings: Training,
+    objectives: list[dict[str, Any]],
+    folder: Path,
+    seed: int,
+    title: str,
+) -> dict[str, Any]:
+    """Trains ``student`` on the objectives; masks stay at zero throughout."""
+    task = bench.task
+    task.check_model(student, bench.training)
+    task.check_model(student, bench.validation)
+    if bench.teacher is not None:
+        task.check_pair(bench.teacher, student)
+    seed_everything(seed)
+    weighted = make_objectives(objectives)
+    lesson = Lesson(task, student, bench.teacher, weighted)
+    processes = PartialState().num_processes if torch.cuda.is_available() else 1
+    rank = PartialState().process_index if torch.cuda.is_available() else 0
+    examples = page_set(task, bench.training, student, lesson.teacher, settings.augment, seed)
+    student.network.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    lesson.prepare(next(epoch_batches(examples, 0, 0, settings.batch_size, 0)))
+    count = len(bench.training.documents)
+    pruning = Pruning(student, settings.prune)
+
+    def validate() -> dict[str, float]:
+        metrics = task.evaluate(student, bench.validation).metrics
+        plain = {name: value for name, value in metrics.items() if isinstance(value, float)}
+        return {task.primary_metric: plain.pop(task.primary_metric), **plain}
+
+    trainee = Trainee(
+        lesson=lesson,
+        student=student.network,
+        batches=lambda epoch, skip: epoch_batches(examples, epoch, skip, settings.batch_size, settings.workers, rank, processes),
+        batches_per_epoch=batch_count(count, settings.batch_size, processes),
+        counts=lesson.counts,
+        validate=validate,
+        after_step=pruning.after_step,
+        extra=Extra(pruning.state, pruning.restore),
+    )
+    with bar(title) as advance:
+        progress = fit(trainee, settings, folder, seed, advance)
+    names = " + ".join(f"{entry.weight:g} × {entry.name}" for entry in weighted)
+    return {
+        "text": f"Trained for {settings.epochs:g} epochs on {count:,} documents with {names}; "
+        f"best {task.primary_metric} on the validation split {progress.best:.4f} at step {progress.best_step} of {progress.step}.",
+        "best": progress.best,
+        "best_step": progress.best_step,
+        "steps": progress.step,
+        "teacher_asked": lesson.teacher is not None,
+    }
+
+
+class Pruning:
+    """Keeps masks at zero through training, and raises sparsity by the cubic schedule where the stage asks for it."""
+
+    def __init__(self, student: DocumentModel, gradual: GradualPruning | None) -> None:
+        self.student, self.gradual = student, gradual
+        self.start: Masks = student.masks
+
+    def after_step(self, step: int, steps: int) -> None:
+        """To be called after each optimisation step."""
+        gradual = self.gradual
+        if gradual is not None:
+            begin, end = round(gradual.begin * steps), max(round(gradual.end * steps), round(gradual.begin * steps) + 1)
+            if begin < step <= end and (step % gradual.every == 0 or step == end):
+                sparsity = cubic_sparsity(step, begin, end, gradual.sparsity)
+                self.student.masks = magnitude_masks(
+                    self.student.network, sparsity, scope=gradual.scope, of=gradual.of, within=self.student.masks or None
+                )
+        if self.student.masks:
+            apply_masks(self.student.network, self.student.masks)
+
+    def state(self) -> dict[str, Any]:
+        """The masks, for the checkpoint."""
+        return {"masks": dict(self.student.masks)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Puts the masks back."""
+        self.student.masks = dict(state["masks"])

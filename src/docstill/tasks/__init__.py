@@ -1,0 +1,25 @@
+"""Tasks by name. A new task is a file and a line in `TASKS`."""
+
+from __future__ import annotations
+
+import difflib
+
+from docstill.errors import UserError
+from docstill.tasks.base import Task
+from docstill.tasks.classification import Classification
+from docstill.tasks.kie import Kie
+
+TASKS: dict[str, Task] = {"classification": Classification(), "kie": Kie()}
+
+
+def task_named(name: str) -> Task:
+    """The task of that name.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in TASKS:
+        near = difflib.get_close_matches(name, TASKS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UserError(f"there is no task {name!r}; choose one of {', '.join(TASKS)}{hint}")
+    return TASKS[name]

@@ -1,0 +1,127 @@
+"""What a task is: the few things that differ between page classification and key information extraction.
+
+A task reads documents, makes examples and batches, runs a model into `Outputs`, and scores what came out. The
+engine, the stages and the report know tasks only through the `Task` protocol below.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from PIL import Image
+
+from docstill.data.document import Document
+from docstill.models.io import DocumentModel
+from docstill.objectives.base import Outputs
+
+Advance = Callable[[int], None]
+"""Called with the number of documents that are done; drives a progress bar."""
+
+
+@dataclass(frozen=True)
+class Pages:
+    """One split of a data set.
+
+    Attributes:
+        folder: where it was read from.
+        documents: in a fixed order.
+        labels: class names in the order of their indices; empty for kie.
+    """
+
+    folder: Path
+    documents: list[Document]
+    labels: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One document of an evaluation: what was expected, what came, how good that is in [0, 1]."""
+
+    file: str
+    expected: Any
+    predicted: Any
+    score: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics over a split, and the documents behind them."""
+
+    metrics: dict[str, Any]
+    documents: list[Judged]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model to be made from scratch: a name among the task's sizes, and changes to its transformers config."""
+
+    new: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    image_size: tuple[int, int] | None = None
+
+
+Batch = dict[str, Any]
+"""Tensors of one batch for one model. Tasks agree on ``targets`` only: ``(N,)`` int64, the decisions that count."""
+
+
+class Task(Protocol):
+    """What the engine, the stages and the report ask of a task."""
+
+    name: str
+    primary_metric: str
+
+    def read(self, folder: Path, training: Pages | None = None) -> Pages:
+        """Reads one split; ``training`` is given for other splits, whose labels must be among its labels."""
+        ...
+
+    def new_model(self, spec: ModelSpec, pages: Pages, teacher: DocumentModel | None = None) -> DocumentModel:
+        """A model with random weights, fit for ``pages`` (classes, vocabulary), or for the teacher's vocabulary."""
+        ...
+
+    def load_model(self, source: str) -> DocumentModel:
+        """Loads a folder or a hub id whole; a missing or freshly initialised weight is a ModelError."""
+        ...
+
+    def check_pair(self, teacher: DocumentModel, student: DocumentModel) -> None:
+        """Raises ModelError unless both make the same decisions (same class names, same vocabulary)."""
+        ...
+
+    def check_model(self, model: DocumentModel, pages: Pages) -> None:
+        """Raises ModelError unless the model can be trained or scored on ``pages`` (classes, tokens, length)."""
+        ...
+
+    def example(
+        self, model: DocumentModel, document: Document, image: Image.Image, labels: Sequence[str], rng: random.Random | None
+    ) -> dict[str, Any]:
+        """One document as this model sees it (its own preprocessing); ``rng`` is None outside training."""
+        ...
+
+    def collate(self, model: DocumentModel, examples: Sequence[dict[str, Any]]) -> Batch:
+        """Examples of one model as one batch of tensors, with ``targets``."""
+        ...
+
+    def forward(self, model: DocumentModel, batch: Batch) -> Outputs:
+        """Runs the network; ``Outputs.features`` is filled in by the caller, who taps the modules."""
+        ...
+
+    def page_size(self, model: DocumentModel) -> tuple[int, int]:
+        """(width, height) in pixels above which a page need not be decoded for this model."""
+        ...
+
+    def evaluate(self, model: DocumentModel, pages: Pages, advance: Advance | None = None) -> Evaluation:
+        """Scores the model on every document of ``pages``; a document that fails scores 0, n stays."""
+        ...
+
+    def predict(self, model: DocumentModel, images: Iterable[Image.Image]) -> list[dict[str, Any]]:
+        """Plain answers: ``{"label", "probability", "probabilities"}`` or ``{"fields": …}``."""
+        ...
+
+    def latency_parts(
+        self, model: DocumentModel, images: Sequence[Image.Image]
+    ) -> dict[str, Callable[[], int]]:
+        """Named callables to be timed; each returns how many units (pages, tokens) it did."""
+        ...

@@ -1,0 +1,141 @@
+"""Classification: a page goes in, a class comes out. Data are class folders ``split/label/*.jpg``.
+
+Logits are always handed on in the alphabetical order of the class names, so that a teacher whose classes stand in
+another order than the data's is matched by name.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from docstill.data.class_folders import read_class_folders
+from docstill.data.document import Document
+from docstill.data.images import open_image
+from docstill.errors import ModelError
+from docstill.metrics.classification import classification_metrics, per_class_accuracy
+from docstill.models.classifier import load_classifier, new_classifier
+from docstill.models.io import DocumentModel
+from docstill.objectives.base import Outputs
+from docstill.tasks.base import Advance, Batch, Evaluation, Judged, ModelSpec, Pages
+
+EVALUATION_BATCH = 32
+
+
+class Classification:
+    """The task `classification`; see `docstill.tasks.base.Task` for what each method owes."""
+
+    name = "classification"
+    primary_metric = "accuracy"
+
+    def read(self, folder: Path, training: Pages | None = None) -> Pages:
+        """Reads one split of class folders."""
+        found = read_class_folders(folder, labels=training.labels if training else None)
+        return Pages(folder, found.documents, found.labels)
+
+    def new_model(self, spec: ModelSpec, pages: Pages, teacher: DocumentModel | None = None) -> DocumentModel:
+        """A classifier from scratch for the classes of ``pages``."""
+        return new_classifier(spec.new, spec.config, pages.labels, spec.image_size)
+
+    def load_model(self, source: str) -> DocumentModel:
+        """Loads a classifier whole."""
+        return load_classifier(source)
+
+    def check_pair(self, teacher: DocumentModel, student: DocumentModel) -> None:
+        """Both must know the same classes, in any order."""
+        if set(teacher.labels) != set(student.labels):
+            raise ModelError(_difference("the teacher", teacher.labels, "the student", student.labels))
+
+    def check_model(self, model: DocumentModel, pages: Pages) -> None:
+        """Every class of the pages must be one of the model's."""
+        if not set(pages.labels) <= set(model.labels):
+            raise ModelError(_difference("the model", model.labels, str(pages.folder), pages.labels))
+
+    def example(
+        self, model: DocumentModel, document: Document, image: Image.Image, labels: Sequence[str], rng: random.Random | None
+    ) -> dict[str, Any]:
+        """The page through the model's own processor, and the index of its class in alphabetical order."""
+        pixels = model.processor(images=image, return_tensors="pt")["pixel_values"][0]
+        return {"pixel_values": pixels, "target": sorted(model.labels).index(labels[document.target])}
+
+    def collate(self, model: DocumentModel, examples: Sequence[dict[str, Any]]) -> Batch:
+        """``pixel_values`` (B, 3, H, W) and ``targets`` (B,)."""
+        return {
+            "pixel_values": torch.stack([example["pixel_values"] for example in examples]),
+            "targets": torch.tensor([example["target"] for example in examples]),
+        }
+
+    def forward(self, model: DocumentModel, batch: Batch) -> Outputs:
+        """Logits (B, C) in the alphabetical order of the class names."""
+        logits = model.network(pixel_values=batch["pixel_values"]).logits.float()
+        if model.labels != sorted(model.labels):
+            logits = logits[:, np.argsort(model.labels).tolist()]
+        return Outputs(logits, batch["targets"], documents=len(logits))
+
+    def page_size(self, model: DocumentModel) -> tuple[int, int]:
+        """(width, height) of the network's input."""
+        size = model.processor.size
+        if size.get("height"):
+            return size["width"], size["height"]
+        return size["shortest_edge"], size["shortest_edge"]
+
+    def evaluate(self, model: DocumentModel, pages: Pages, advance: Advance | None = None) -> Evaluation:
+        """Accuracy, macro-F1, calibration; a document's score is the probability of its right class."""
+        self.check_model(model, pages)
+        rows = []
+        for start in range(0, len(pages.documents), EVALUATION_BATCH):
+            part = pages.documents[start : start + EVALUATION_BATCH]
+            rows.append(self._probabilities(model, [open_image(document.file) for document in part]))
+            if advance is not None:
+                advance(len(part))
+        probabilities, names = np.concatenate(rows), sorted(model.labels)
+        labels = np.array([names.index(pages.labels[document.target]) for document in pages.documents])
+        metrics: dict[str, Any] = dict(classification_metrics(probabilities, labels))
+        metrics["per_class"] = per_class_accuracy(probabilities, labels, names)
+        judged = [
+            Judged(document.where, names[label], {"label": names[row.argmax()], "probability": round(float(row.max()), 4)}, float(row[label]))
+            for document, label, row in zip(pages.documents, labels, probabilities, strict=True)
+        ]
+        return Evaluation(metrics, judged)
+
+    def predict(self, model: DocumentModel, images: Iterable[Image.Image]) -> list[dict[str, Any]]:
+        """The class of each page, with its probability and all others."""
+        names, answers = sorted(model.labels), []
+        for image in images:
+            row = self._probabilities(model, [image])[0]
+            ranked = sorted(zip(names, row.tolist(), strict=True), key=lambda pair: -pair[1])
+            answers.append({"label": ranked[0][0], "probability": ranked[0][1], "probabilities": dict(ranked)})
+        return answers
+
+    def latency_parts(self, model: DocumentModel, images: Sequence[Image.Image]) -> dict[str, Callable[[], int]]:
+        """`document`: one page from picture to class."""
+        turn = iter(range(10**9))
+
+        def document() -> int:
+            self._probabilities(model, [images[next(turn) % len(images)]])
+            return 1
+
+        return {"document": document}
+
+    def _probabilities(self, model: DocumentModel, images: Sequence[Image.Image]) -> np.ndarray[Any, np.dtype[np.float64]]:
+        pixels = model.processor(images=list(images), return_tensors="pt")["pixel_values"].to(model.device)
+        training = model.network.training
+        model.network.eval()
+        with torch.inference_mode():
+            outputs = self.forward(model, {"pixel_values": pixels, "targets": torch.empty(0)})
+        model.network.train(training)
+        probabilities: np.ndarray[Any, np.dtype[np.float64]] = outputs.logits.double().softmax(-1).cpu().numpy()
+        return probabilities
+
+
+def _difference(first: str, first_labels: Sequence[str], second: str, second_labels: Sequence[str]) -> str:
+    only_first = sorted(set(first_labels) - set(second_labels))
+    only_second = sorted(set(second_labels) - set(first_labels))
+    parts = [f"only {name} has {', '.join(only)}" for name, only in ((first, only_first), (second, only_second)) if only]
+    return f"{first} and {second} do not have the same classes ({'; '.join(parts)}); use a model trained on these classes"

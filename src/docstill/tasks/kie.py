@@ -1,0 +1,296 @@
+"""Key information extraction: a page goes in, JSON comes out. Models are Donuts, data are image folders with
+``metadata.jsonl``.
+
+The answer is written as text with tags (``<s_total>9.00</s_total>``) and read token by token: each token of the
+answer, and the end, is one decision. The start token is given, not decided.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutput
+
+from docstill.data.document import Document
+from docstill.data.donut_folder import read_donut_folder
+from docstill.data.images import open_image
+from docstill.data.json_tokens import json_to_tokens, tag_tokens, tokens_to_json
+from docstill.errors import DataError, ModelError, UserError
+from docstill.metrics.fields import document_f1, field_scores
+from docstill.metrics.reading import normalised_edit_distance
+from docstill.metrics.tree import ted_accuracy
+from docstill.models.donut import load_donut, new_donut, new_donut_like
+from docstill.models.donut_page import canvas_size, page_to_pixels
+from docstill.models.donut_tokens import character_tokenizer, decode, encode, unknown_characters
+from docstill.models.io import DocumentModel
+from docstill.objectives.base import Outputs
+from docstill.tasks.base import Advance, Batch, Evaluation, Judged, ModelSpec, Pages
+
+EVALUATION_BATCH = 16
+TIMED_TOKENS = 32
+IGNORED = -100
+
+Item = TypeVar("Item")
+
+
+class Kie:
+    """The task `kie`; see `docstill.tasks.base.Task` for what each method owes."""
+
+    name = "kie"
+    primary_metric = "field_f1"
+
+    def read(self, folder: Path, training: Pages | None = None) -> Pages:
+        """Reads one split: images and ``metadata.jsonl``."""
+        return Pages(folder, read_donut_folder(folder))
+
+    def new_model(self, spec: ModelSpec, pages: Pages, teacher: DocumentModel | None = None) -> DocumentModel:
+        """A Donut from scratch: the teacher's vocabulary or one made from ``pages``, room for their longest answer."""
+        answers = [answer for document in pages.documents for answer in _answers(document)]
+        texts, tags = [json_to_tokens(answer) for answer in answers], set().union(*map(tag_tokens, answers))
+        tokenizer = character_tokenizer(texts, tags) if teacher is None else teacher.processor.tokenizer
+        positions = _room(max((len(encode(tokenizer, text)) + 1 for text in texts), default=0))
+        if teacher is None:
+            return new_donut(spec.new, spec.config, texts, tags, spec.image_size, positions)
+        return new_donut_like(teacher, spec.new, spec.config, spec.image_size, positions)
+
+    def load_model(self, source: str) -> DocumentModel:
+        """Loads a Donut whole."""
+        return load_donut(source)
+
+    def check_pair(self, teacher: DocumentModel, student: DocumentModel) -> None:
+        """Both must have the same vocabulary, token for token."""
+        first, second = teacher.processor.tokenizer.get_vocab(), student.processor.tokenizer.get_vocab()
+        rows = [model.network.config.decoder.vocab_size for model in (teacher, student)]
+        if first == second and rows[0] == rows[1]:
+            return
+        only = [(name, sorted(set(a) - set(b))) for name, a, b in (("teacher", first, second), ("student", second, first))]
+        parts = [f"only the {name} has {_shown(map(repr, tokens))}" for name, tokens in only if tokens]
+        moved = sorted(token for token in set(first) & set(second) if first[token] != second[token])
+        if moved:
+            parts.append(f"{len(moved)} tokens have other ids ({_shown(map(repr, moved))})")
+        if not parts:
+            parts.append(f"the embeddings have {rows[0]} and {rows[1]} rows")
+        raise ModelError(
+            f"teacher and student do not have the same vocabulary ({'; '.join(parts)}); "
+            "make the student from the teacher, or train both from one"
+        )
+
+    def check_model(self, model: DocumentModel, pages: Pages) -> None:
+        """Every tag and character must be in the vocabulary, every answer must fit into the decoder.
+
+        Raises:
+            DataError: one line for each document with an answer that the model cannot write.
+        """
+        tokenizer, room = model.processor.tokenizer, model.network.config.decoder.max_position_embeddings
+        vocabulary, problems = tokenizer.get_vocab(), []
+        for document in pages.documents:
+            for answer in _answers(document):
+                text = json_to_tokens(answer)
+                lacking = sorted(tag_tokens(answer) - vocabulary.keys())
+                if lacking:
+                    problems.append(f"{document.where}: the vocabulary has no tag {', '.join(lacking)}")
+                    continue
+                if unknown := sorted(unknown_characters(tokenizer, text)):
+                    problems.append(f"{document.where}: the vocabulary has no character {', '.join(map(repr, unknown))}")
+                if (length := len(encode(tokenizer, text)) + 1) > room:
+                    problems.append(f"{document.where}: the answer takes {length} tokens, the decoder has room for {room}")
+        if problems:
+            raise DataError(
+                f"the model cannot write {len(problems)} of the answers in {pages.folder}; mend them, or use a model made for them", problems
+            )
+
+    def example(
+        self, model: DocumentModel, document: Document, image: Image.Image, labels: Sequence[str], rng: random.Random | None
+    ) -> dict[str, Any]:
+        """The page on the model's canvas, and the answer's ids.
+
+        With ``rng`` one of the document's answers and a place on the canvas are drawn; without, it is the first answer
+        and the middle.
+
+        Returns:
+            ``pixel_values`` (3, H, W) float32, and ``ids`` (L,) int64: start token, answer, ``</s>``.
+
+        Raises:
+            DataError: the answer is longer than the decoder can read.
+        """
+        answers = _answers(document)
+        answer = answers[0] if rng is None else rng.choice(answers)
+        pixels = page_to_pixels(image, model.processor.image_processor, rng)
+        ids = _ids(model, json_to_tokens(answer))
+        room = model.network.config.decoder.max_position_embeddings
+        if len(ids) - 1 > room:
+            raise DataError(
+                "an answer is too long for the model", [f"{document.where}: {len(ids) - 1} tokens, the decoder has room for {room}"]
+            )
+        return {"pixel_values": torch.from_numpy(pixels), "ids": torch.tensor(ids)}
+
+    def collate(self, model: DocumentModel, examples: Sequence[dict[str, Any]]) -> Batch:
+        """Examples of one model as one batch.
+
+        Returns:
+            ``pixel_values`` (B, 3, H, W); ``decoder_input_ids`` (B, L), padded on the right; ``labels`` (B, L): the
+            token that follows each, -100 where there is none; ``targets`` (N,): the labels that are not -100.
+        """
+        longest = max(len(example["ids"]) for example in examples) - 1
+        inputs = torch.full((len(examples), longest), model.processor.tokenizer.pad_token_id)
+        labels = torch.full((len(examples), longest), IGNORED)
+        for row, example in enumerate(examples):
+            length = len(example["ids"]) - 1
+            inputs[row, :length], labels[row, :length] = example["ids"][:-1], example["ids"][1:]
+        return {
+            "pixel_values": torch.stack([example["pixel_values"] for example in examples]),
+            "decoder_input_ids": inputs,
+            "labels": labels,
+            "targets": labels[labels != IGNORED],
+        }
+
+    def forward(self, model: DocumentModel, batch: Batch) -> Outputs:
+        """Logits (N, vocabulary) at the positions that are scored, document after document."""
+        height, width = canvas_size(model.processor.image_processor)
+        if tuple(batch["pixel_values"].shape[-2:]) != (height, width):
+            given = " × ".join(map(str, batch["pixel_values"].shape[-2:]))
+            raise ModelError(f"the pages are {given} pixels, the model takes {height} × {width} alone; let its processor prepare them")
+        answer = model.network(pixel_values=batch["pixel_values"], decoder_input_ids=batch["decoder_input_ids"], use_cache=False)
+        logits = answer.logits[batch["labels"] != IGNORED].float()
+        return Outputs(logits, batch["targets"], documents=len(batch["pixel_values"]))
+
+    def page_size(self, model: DocumentModel) -> tuple[int, int]:
+        """(width, height) of the canvas."""
+        height, width = canvas_size(model.processor.image_processor)
+        return width, height
+
+    def evaluate(self, model: DocumentModel, pages: Pages, advance: Advance | None = None) -> Evaluation:
+        """Field F1, TED accuracy and reading, against the first answer of each document; a document's score is its F1.
+
+        What the model writes and cannot be parsed has no fields, and scores 0.
+        """
+        truths, texts = [_answers(document)[0] for document in pages.documents], []
+        for documents in _chunks(pages.documents, EVALUATION_BATCH):
+            texts += self._write(model, [open_image(document.file) for document in documents])
+            if advance is not None:
+                advance(len(documents))
+        answers = [_parse(text) for text in texts]
+        scores = field_scores(answers, truths)
+        distances = [normalised_edit_distance(text, json_to_tokens(truth)) for text, truth in zip(texts, truths, strict=True)]
+        metrics: dict[str, Any] = {
+            "field_f1": float(scores.f1),
+            "precision": float(scores.precision),
+            "recall": float(scores.recall),
+            "ted_accuracy": _mean([ted_accuracy(answer, truth) for answer, truth in zip(answers, truths, strict=True)]),
+            "reading": 1 - _mean(distances),
+            "per_field": scores.per_field,
+        }
+        judged = [
+            Judged(_inside(pages.folder, document.file), truth, answer, float(document_f1(answer, truth)))
+            for document, truth, answer in zip(pages.documents, truths, answers, strict=True)
+        ]
+        return Evaluation(metrics, judged)
+
+    def predict(self, model: DocumentModel, images: Iterable[Image.Image]) -> list[dict[str, Any]]:
+        """``fields``, the JSON that was read, and ``text``, as the model wrote it."""
+        texts = [text for chunk in _chunks(images, EVALUATION_BATCH) for text in self._write(model, chunk)]
+        return [{"fields": _parse(text), "text": text} for text in texts]
+
+    def latency_parts(self, model: DocumentModel, images: Sequence[Image.Image]) -> dict[str, Callable[[], int]]:
+        """`encoder`: a page; `per_token`: a token, the page being encoded; `document`: a page, from picture to JSON."""
+        pages = [self._pixels(model, [image]) for image in images]
+        tokens = min(TIMED_TOKENS, model.network.config.decoder.max_position_embeddings)
+        turns = {name: itertools.cycle(range(len(images))) for name in ("encoder", "per_token", "document")}
+        encoded: dict[int, Tensor] = {}
+
+        def encoder() -> int:
+            with _asleep(model.network):
+                model.network.encoder(pages[next(turns["encoder"])])
+            return 1
+
+        def per_token() -> int:
+            turn = next(turns["per_token"])
+            with _asleep(model.network):
+                if turn not in encoded:
+                    encoded[turn] = model.network.encoder(pages[turn]).last_hidden_state
+                self._generate(model, encoder_outputs=BaseModelOutput(encoded[turn]), min_new_tokens=tokens, max_new_tokens=tokens)
+            return tokens
+
+        def document() -> int:
+            _parse(self._write(model, [images[next(turns["document"])]])[0])
+            return 1
+
+        return {"encoder": encoder, "per_token": per_token, "document": document}
+
+    def _pixels(self, model: DocumentModel, images: Sequence[Image.Image]) -> Tensor:
+        pages = [torch.from_numpy(page_to_pixels(image, model.processor.image_processor, None)) for image in images]
+        return torch.stack(pages).to(model.device)
+
+    def _write(self, model: DocumentModel, images: Sequence[Image.Image]) -> list[str]:
+        with _asleep(model.network):
+            rows = self._generate(
+                model, pixel_values=self._pixels(model, images), max_new_tokens=model.network.config.decoder.max_position_embeddings
+            )
+        return [decode(model.processor.tokenizer, row[1:]) for row in rows.tolist()]
+
+    def _generate(self, model: DocumentModel, **settings: Any) -> Tensor:
+        unknown = model.processor.tokenizer.unk_token_id
+        ids: Tensor = model.network.generate(do_sample=False, num_beams=1, bad_words_ids=[[unknown]], **settings)
+        return ids
+
+
+def _answers(document: Document) -> Sequence[Any]:
+    if document.target is None:
+        raise UserError(f"{document.where} has no ground_truth; kie needs one for every page, add it to metadata.jsonl")
+    return document.variants or [document.target]
+
+
+def _inside(folder: Path, file: Path) -> str:
+    return str(file.relative_to(folder)) if file.is_relative_to(folder) else str(file)
+
+
+def _ids(model: DocumentModel, text: str) -> list[int]:
+    tokenizer = model.processor.tokenizer
+    return [model.network.config.decoder_start_token_id, *encode(tokenizer, text), tokenizer.eos_token_id]
+
+
+def _parse(text: str) -> Any:
+    try:
+        return tokens_to_json(text)
+    except (RecursionError, ValueError):  # a model may write anything
+        return {"text_sequence": text}
+
+
+def _room(longest: int) -> int:
+    """Positions for answers a quarter longer than the longest seen, in steps of 32."""
+    return -(-int(longest * 1.25) // 32) * 32
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(sum(values) / len(values)) if values else 0.0
+
+
+def _shown(names: Iterable[str], most: int = 5) -> str:
+    listed = list(names)
+    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
+
+
+def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    iterator = iter(items)
+    while chunk := list(itertools.islice(iterator, size)):
+        yield chunk
+
+
+@contextmanager
+def _asleep(network: Any) -> Iterator[None]:
+    """Eval mode without gradients; afterwards the network is in the mode it was in."""
+    training = network.training
+    network.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        network.train(training)

@@ -1,0 +1,215 @@
+"""The kie task: examples, batches, losses, scores, and one model that learns four pages by heart."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from kie_tiny import ANSWERS, TAGS, page, tiny_donut, tiny_folder
+from torch.nn import functional as F
+
+from docstill.data.document import Document
+from docstill.data.images import open_image
+from docstill.data.json_tokens import json_to_tokens
+from docstill.errors import DataError, ModelError, UserError
+from docstill.models.donut import add_tags, resize_positions
+from docstill.models.donut_tokens import decode
+from docstill.models.io import DocumentModel
+from docstill.tasks.base import ModelSpec, Pages
+from docstill.tasks.kie import Kie
+
+KIE = Kie()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Pages:
+    return KIE.read(tiny_folder(tmp_path_factory.mktemp("pages")))
+
+
+def examples(model: DocumentModel, pages: Pages, rng: random.Random | None = None) -> list[dict[str, Any]]:
+    return [KIE.example(model, document, open_image(document.file), [], rng) for document in pages.documents]
+
+
+def with_answers(pages: Pages, *answers: Any) -> Pages:
+    """The first page of ``pages`` with other answers."""
+    document = dataclasses.replace(pages.documents[0], target=answers[0] if answers else None, variants=answers)
+    return Pages(pages.folder, [document])
+
+
+def test_an_example_is_start_answer_end(pages: Pages) -> None:
+    model = tiny_donut()
+    example = examples(model, pages)[0]
+    ids, tokenizer = example["ids"].tolist(), model.processor.tokenizer
+    assert ids[0] == model.network.config.decoder_start_token_id and ids[-1] == tokenizer.eos_token_id
+    assert decode(tokenizer, ids[1:]) == json_to_tokens(ANSWERS[0])
+    assert example["pixel_values"].shape == (3, 160, 160) and example["pixel_values"].dtype == torch.float32
+
+
+def test_answers_and_places_are_drawn_only_in_training(pages: Pages) -> None:
+    model = tiny_donut()
+    several = with_answers(pages, {"total": "1"}, {"total": "22"})
+    image = page(ANSWERS[0], (100, 50))
+
+    def look(seed: int | None) -> tuple[int, float]:
+        rng = None if seed is None else random.Random(seed)
+        example = KIE.example(model, several.documents[0], image, [], rng)
+        return len(example["ids"]), float((example["pixel_values"][0] * torch.arange(160)[:, None]).sum())
+
+    assert look(None) == look(None) and look(3) == look(3)
+    drawn = [look(seed) for seed in range(12)]
+    assert {length for length, _ in drawn} == {5, 6} and look(None)[0] == 5
+    assert len({place for _, place in drawn}) > 6
+
+
+def test_teacher_and_student_get_the_same_answer(pages: Pages) -> None:
+    teacher, student = tiny_donut(image_size=(320, 320)), tiny_donut()
+    several = with_answers(pages, *({"total": str(number)} for number in range(10))).documents[0]
+    for seed in range(5):
+        first, second = (KIE.example(model, several, page({}), [], random.Random(seed))["ids"] for model in (teacher, student))
+        assert torch.equal(first, second)
+
+
+def test_padding_never_counts(pages: Pages) -> None:
+    """A longer document in the batch changes nothing for the shorter one."""
+    model = tiny_donut()
+    short, *others = sorted(examples(model, pages), key=lambda example: len(example["ids"]))
+    assert len(others[-1]["ids"]) > len(short["ids"])
+    with torch.no_grad():
+        alone = KIE.forward(model, KIE.collate(model, [short]))
+        together = KIE.forward(model, KIE.collate(model, [short, *others]))
+    count = len(short["ids"]) - 1
+    assert len(alone.targets) == count and together.documents == 4
+    assert torch.equal(together.targets[:count], alone.targets)
+    assert torch.allclose(together.logits[:count], alone.logits, atol=1e-5)
+    assert len(together.logits) == len(together.targets) == sum(len(example["ids"]) - 1 for example in [short, *others])
+    assert model.processor.tokenizer.pad_token_id not in together.targets
+
+
+def test_the_loss_is_that_of_transformers_not_shifted_twice(pages: Pages) -> None:
+    """transformers 4.50 to 4.57 shifted the labels a second time; our loss is made from logits."""
+    model = tiny_donut()
+    batch = KIE.collate(model, examples(model, pages))
+    with torch.no_grad():
+        outputs = KIE.forward(model, batch)
+        theirs = model.network(pixel_values=batch["pixel_values"], labels=batch["labels"]).loss
+    assert outputs.logits.dtype == torch.float32
+    assert abs(F.cross_entropy(outputs.logits, outputs.targets) - theirs) < 1e-5
+
+
+def test_pages_of_another_size_are_refused(pages: Pages) -> None:
+    model = tiny_donut()
+    batch = KIE.collate(model, examples(model, pages))
+    batch["pixel_values"] = batch["pixel_values"][..., :128]
+    with pytest.raises(ModelError, match="160 × 160"):
+        KIE.forward(model, batch)
+
+
+def test_unlabelled_pages_are_refused(pages: Pages) -> None:
+    with pytest.raises(UserError, match="no ground_truth"):
+        KIE.check_model(tiny_donut(), with_answers(pages))
+
+
+def test_all_answers_a_model_cannot_write_are_listed_at_once(pages: Pages) -> None:
+    documents = [
+        Document(Path(f"{index}.png"), answer, (answer,), f"metadata.jsonl:{index + 1}")
+        for index, answer in enumerate([{"total": "1"}, {"date": "1"}, {"total": "1€ é"}, {"total": "9" * 126}, {"total": "9" * 125}])
+    ]
+    with pytest.raises(DataError) as caught:
+        KIE.check_model(tiny_donut(), Pages(pages.folder, documents))
+    problems = caught.value.problems
+    assert [problem.split(": ")[0] for problem in problems] == ["metadata.jsonl:2", "metadata.jsonl:3", "metadata.jsonl:4"]
+    assert "<s_date>" in problems[0] and "'é'" in problems[1] and "'€'" in problems[1] and "129" in problems[2]
+
+
+def test_longest_answer_that_fits_is_read_to_its_end(pages: Pages) -> None:
+    model = tiny_donut()
+    fits, too_long = with_answers(pages, {"total": "9" * 125}), with_answers(pages, {"total": "9" * 126})
+    KIE.check_model(model, fits)
+    batch = KIE.collate(model, examples(model, fits))
+    with torch.no_grad():
+        assert len(KIE.forward(model, batch).logits) == 128
+    with pytest.raises(DataError, match="too long"):
+        examples(model, too_long)
+    resize_positions(model, 160)
+    KIE.check_model(model, too_long)
+    assert len(examples(model, too_long)[0]["ids"]) == 130
+
+
+def test_vocabularies_must_agree() -> None:
+    teacher, student = tiny_donut(), tiny_donut()
+    KIE.check_pair(teacher, student)
+    add_tags(student, ["<s_date>"])
+    with pytest.raises(ModelError, match="only the student has '<s_date>'"):
+        KIE.check_pair(teacher, student)
+    with pytest.raises(ModelError, match="other ids"):
+        KIE.check_pair(tiny_donut(tags=[*TAGS, "<s_date>", "</s_date>"]), student)
+
+
+def test_a_new_model_fits_its_pages_and_its_teacher(pages: Pages) -> None:
+    accented = with_answers(pages, {"total": "9" * 120, "shop": "Łódź"})
+    teacher = KIE.new_model(ModelSpec("donut-tiny"), accented)
+    KIE.check_model(teacher, accented)
+    assert teacher.network.config.decoder.max_position_embeddings == 192  # 128 and a quarter more, in steps of 32
+    student = KIE.new_model(ModelSpec("donut-tiny", {"decoder": {"d_model": 32}}), accented, teacher)
+    KIE.check_pair(teacher, student)
+    KIE.check_model(student, accented)
+    given = KIE.new_model(ModelSpec("donut-tiny", {"decoder": {"max_position_embeddings": 300}}, (160, 320)), accented)
+    assert given.network.config.decoder.max_position_embeddings == 300 and KIE.page_size(given) == (320, 160)
+
+
+def test_reading_leaves_the_model_as_it_was(pages: Pages) -> None:
+    """An untrained model scores, whatever it writes, and every document counts."""
+    model = tiny_donut()
+    model.network.train()
+    before = {name: value.clone() for name, value in model.network.state_dict().items()}
+    done: list[int] = []
+    evaluation = KIE.evaluate(model, pages, done.append)
+    assert model.network.training
+    assert all(torch.equal(before[name], value) for name, value in model.network.state_dict().items())
+    assert sum(done) == len(evaluation.documents) == 4
+    assert [judged.file for judged in evaluation.documents] == ["0.png", "1.png", "2.png", "3.png"]
+    assert all(0 <= evaluation.metrics[name] <= 1 for name in ("field_f1", "precision", "recall", "ted_accuracy", "reading"))
+    assert next(iter(evaluation.metrics)) == KIE.primary_metric
+
+
+@pytest.mark.parametrize("text", ["<s_total>", "</s_total><s_shop>", "9.00", "", "<s_total><sep/></s_shop>"])
+def test_whatever_cannot_be_parsed_scores_nothing(pages: Pages, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(Kie, "_write", lambda self, model, images: [text] * len(images))
+    evaluation = KIE.evaluate(tiny_donut(), pages)
+    assert evaluation.metrics["field_f1"] == 0 and len(evaluation.documents) == 4
+    assert [judged.score for judged in evaluation.documents] == [0, 0, 0, 0]
+
+
+def test_latency_parts_count_what_they_do() -> None:
+    parts = KIE.latency_parts(tiny_donut(), [page(answer) for answer in ANSWERS[:2]])
+    assert {name: [part() for _ in range(3)][-1] for name, part in parts.items()} == {"encoder": 1, "per_token": 32, "document": 1}
+
+
+def test_four_pages_are_learnt_by_heart(pages: Pages, tmp_path: Path) -> None:
+    """The whole way: pages, training, writing, saving, loading, scoring, reading."""
+    model = KIE.new_model(ModelSpec("donut-tiny"), pages)
+    KIE.check_model(model, pages)
+    assert KIE.evaluate(model, pages).metrics["field_f1"] < 0.5
+    batch = KIE.collate(model, examples(model, pages))
+    optimizer = torch.optim.AdamW(model.network.parameters(), lr=5e-3, betas=(0.9, 0.98), weight_decay=0.0)
+    model.network.train()
+    for step in range(150):
+        for group in optimizer.param_groups:
+            group["lr"] = 5e-3 * min(1, (step + 1) / 20) * (1 if step < 100 else 0.2)
+        outputs = KIE.forward(model, batch)
+        loss = F.cross_entropy(outputs.logits, outputs.targets)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.network.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    assert loss < 0.05
+
+    loaded = KIE.load_model(str(model.save(tmp_path / "model")))
+    evaluation = KIE.evaluate(loaded, pages)
+    assert evaluation.metrics["field_f1"] == evaluation.metrics["ted_accuracy"] == evaluation.metrics["reading"] == 1.0
+    assert [judged.predicted for judged in evaluation.documents] == ANSWERS
+    assert KIE.predict(loaded, [page(ANSWERS[2])]) == [{"fields": ANSWERS[2], "text": json_to_tokens(ANSWERS[2])}]
