@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from docstill.api import benchmark, compress, distill, evaluate, load, prune, report, train
-    from docstill.check import check
+    from docstill.data.validator import check
+    from docstill.demonstration import demo
     from docstill.errors import DataError, DocstillError, MissingExtra, ModelError, RecipeError, UserError
-    from docstill.score import score
+    from docstill.scoring import score
 
 __version__ = "0.1.0"
 
@@ -28,6 +29,7 @@ __all__ = [
     "benchmark",
     "check",
     "compress",
+    "demo",
     "distill",
     "evaluate",
     "load",
@@ -40,10 +42,11 @@ __all__ = [
 _HOMES = {
     **dict.fromkeys(("benchmark", "compress", "distill", "evaluate", "load", "prune", "report", "train"), "docstill.api"),
     **dict.fromkeys(("DataError", "DocstillError", "MissingExtra", "ModelError", "RecipeError", "UserError"), "docstill.errors"),
-    "check": "docstill.check",
-    "score": "docstill.score",
+    "check": "docstill.data.validator",
+    "demo": "docstill.demonstration",
+    "score": "docstill.scoring",
 }
-_NEEDS_TORCH = "docstill.api"
+_NEED_TORCH = frozenset({"docstill.api", "docstill.demonstration"})
 
 
 def __getattr__(name: str) -> Any:
@@ -53,7 +56,7 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(importlib.import_module(home), name)
     except ModuleNotFoundError as error:
-        if home != _NEEDS_TORCH or (error.name or "").startswith("docstill"):
+        if home not in _NEED_TORCH or (error.name or "").startswith("docstill"):
             raise
         from docstill.errors import MissingExtra
 

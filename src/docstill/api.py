@@ -19,7 +19,7 @@ from docstill.measure import hardware, measure
 from docstill.models.io import DocumentModel, local_folder, read_card
 from docstill.progress import counter
 from docstill.recipe import NewModel, Recipe, load_recipe, parse_stage
-from docstill.report.build import write_report
+from docstill.reporting.build import write_report
 from docstill.run import locked, read_json, step, write_text
 from docstill.stages import Bench, run_stage
 from docstill.tasks import TASKS, task_named

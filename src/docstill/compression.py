@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import docstill
-from docstill.check import check
+from docstill.data.validator import check
 from docstill.data.images import open_image
 from docstill.engine import BEST, CHECKPOINT, METRICS, seed_everything
 from docstill.errors import DataError, ModelError
@@ -23,7 +23,7 @@ from docstill.measure import hardware, measure
 from docstill.models.io import DocumentModel
 from docstill.progress import counter, say
 from docstill.recipe import DistillStage, NewModel, Recipe, Stage, Teacher, dump_recipe
-from docstill.report.build import write_report
+from docstill.reporting.build import write_report
 from docstill.run import locked, open_run, read_json, read_metrics, step, write_json
 from docstill.stages import Bench, labels_only, run_stage
 from docstill.tasks import task_named

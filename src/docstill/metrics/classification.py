@@ -1,7 +1,7 @@
 """How good, how sure, and how rightly sure a classifier is. Plain numpy; definitions in each docstring.
 
 Confidence is the largest probability. Where confidences tie, the documents of a tie count as their mean, so that no
-figure depends on the order of the documents.
+figure depends on the order of the documents. Where classes tie, the first of them is the answer.
 """
 
 from __future__ import annotations
@@ -31,12 +31,13 @@ def classification_metrics(probabilities: NDArray[Any], labels: NDArray[Any]) ->
     """All figures of a set of answers.
 
     Args:
-        probabilities: (n, C), rows sum to 1.
+        probabilities: (n, C), rows sum to 1, n and C at least 1.
         labels: (n,), the right classes.
 
     Returns:
-        accuracy; macro_f1; nll (nats); brier; ece; ece_floor; aurc; e_aurc; augrc; auroc_failure;
-        coverage_at_5_risk.
+        accuracy; macro_f1; nll: mean −ln of the right class's probability, taken as 1e-12 at least; brier: mean squared
+        distance to the one-hot truth, in [0, 2]; ece; ece_floor; aurc; e_aurc: aurc less the best order's; augrc;
+        auroc_failure; coverage_at_5_risk.
     """
     probabilities = np.asarray(probabilities, dtype=np.float64)
     labels = np.asarray(labels, dtype=np.int64)
@@ -76,7 +77,10 @@ def per_class_accuracy(probabilities: NDArray[Any], labels: NDArray[Any], names:
 
 
 def ece(confidence: NDArray[Any], correct: NDArray[Any]) -> float:
-    """Expected calibration error (Guo et al. 2017, arXiv 1706.04599, eq. 3): 15 bins of equal width, mean confidence of the bin."""
+    """Expected calibration error (Guo et al. 2017, arXiv 1706.04599, eq. 3) in 15 bins of equal width.
+
+    A bin holds its upper edge, not its lower one, as in the paper; its confidence is the mean of its documents'.
+    """
     bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
     gap = np.bincount(bins, weights=correct - confidence, minlength=BINS)
     return float(np.abs(gap).sum() / len(confidence))
@@ -88,6 +92,7 @@ def ece_floor(confidence: NDArray[Any]) -> float:
     Mean over `FLOOR_DRAWS` draws of correctness ~ Bernoulli(confidence), from a fixed seed.
     """
     rng = np.random.default_rng(0)
+    confidence = np.sort(confidence)  # else the same documents in another order would meet other draws
     return float(np.mean([ece(confidence, rng.random(len(confidence)) < confidence) for _ in range(FLOOR_DRAWS)]))
 
 
@@ -118,10 +123,14 @@ def augrc(confidence: NDArray[Any], correct: NDArray[Any]) -> float:
 
 
 def auroc(confidence: NDArray[Any], correct: NDArray[Any]) -> float:
-    """Chance that a right answer is surer than a wrong one, ties counting half; 1 if one of them does not occur."""
-    right, wrong = np.sort(confidence[correct]), np.sort(confidence[~correct.astype(bool)])
+    """Chance that a right answer is surer than a wrong one, ties counting half.
+
+    0.5, the value of a guess, where all answers are right or all are wrong: there is nothing to tell apart.
+    """
+    hits = correct.astype(bool)
+    right, wrong = confidence[hits], np.sort(confidence[~hits])
     if not len(right) or not len(wrong):
-        return 1.0
+        return 0.5
     below = np.searchsorted(wrong, right, side="left") + np.searchsorted(wrong, right, side="right")
     return float(below.sum() / (2 * len(right) * len(wrong)))
 

@@ -46,17 +46,15 @@ def page_to_pixels(image: Image.Image, image_processor: Any, rng: random.Random 
     canvas = Image.new("RGB", (width, height))
     canvas.paste(page, (left, top))
     pixels = np.asarray(canvas, dtype=np.float32).transpose(2, 0, 1) * np.float32(image_processor.rescale_factor)
-    mean, deviation = (np.asarray(value, dtype=np.float32).reshape(-1, 1, 1) for value in (image_processor.image_mean, image_processor.image_std))
+    figures = (image_processor.image_mean, image_processor.image_std)
+    mean, deviation = (np.asarray(figure, dtype=np.float32).reshape(-1, 1, 1) for figure in figures)
     return np.ascontiguousarray((pixels - mean) / deviation)
 
 
 def _sizes(page: tuple[int, int], canvas: tuple[int, int]) -> list[tuple[int, int]]:
     """The (width, height) a page takes on its way: shorter side to the canvas's shorter side, then into the canvas."""
     short = min(canvas)
-    if page[0] <= page[1]:
-        first = (short, int(short * page[1] / page[0]))
-    else:
-        first = (int(short * page[0] / page[1]), short)
+    first = (short, int(short * page[1] / page[0])) if page[0] <= page[1] else (int(short * page[0] / page[1]), short)
     width, height = min(first[0], canvas[0]), min(first[1], canvas[1])
     if (width, height) == first:
         return [first]

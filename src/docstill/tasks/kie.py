@@ -1,8 +1,8 @@
-"""Key information extraction: a page goes in, JSON comes out. Models are Donuts, data are image folders with
-``metadata.jsonl``.
+"""Key information extraction: a page goes in, JSON comes out.
 
-The answer is written as text with tags (``<s_total>9.00</s_total>``) and read token by token: each token of the
-answer, and the end, is one decision. The start token is given, not decided.
+Models are Donuts, data are image folders with ``metadata.jsonl``. The answer is written as text with tags
+(``<s_total>9.00</s_total>``) and read token by token: each token of the answer, and the end, is one decision. The
+start token is given, not decided.
 """
 
 from __future__ import annotations
@@ -103,9 +103,8 @@ class Kie:
                 if (length := len(encode(tokenizer, text)) + 1) > room:
                     problems.append(f"{document.where}: the answer takes {length} tokens, the decoder has room for {room}")
         if problems:
-            raise DataError(
-                f"the model cannot write {len(problems)} of the answers in {pages.folder}; mend them, or use a model made for them", problems
-            )
+            headline = f"the model cannot write these answers in {pages.folder}; mend them, or use a model made for them"
+            raise DataError(headline, problems)
 
     def example(
         self, model: DocumentModel, document: Document, image: Image.Image, labels: Sequence[str], rng: random.Random | None
@@ -216,8 +215,8 @@ class Kie:
             with _asleep(model.network):
                 if turn not in encoded:
                     encoded[turn] = model.network.encoder(pages[turn]).last_hidden_state
-                self._generate(model, encoder_outputs=BaseModelOutput(encoded[turn]), min_new_tokens=tokens, max_new_tokens=tokens)
-            return tokens
+                self._generate(model, tokens, encoder_outputs=BaseModelOutput(encoded[turn]), min_length=tokens + 1)
+            return int(tokens)
 
         def document() -> int:
             _parse(self._write(model, [images[next(turns["document"])]])[0])
@@ -232,13 +231,16 @@ class Kie:
     def _write(self, model: DocumentModel, images: Sequence[Image.Image]) -> list[str]:
         with _asleep(model.network):
             rows = self._generate(
-                model, pixel_values=self._pixels(model, images), max_new_tokens=model.network.config.decoder.max_position_embeddings
+                model, model.network.config.decoder.max_position_embeddings, pixel_values=self._pixels(model, images)
             )
         return [decode(model.processor.tokenizer, row[1:]) for row in rows.tolist()]
 
-    def _generate(self, model: DocumentModel, **settings: Any) -> Tensor:
+    def _generate(self, model: DocumentModel, tokens: int, **settings: Any) -> Tensor:
+        """The start token and at most ``tokens`` more, the likeliest each time, never ``<unk>``."""
         unknown = model.processor.tokenizer.unk_token_id
-        ids: Tensor = model.network.generate(do_sample=False, num_beams=1, bad_words_ids=[[unknown]], **settings)
+        ids: Tensor = model.network.generate(
+            do_sample=False, num_beams=1, max_length=tokens + 1, bad_words_ids=[[unknown]], **settings
+        )
         return ids
 
 

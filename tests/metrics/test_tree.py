@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import random
+import string
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from docstill.metrics.fields import document_f1
+from docstill.metrics.tree import normalise, ted_accuracy
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    max_leaves=15,
+)
+
+
+@settings(deadline=None, max_examples=50)
+@given(JSON, JSON)
+def test_any_pair_has_an_accuracy_between_0_and_1(prediction: Any, truth: Any) -> None:
+    assert 0.0 <= ted_accuracy(prediction, truth) <= 1.0
+    assert ted_accuracy(truth, truth) == 1.0
+
+
+@pytest.mark.parametrize("empty", [{}, [], None, "", 0, False, {"a": ""}, {"a": {"b": None}}, [{}], [{"a": 0}], [None, True]])
+def test_an_empty_truth_wants_an_empty_prediction(empty: Any) -> None:
+    assert ted_accuracy({}, empty) == ted_accuracy([{}], empty) == ted_accuracy(None, empty) == 1.0
+    assert ted_accuracy({"a": "b"}, empty) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("given_", "wanted"),
+    [
+        ({"bb": "2", "a": "1", "aa": "3"}, '{"a": ["1"], "aa": ["3"], "bb": ["2"]}'),
+        ({"a": 0, "b": "", "c": None, "d": [], "e": {}, "f": False}, "{}"),
+        ({"a": True, "b": 1.50, "c": " x "}, '{"a": ["True"], "b": ["1.5"], "c": ["x"]}'),
+        ({"a": ["x", 1, 0, 2.5, True, None, {"k": "v"}, ["y"], " "]}, '{"a": ["x", "1", "0", "2.5"]}'),
+        ({"a": [{"k": "v"}, {}, {"k": ""}, {"k": "w"}]}, '{"a": [{"k": ["v"]}, {"k": ["w"]}]}'),
+        ({"a": {"k": "v"}}, '{"a": [{"k": ["v"]}]}'),
+        ({"a": " "}, '{"a": [""]}'),
+        ("x", '["x"]'),
+    ],
+)
+def test_normal_form(given_: Any, wanted: str) -> None:
+    import json
+
+    assert json.dumps(normalise(given_)) == wanted
+
+
+def test_a_missing_leaf_costs_its_characters_and_its_key() -> None:
+    truth = {"name": "Anna", "city": "Oslo"}  # 2 keys and 8 characters
+    assert ted_accuracy({"name": "Anna"}, truth) == pytest.approx(1 - 5 / 10)
+    assert ted_accuracy({"name": "Anna", "city": "Oslo", "zip": "123456"}, truth) == pytest.approx(1 - 7 / 10)
+    assert ted_accuracy({"name": "Anna", "town": "Oslo"}, truth) == pytest.approx(1 - 1 / 10)
+
+
+def test_far_too_much_output_scores_0_not_less() -> None:
+    assert ted_accuracy({"a": "x" * 100}, {"a": "y"}) == 0.0
+
+
+def _receipt(rng: random.Random) -> dict[str, Any]:
+    """About 200 characters of values."""
+    word = lambda n: "".join(rng.choices(string.ascii_uppercase, k=n))  # noqa: E731
+    rows = [{"nm": word(18), "cnt": word(1), "price": word(6)} for _ in range(6)]
+    return {"menu": rows, "sub_total": {"tax": word(6), "service": word(6)}, "total": {"total": word(8), "cash": word(8)}, "store": word(22)}
+
+
+def _misread(rng: random.Random, value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _misread(rng, child) for key, child in value.items() if rng.random() > 0.05}
+    if isinstance(value, list):
+        return [_misread(rng, child) for child in value]
+    return "".join(character if rng.random() > 0.1 else "?" for character in value)
+
+
+def test_a_thousand_receipts_are_scored_in_under_two_seconds() -> None:
+    rng = random.Random(0)
+    truths = [_receipt(rng) for _ in range(1000)]
+    predictions = [_misread(rng, truth) for truth in truths]
+    start = time.process_time()
+    scores = [(ted_accuracy(*pair), document_f1(*pair)) for pair in zip(predictions, truths, strict=True)]
+    seconds = time.process_time() - start
+    assert 0.5 < sum(accuracy for accuracy, _ in scores) / 1000 < 0.95
+    assert seconds < 2.0
+    print(seconds)
