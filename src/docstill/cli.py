@@ -17,13 +17,39 @@ from typing import Annotated, Any
 import typer
 import yaml
 from rich.table import Table
+from typer.core import TyperGroup
 
 import docstill
 from docstill import shipped
 from docstill.errors import DocstillError, UserError
 from docstill.progress import say
 
+
+class _Verbs(TyperGroup):
+    """Turns what a verb raises into one sentence and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DocstillError as error:
+            say(f"error: {error}")
+            raise typer.Exit(2 if isinstance(error, UserError) else 1) from error
+        except KeyboardInterrupt as error:
+            say("stopped; run the same command again to go on where it stopped")
+            raise typer.Exit(130) from error
+        except MemoryError as error:
+            say("error: memory ran out; use a smaller batch_size with more gradient_accumulation_steps")
+            raise typer.Exit(1) from error
+        except (RuntimeError, TypeError, AttributeError, LookupError, ValueError, OSError) as error:
+            if type(error).__module__.startswith(("typer", "click")):  # how Typer itself ends a command
+                raise
+            say(traceback.format_exc())
+            say("error: this is a fault in docstill; please report it with the lines above")
+            raise typer.Exit(1) from error
+
+
 app = typer.Typer(
+    cls=_Verbs,
     help="Makes document models small and fast without losing what they know, and proves it.",
     no_args_is_help=True,
     add_completion=False,
@@ -271,24 +297,10 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 
 def main() -> None:
-    """Runs the command line and turns errors into one sentence and an exit code."""
+    """Runs the command line."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    try:
-        app(standalone_mode=True)
-    except DocstillError as error:
-        say(f"error: {error}")
-        sys.exit(2 if isinstance(error, UserError) else 1)
-    except KeyboardInterrupt:
-        say("stopped; run the same command again to go on where it stopped")
-        sys.exit(130)
-    except MemoryError:
-        say("error: memory ran out; use a smaller batch_size with more gradient_accumulation_steps")
-        sys.exit(1)
-    except Exception:
-        say(traceback.format_exc())
-        say("error: this is a fault in docstill; please report it with the lines above")
-        sys.exit(1)
+    app()
 
 
 def _settings(pairs: list[str] | None, **flags: Any) -> dict[str, Any]:

@@ -53,6 +53,7 @@ class Trainee:
         counts: of a batch, how many things each loss is a mean over, by loss name.
         validate: figures on the validation split; the first decides which weights are best.
         after_step: called with (step, steps) after each optimisation step; keeps pruned weights at zero.
+        eligible: whether the weights at (step, steps) may be handed on; not while pruning is still under way.
         extra: what else must be in a checkpoint.
     """
 
@@ -63,6 +64,7 @@ class Trainee:
     counts: Callable[[Any], dict[str, int]]
     validate: Callable[[], dict[str, float]]
     after_step: Callable[[int, int], None] = lambda step, steps: None
+    eligible: Callable[[int, int], bool] = lambda step, steps: True
     extra: Extra = Extra()
 
 
@@ -79,8 +81,10 @@ def fit(trainee: Trainee, settings: Training, folder: Path, seed: int, advance: 
     Returns:
         Where training stands at its end, with the best validation figure and its step.
     """
-    precision = choose_precision(settings.precision)
-    accelerator = Accelerator(mixed_precision="bf16" if precision == "bf16" else "no", cpu=not torch.cuda.is_available())
+    # Accelerate's precision holds for the whole process, a recipe's for one stage: so the autocast is ours.
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    half = choose_precision(settings.precision) == "bf16"
+    autocast = torch.autocast(accelerator.device.type, torch.bfloat16, enabled=half)
     window = settings.gradient_accumulation_steps
     steps_per_epoch = math.ceil(trainee.batches_per_epoch / window)
     steps = max(1, round(settings.epochs * steps_per_epoch))
@@ -102,14 +106,15 @@ def fit(trainee: Trainee, settings: Training, folder: Path, seed: int, advance: 
             for parameters in optimizer.param_groups:
                 parameters["lr"] = rate
             lesson.train()
-            values = _optimise(accelerator, lesson, optimizer, group, trainee.counts, settings.max_grad_norm)
+            values = _optimise(accelerator, autocast, lesson, optimizer, group, trainee.counts, settings.max_grad_norm)
             progress.step += 1
             trainee.after_step(progress.step, steps)
 
             line: dict[str, Any] = {"step": progress.step, "epoch": progress.step / steps_per_epoch, **values, "learning_rate": rate}
             if progress.step % check_every == 0 or progress.step == steps:
                 progress.figures = line["validation"] = trainee.validate()
-                if (figure := next(iter(progress.figures.values()))) > progress.best:
+                figure = next(iter(progress.figures.values()))
+                if figure > progress.best and trainee.eligible(progress.step, steps):
                     progress.best, progress.best_step = figure, progress.step
                     save_weights(folder / BEST, trainee.student)
             log.add(**line)
@@ -133,6 +138,7 @@ def fit(trainee: Trainee, settings: Training, folder: Path, seed: int, advance: 
 
 def _optimise(
     accelerator: Accelerator,
+    autocast: torch.autocast,
     lesson: nn.Module,
     optimizer: Any,
     group: Sequence[Any],
@@ -149,7 +155,7 @@ def _optimise(
         totals = dict(zip(totals, summed.tolist(), strict=True))
     values: dict[str, float] = {"loss": 0.0}
     for index, batch in enumerate(group):
-        with accelerator.autocast():
+        with autocast:
             losses: list[Loss] = lesson(batch)
         parts = [(loss, loss.value * (loss.count / totals[loss.name])) for loss in losses]
         total = torch.stack([loss.weight * part for loss, part in parts]).sum()

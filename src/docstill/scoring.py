@@ -14,13 +14,16 @@ from docstill.metrics.classification import classification_metrics, softmax
 from docstill.metrics.fields import document_f1, field_scores
 from docstill.metrics.tree import ted_accuracy
 
+MOST = 1e300
+
 
 def score(task: str, predictions: str | Path, answers: str | Path) -> dict[str, Any]:
     """The metrics of a task over two files of JSON lines, in the same order.
 
     Args:
-        task: ``kie`` (a line is the JSON of a document, plain or under ``gt_parse`` or ``ground_truth``) or
-            ``classification`` (predictions ``{"probabilities": […]}`` or ``{"logits": […]}``, answers ``{"label": i}``).
+        task: ``kie`` (a line is the JSON of a document, plain, under ``gt_parse``, or a line of `metadata.jsonl`; of
+            ``gt_parses`` the first counts) or ``classification`` (predictions ``{"probabilities": […]}`` or
+            ``{"logits": […]}``, answers ``{"label": i}``).
         predictions: what a system said.
         answers: what is right.
 
@@ -38,13 +41,19 @@ def score(task: str, predictions: str | Path, answers: str | Path) -> dict[str, 
     if task not in scorers:
         raise UserError(f"there is no task {task!r} to score; choose one of {', '.join(scorers)}")
     files = (Path(predictions), Path(answers))
-    given, right = (_lines(file) for file in files)
+    problems: list[str] = []
+    given, right = (_lines(file, problems) for file in files)
+    if problems:
+        raise DataError("these lines are not JSON", problems)
     if len(given) != len(right):
-        raise UserError(f"{files[0]} has {len(given)} lines and {files[1]} has {len(right)}; both need one line a document, in the same order")
+        raise UserError(
+            f"{files[0]} has {len(given)} lines and {files[1]} has {len(right)}; both need one line a document, in the same order"
+        )
     return scorers[task](given, right, *files)
 
 
-def _lines(path: Path) -> list[Any]:
+def _lines(path: Path, problems: list[str]) -> list[Any]:
+    """The value of each line; those that are not JSON are added to ``problems``."""
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -53,19 +62,25 @@ def _lines(path: Path) -> list[Any]:
         lines.pop()
     if not lines:
         raise UserError(f"{path} is empty; expected one JSON object a line")
-    values, problems = [], []
+    values = []
     for number, line in enumerate(lines, 1):
         try:
             values.append(json.loads(line))
         except json.JSONDecodeError as error:
             problems.append(f"{path}:{number}: not JSON ({error.msg} at column {error.colno})")
-    if problems:
-        raise DataError(f"{path} has lines that are not JSON", problems)
+        except (ValueError, RecursionError) as error:
+            problems.append(f"{path}:{number}: cannot be read ({error})")
     return values
 
 
 def _kie(given: list[Any], right: list[Any], given_file: Path, right_file: Path) -> dict[str, Any]:
-    predictions, truths = [_unwrap(value) for value in given], [_unwrap(value) for value in right]
+    problems: list[str] = []
+    predictions, truths = (
+        [_unwrap(value, f"{file}:{number}", problems) for number, value in enumerate(values, 1)]
+        for file, values in ((given_file, given), (right_file, right))
+    )
+    if problems:
+        raise DataError("these lines cannot be scored", problems)
     fields = field_scores(predictions, truths)
     documents = [
         {"ted_accuracy": ted_accuracy(prediction, truth), "field_f1": document_f1(prediction, truth)}
@@ -81,16 +96,23 @@ def _kie(given: list[Any], right: list[Any], given_file: Path, right_file: Path)
     return {"n": len(documents), "metrics": metrics, "documents": documents}
 
 
-def _unwrap(value: Any) -> Any:
-    """The document inside a line of `metadata.jsonl`, or the line itself."""
+def _unwrap(value: Any, where: str, problems: list[str]) -> Any:
+    """The document inside a line of `metadata.jsonl`, or the line itself; what is wrong is added to ``problems``."""
     if isinstance(value, dict) and isinstance(value.get("ground_truth"), str | dict):
-        inner = value["ground_truth"]
-        try:
-            value = json.loads(inner) if isinstance(inner, str) else inner
-        except json.JSONDecodeError:
-            return value
-    if isinstance(value, dict) and set(value) == {"gt_parse"}:
+        value = value["ground_truth"]
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except (ValueError, RecursionError) as error:
+                problems.append(f"{where}: ground_truth is not JSON ({error})")
+                return None
+        if not isinstance(value, dict) or not ("gt_parse" in value or "gt_parses" in value):
+            problems.append(f"{where}: ground_truth holds neither gt_parse nor gt_parses")
+            return None
+    if isinstance(value, dict) and "gt_parse" in value:
         return value["gt_parse"]
+    if isinstance(value, dict) and isinstance(value.get("gt_parses"), list) and value["gt_parses"]:
+        return value["gt_parses"][0]
     return value
 
 
@@ -102,10 +124,11 @@ def _classification(given: list[Any], right: list[Any], given_file: Path, right_
     for number, row in enumerate(rows, 1):
         if row is not None and len(row) != width:
             problems.append(f"{given_file}:{number}: {len(row)} classes, where most lines have {width}")
+    allowed = f"from 0 to {width - 1}" if width else "not negative"
     for number, value in enumerate(right, 1):
         label = value.get("label") if isinstance(value, dict) else None
-        if not isinstance(label, int) or isinstance(label, bool) or not 0 <= label < width:
-            problems.append(f'{right_file}:{number}: expected {{"label": i}} with i from 0 to {width - 1}, got {json.dumps(value)[:80]}')
+        if not isinstance(label, int) or isinstance(label, bool) or label < 0 or (width and label >= width):
+            problems.append(f'{right_file}:{number}: expected {{"label": i}} with i {allowed}, got {json.dumps(value)[:80]}')
     if problems:
         raise DataError("these lines cannot be scored", problems)
     labels = np.array([value["label"] for value in right])
@@ -120,7 +143,7 @@ def _row(value: Any, where: str, problems: list[str]) -> Sequence[float] | None:
         return None
     key = next(iter(keys))
     numbers = value[key]
-    if len(numbers) < 2 or not all(isinstance(number, int | float) and np.isfinite(number) for number in numbers):
+    if len(numbers) < 2 or not all(type(number) in {int, float} and abs(number) < MOST for number in numbers):
         problems.append(f"{where}: {key} must be at least two finite numbers")
         return None
     row = np.array(numbers, dtype=np.float64)
@@ -129,4 +152,4 @@ def _row(value: Any, where: str, problems: list[str]) -> Sequence[float] | None:
     if (row < 0).any() or abs(row.sum() - 1) > 1e-3:
         problems.append(f"{where}: probabilities must not be negative and must sum to 1, these sum to {row.sum():.4f}")
         return None
-    return list(row / row.sum())
+    return list(row)  # as given: to scale it would tell equal confidences apart

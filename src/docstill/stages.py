@@ -119,6 +119,7 @@ def learn(
         counts=lesson.counts,
         validate=validate,
         after_step=pruning.after_step,
+        eligible=pruning.finished,
         extra=Extra(pruning.state, pruning.restore),
     )
     with bar(title) as advance:
@@ -145,7 +146,7 @@ class Pruning:
         """To be called after each optimisation step."""
         gradual = self.gradual
         if gradual is not None:
-            begin, end = round(gradual.begin * steps), max(round(gradual.end * steps), round(gradual.begin * steps) + 1)
+            begin, end = self._span(gradual, steps)
             if begin < step <= end and (step % gradual.every == 0 or step == end):
                 sparsity = cubic_sparsity(step, begin, end, gradual.sparsity)
                 self.student.masks = magnitude_masks(
@@ -153,6 +154,16 @@ class Pruning:
                 )
         if self.student.masks:
             apply_masks(self.student.network, self.student.masks)
+
+    def finished(self, step: int, steps: int) -> bool:
+        """Whether the final sparsity is reached: weights from before it must not be handed on as the best."""
+        return self.gradual is None or step >= self._span(self.gradual, steps)[1]
+
+    @staticmethod
+    def _span(gradual: GradualPruning, steps: int) -> tuple[int, int]:
+        """First and last step of pruning; at least one step, and never past the end of training."""
+        begin = min(round(gradual.begin * steps), steps - 1)
+        return begin, max(round(gradual.end * steps), begin + 1)
 
     def state(self) -> dict[str, Any]:
         """The masks, for the checkpoint."""

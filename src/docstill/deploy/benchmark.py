@@ -1,18 +1,23 @@
 """Latency side by side: rounds that take the models in turn, so that a slow minute of the machine hits all alike.
 
 Absolute times depend on what else the machine does; the ratios of one call are what to quote.
+Even those say nothing when other programs want the same cores: threads then wait for each other, and a network can
+look ten times slower than its equal. Give ``threads`` no more than the cores that are idle.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
+import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -48,7 +53,12 @@ def time_interleaved(
 
     Returns:
         By contender and part: ``p50``, ``p95`` in milliseconds a unit, and ``n``, the number of rounds.
+
+    Raises:
+        ValueError: two contenders have the same name, so their times could not be told apart.
     """
+    if len({contender.name for contender in contenders}) < len(contenders):
+        raise ValueError(f"contenders with the same name: {', '.join(contender.name for contender in contenders)}")
     times: dict[tuple[str, str], list[float]] = {}
     before = torch.get_num_threads()
     collecting = gc.isenabled()
@@ -92,15 +102,32 @@ def _synchronise() -> None:
 
 
 _PROBE = """
-import json, resource, sys
+import json, sys
 import torch, transformers
 from PIL import Image
 import docstill.api
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+from docstill.deploy.benchmark import resident_mb
+before = resident_mb(reset_peak=True)
 docstill.api.load(sys.argv[1], sys.argv[2]).predict([Image.new("RGB", (850, 1100), "white")])
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps((after - before) / 1024))
+print(json.dumps(resident_mb(peak=True) - before))
 """
+
+
+def resident_mb(peak: bool = False, reset_peak: bool = False) -> float:
+    """Resident memory of this process in MB, now or at its peak since the last reset.
+
+    Where the peak cannot be reset (not Linux, or a sandbox), it is that of the whole process, imports included.
+    """
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    if reset_peak:
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    key = "VmHWM:" if peak else "VmRSS:"
+    line = next(line for line in status.read_text(encoding="ascii").splitlines() if line.startswith(key))
+    return int(line.split()[1]) / 1024
 
 
 def measure_peak_memory(model: str, task: str) -> float:
@@ -110,5 +137,6 @@ def measure_peak_memory(model: str, task: str) -> float:
     """
     done = subprocess.run([sys.executable, "-c", _PROBE, model, task], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise DocstillError(f"measuring the memory of {model} failed: {done.stderr.strip().splitlines()[-1:]}")
+        said = done.stderr.strip().splitlines() or [f"the process ended with code {done.returncode} and said nothing"]
+        raise DocstillError(f"measuring the memory of {model} failed: {said[-1]}")
     return float(json.loads(done.stdout.strip().splitlines()[-1]))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from docstill.errors import ModelError, UserError
@@ -120,7 +121,7 @@ def load_whole(model_class: Any, source: str) -> Any:
             ignore_mismatched_sizes=True,
             use_safetensors=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"cannot load a model from {source}: {first}") from error
     problems = [f"{name} is missing" for name in sorted(info["missing_keys"])]

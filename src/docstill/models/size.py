@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from docstill.errors import ModelError
+
 
 @dataclass(frozen=True)
 class Params:
@@ -31,7 +33,11 @@ class Params:
 
 
 def embedding_parameters(model: nn.Module) -> set[str]:
-    """Names (of `named_parameters`, where tied tensors have one name) of the embedding tables."""
+    """Names (of `named_parameters`, where tied tensors have one name) of the embedding tables.
+
+    Tables are the weights of `nn.Embedding` modules. A ViT's position embeddings are a plain parameter that is added, not
+    looked up, and count as non-embedding.
+    """
     tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     return {name for name, parameter in model.named_parameters() if id(parameter) in tables}
 
@@ -50,9 +56,19 @@ def count_parameters(model: nn.Module) -> Params:
 
 
 def bytes_on_disk(folder: Path) -> int:
-    """Bytes of the weights that are needed to run the model (``*.safetensors`` and ``*.bin``, not the masks)."""
-    files = [path for suffix in ("*.safetensors", "*.bin") for path in folder.glob(suffix)]
-    return sum(path.stat().st_size for path in files if path.name != "masks.safetensors")
+    """Bytes of the weights that are loaded to run the model.
+
+    These are ``model.safetensors``, else its shards, else ``*.bin`` files. Not counted: copies in other formats that a hub
+    repository holds besides, the masks (their zeros are in the weights), configuration and tokenizer.
+
+    Raises:
+        ModelError: the folder holds no weights.
+    """
+    whole = folder / "model.safetensors"
+    files = [whole] if whole.is_file() else list(folder.glob("model-*-of-*.safetensors")) or list(folder.glob("*.bin"))
+    if not files:
+        raise ModelError(f"{folder} holds no weights; give a folder that save_pretrained wrote")
+    return sum(path.stat().st_size for path in files)
 
 
 def count_flops(work: Callable[[], object]) -> int:

@@ -1,7 +1,8 @@
 """Magnitude pruning: the smallest weights go (Han et al. 2015, arXiv 1506.02626; DONUT-hole, arXiv 2311.05778).
 
 Sparsity is the share of the weights *selected by* ``of`` that become zero, exact to one weight, whatever the ties.
-Biases and norms are never pruned. Zeros make a model smaller when packed; on dense kernels they make nothing faster.
+Biases (a Swin's tables of position biases among them) and norms are never pruned. Zeros make a model smaller when
+packed; on dense kernels they make nothing faster.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from docstill.errors import UserError
+from docstill.errors import ModelError, UserError
 from docstill.models.size import embedding_parameters
 from docstill.pruning.masks import Masks
 
@@ -36,35 +37,64 @@ def magnitude_masks(
         sparsity: share of the selected weights that become zero, in [0, 1).
         scope: one threshold over all selected tensors, or one for each.
         of: ``all``, ``non-embedding``, or a glob over parameter names such as ``encoder.*``.
-        within: earlier masks; what they took stays taken (and counts towards ``sparsity``).
+        within: earlier masks; what they took stays taken and counts towards ``sparsity``. Where they took more than
+            ``sparsity`` asks for, they stay as they are and no further weight goes.
+
+    Returns:
+        ``within`` and a mask for each selected tensor: on the tensor's device, round(sparsity · n) of its n weights (or
+        of all selected weights, by ``scope``) False.
 
     Raises:
         UserError: sparsity out of range, or ``of`` selects nothing.
+        ModelError: ``within`` was made for another model, or a selected weight is not a finite number.
     """
     if not 0 <= sparsity < 1:
         raise UserError(f"a sparsity of {sparsity} was given; it must be at least 0 and below 1")
     selected = select_weights(model, of)
-    scores = {name: _scores(weight, (within or {}).get(name)) for name, weight in selected.items()}
-    masks = dict(within or {})
+    earlier = within or {}
+    wrong = [name for name, weight in selected.items() if name in earlier and earlier[name].shape != weight.shape]
+    if wrong:
+        raise ModelError(f"the earlier masks do not fit the model ({', '.join(wrong[:5])}); use the masks that were made for it")
+    # one flat tensor on the CPU, written part by part, so that joining 140 million weights needs no second copy
+    sizes = [weight.numel() for weight in selected.values()]
+    scores = torch.empty(sum(sizes))
+    parts = dict(zip(selected, torch.split(scores, sizes), strict=True))
+    for name, part in parts.items():
+        part.copy_(selected[name].flatten()).abs_()
+        if not part.max().isfinite():  # one NaN makes the maximum NaN; a hundred times faster than asking each weight
+            raise ModelError(f"{name} holds weights that are not finite numbers, which have no magnitude; train the model again")
+        if name in earlier:
+            part.masked_fill_(~earlier[name].flatten().cpu(), _PRUNED_BEFORE)
     if scope == "layer":
-        masks |= {name: _keep_largest(score, sparsity).reshape(selected[name].shape) for name, score in scores.items()}
-        return masks
-    kept = _keep_largest(torch.cat(list(scores.values())), sparsity)
-    start = 0
-    for name, score in scores.items():
-        masks[name] = kept[start : start + score.numel()].clone().reshape(selected[name].shape)
-        start += score.numel()
-    return masks
+        kept = [_keep_largest(part, sparsity) for part in parts.values()]
+    else:
+        kept = list(torch.split(_keep_largest(scores, sparsity), sizes))
+    fresh = {
+        # a clone, since a view would keep the bits of all tensors alive
+        name: keep.clone().reshape(weight.shape).to(weight.device)
+        for (name, weight), keep in zip(selected.items(), kept, strict=True)
+    }
+    return {**earlier, **fresh}
 
 
 def select_weights(model: nn.Module, of: str) -> dict[str, Tensor]:
-    """The weight tensors (more than one dimension) that ``of`` names; tied tensors once."""
-    weights = {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.dim() > 1}
-    if of == "all":
-        return weights
+    """The weight tensors (more than one dimension, and no bias) that ``of`` names; tied tensors once, by their first name."""
+    weights = {
+        name: parameter.detach()
+        for name, parameter in model.named_parameters()
+        if parameter.dim() > 1 and "bias" not in name.rpartition(".")[2]
+    }
+    if of != "all" and of != "non-embedding":
+        return _matching(weights, of)
     if of == "non-embedding":
         embeddings = embedding_parameters(model)
-        return {name: weight for name, weight in weights.items() if name not in embeddings}
+        weights = {name: weight for name, weight in weights.items() if name not in embeddings}
+    if not weights:
+        raise UserError(f"the model holds no weights of the kind {of!r}, so there is nothing to prune; give a model with layers")
+    return weights
+
+
+def _matching(weights: dict[str, Tensor], of: str) -> dict[str, Tensor]:
     chosen = {name: weight for name, weight in weights.items() if fnmatch.fnmatchcase(name, of)}
     if not chosen:
         near = difflib.get_close_matches(of, weights, n=3, cutoff=0.2) or list(weights)[:3]
@@ -72,20 +102,17 @@ def select_weights(model: nn.Module, of: str) -> dict[str, Tensor]:
     return chosen
 
 
-def _scores(weight: Tensor, mask: Tensor | None) -> Tensor:
-    scores = weight.abs().float().flatten()
-    if mask is not None:
-        scores = scores.masked_fill(~mask.to(scores.device).flatten(), _PRUNED_BEFORE)
-    return scores
-
-
 def _keep_largest(scores: Tensor, sparsity: float) -> Tensor:
-    """A bool tensor that is False for exactly round(sparsity · n) of the smallest; among ties the first go."""
+    """A bool tensor, False for round(sparsity · n) of the smallest, and for all pruned before; among ties the first go."""
+    gone = scores == _PRUNED_BEFORE
     count = round(sparsity * scores.numel())
-    if count == 0:
-        return torch.ones_like(scores, dtype=torch.bool)
-    threshold = scores.kthvalue(count).values  # unlike torch.quantile, not limited to 16 million elements
+    if count <= int(torch.count_nonzero(gone)):
+        return ~gone
+    # torch.quantile stops at 16 million elements; torch.kthvalue also makes an index of 8 bytes a weight
+    ordered = scores.numpy().copy()
+    ordered.partition(count - 1)
+    threshold = float(ordered[count - 1])
     gone = scores < threshold
     ties = (scores == threshold).nonzero().flatten()
-    gone[ties[: count - int(gone.sum())]] = True
+    gone[ties[: count - int(torch.count_nonzero(gone))]] = True
     return ~gone

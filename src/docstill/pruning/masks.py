@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 from torch import Tensor, nn
 
 from docstill.errors import ModelError
@@ -23,6 +24,8 @@ Masks = dict[str, Tensor]
 
 def apply_masks(model: nn.Module, masks: Masks) -> None:
     """Sets the masked weights to zero, in place.
+
+    Masks on another device than their weights are replaced in ``masks``, so that training moves each of them once.
 
     Raises:
         ModelError: a mask fits no parameter of the model.
@@ -40,12 +43,20 @@ def apply_masks(model: nn.Module, masks: Masks) -> None:
 
 
 def save_masks(masks: Masks, folder: Path) -> Path:
-    """Writes ``masks.safetensors``: bits packed by eight, shapes in the metadata. Atomic."""
+    """Writes ``masks.safetensors``: bits packed by eight, shapes in the metadata. Atomic.
+
+    Raises:
+        OSError: it cannot be written; an older file is still whole.
+    """
     packed = {name: np.packbits(mask.cpu().numpy().reshape(-1)) for name, mask in masks.items()}
     shapes = {name: ",".join(map(str, mask.shape)) for name, mask in masks.items()}
     scratch = folder / f".{FILE}.partial"
-    save_file(packed, scratch, metadata=shapes)
-    os.replace(scratch, folder / FILE)
+    try:
+        # not safetensors' save_file: its error for a full disk is no OSError
+        scratch.write_bytes(save(packed, metadata=shapes or None))
+        os.replace(scratch, folder / FILE)
+    finally:
+        scratch.unlink(missing_ok=True)
     return folder / FILE
 
 
@@ -64,9 +75,11 @@ def load_masks(folder: Path) -> Masks | None:
             shapes = file.metadata() or {}
             for name in file.keys():  # noqa: SIM118 - a safetensors handle is no dict
                 shape = tuple(int(side) for side in shapes[name].split(",") if side)
-                bits = np.unpackbits(file.get_tensor(name), count=int(np.prod(shape)))
-                masks[name] = torch.from_numpy(bits.astype(bool)).reshape(shape)
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+                count, packed = math.prod(shape), file.get_tensor(name)
+                if min(shape, default=1) < 0 or len(packed) != math.ceil(count / 8):  # numpy would fill up with zeros
+                    raise ValueError(f"{name}: {len(packed)} bytes do not hold {count} bits")
+                masks[name] = torch.from_numpy(np.unpackbits(packed, count=count).astype(bool)).reshape(shape)
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{path} is damaged; restore it, or prune the model again") from error
     return masks
 

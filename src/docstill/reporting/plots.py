@@ -73,12 +73,14 @@ def trade_off(points: Sequence[Point], x_title: str, y_title: str) -> str:
             top, bottom = at_y(point.y + point.spread), at_y(point.y - point.spread)
             marks.append(f'<path class="bar {point.role}" d="M{x:.1f} {top:.1f}V{bottom:.1f}M{x - 5:.1f} {top:.1f}h10M{x - 5:.1f} {bottom:.1f}h10"/>')
         marks.append(f'<circle class="dot {point.role}" cx="{x:.1f}" cy="{y:.1f}" r="6"/>')
+        # A label stands right of all dots that overlap this one, and below the labels that are already there.
+        label_x = max(at_x(other.x) for other in points if abs(at_x(other.x) - x) < 40 and abs(at_y(other.y) - y) < 12)
         label_y = y + 4
         while any(abs(label_y - other_y) < 15 and abs(x - other_x) < 120 for other_x, other_y in taken):
             label_y += 15
         taken.append((x, label_y))
-        right = x > WIDTH - 140
-        marks.append(f'<text class="name" x="{x + (-12 if right else 12):.1f}" y="{label_y:.1f}"{_END if right else ""}>{escape(point.name)}</text>')
+        right = label_x > WIDTH - 140
+        marks.append(f'<text class="name" x="{x - 12 if right else label_x + 12:.1f}" y="{label_y:.1f}"{_END if right else ""}>{escape(point.name)}</text>')
     return _svg(marks, f"{y_title} against {x_title}")
 
 

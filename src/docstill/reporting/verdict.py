@@ -76,6 +76,8 @@ def _control(student: dict[str, Any], control: dict[str, Any] | None, teacher: d
         return ""
     spread = max((row["metrics"][metric].get("std") or 0.0) * 100 for row in (student, control))
     single = all(len(row.get("seeds", [])) < 2 for row in (student, control))
+    if abs(gain) < 0.05:
+        return "; the same student without a teacher does as well: distillation did not help"
     if single:
         return f"; the same student without a teacher stands {abs(gain):.1f} points {'lower' if gain >= 0 else 'higher'} (one seed: this may be chance)"
     if abs(gain) <= SPREADS * spread:

@@ -13,8 +13,12 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from docstill.data.augment import augment_page
+
 WIDTH, HEIGHT = 300, 390
 INK = 30
+WEAR = 1.2
+"""Strength of the scanning faults; without them the kinds are too easy to tell apart."""
 
 Draw = ImageDraw.ImageDraw
 
@@ -165,7 +169,7 @@ def draw_page(kind: str, seed: int, index: int) -> Image.Image:
     rng = random.Random(f"{kind}:{seed}:{index}")
     page = Image.new("L", (WIDTH, HEIGHT), rng.randint(228, 255))
     KINDS[kind](ImageDraw.Draw(page), rng)
-    return page
+    return augment_page(page, rng, WEAR)
 
 
 def write_page_kinds(folder: Path, train: int, validation: int, seed: int = 0) -> None:

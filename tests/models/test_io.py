@@ -1,0 +1,116 @@
+"""Model folders: whole or refused, plain transformers files, never a surprise download."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from safetensors.torch import load_file, save_file
+
+from docstill.engine import seed_everything
+from docstill.errors import ModelError, UserError
+from docstill.models.classifier import load_classifier, new_classifier
+from docstill.models.io import local_folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    seed_everything(0)
+    return new_classifier("vit-tiny", tiny.TINY_VIT["config"], ["b", "a"], (32, 32)).save(tmp_path / "model")
+
+
+def test_a_model_comes_back_as_it_was(folder: Path) -> None:
+    model = load_classifier(str(folder))
+    again = load_classifier(str(folder))
+    pixels = torch.randn(1, 3, 32, 32)
+    assert torch.equal(model.network(pixels).logits, again.network(pixels).logits)
+    assert model.labels == ["b", "a"]
+    assert not model.network.training
+
+
+def test_plain_transformers_loads_it_without_docstill(folder: Path) -> None:
+    code = (
+        "import sys; sys.modules['docstill'] = None\n"
+        "from transformers import AutoImageProcessor, AutoModelForImageClassification\n"
+        "model, info = AutoModelForImageClassification.from_pretrained(sys.argv[1], output_loading_info=True)\n"
+        "AutoImageProcessor.from_pretrained(sys.argv[1])\n"
+        "assert not info['missing_keys'] and not info['unexpected_keys'], info\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(folder)], check=False).returncode == 0
+
+
+def test_missing_weights_are_refused_by_name(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights["classifier.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"not a whole model \(classifier\.weight is missing\)"):
+        load_classifier(str(folder))
+
+
+def test_weights_of_another_shape_are_refused_by_name(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["id2label"], config["label2id"] = {"0": "a", "1": "b", "2": "c"}, {"a": 0, "b": 1, "c": 2}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"classifier\.(weight|bias) has shape"):
+        load_classifier(str(folder))
+
+
+def test_a_truncated_file_is_a_sentence(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(ModelError, match="cannot load a model from"):
+        load_classifier(str(folder))
+
+
+def test_a_model_for_another_task_is_refused(folder: Path) -> None:
+    card = json.loads((folder / "docstill.json").read_text())
+    (folder / "docstill.json").write_text(json.dumps({**card, "task": "kie"}))
+    with pytest.raises(ModelError, match="is a model for kie"):
+        load_classifier(str(folder))
+
+
+@pytest.mark.parametrize("source", ["./owner/name", "a/b/c", "/nowhere/model", "name", "~/model"])
+def test_a_path_is_never_looked_up_on_a_hub(source: str) -> None:
+    with pytest.raises(ModelError, match="there is no model folder"):
+        local_folder(source)
+
+
+def test_a_misspelt_folder_is_no_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match="there is no model folder"):
+        local_folder("runs/techer")
+    assert local_folder("owner/name") is None
+
+
+def test_saving_replaces_whole_or_not_at_all(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load_classifier(str(folder))
+    before = sorted(path.name for path in folder.iterdir())
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(model.processor, "save_pretrained", full)
+    with pytest.raises(UserError, match="nothing was changed"):
+        model.save(folder)
+    assert sorted(path.name for path in folder.iterdir()) == before
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_unknown_sizes_and_keys_name_the_nearest() -> None:
+    with pytest.raises(UserError, match="did you mean resnet-18"):
+        new_classifier("resnet18", {}, ["a", "b"], None)
+    with pytest.raises(UserError, match="did you mean hidden_size"):
+        new_classifier("vit-tiny", {"hiden_size": 3}, ["a", "b"], None)
+
+
+@pytest.mark.parametrize(("size", "millions"), [("resnet-18", 11.2), ("resnet-50", 23.5), ("resnet-101", 42.5), ("vit-base", 85.8), ("vit-small", 21.7), ("vit-tiny", 5.5)])
+def test_sizes_are_what_their_names_promise(size: str, millions: float) -> None:
+    with torch.device("meta"):
+        model = new_classifier(size, {}, [str(index) for index in range(16)], None)
+    assert sum(parameter.numel() for parameter in model.network.parameters()) / 1e6 == pytest.approx(millions, abs=0.1)

@@ -1,0 +1,200 @@
+"""The command line: help with an example each, one JSON document on stdout, exit codes, no traceback for a user's mistake."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+from PIL import Image
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from docstill import cli
+
+VERBS = sorted(get_command(cli.app).commands)  # type: ignore[attr-defined]
+
+
+def docstill(*words: str | Path, code: int = 0) -> Any:
+    """Runs the command line; returns what it printed with --json, else (stdout, stderr)."""
+    result = CliRunner().invoke(cli.app, [str(word) for word in words])
+    assert result.exit_code == code, f"{result.stdout}\n{result.stderr}"
+    assert "Traceback" not in result.stderr
+    return json.loads(result.stdout) if "--json" in words and code == 0 else (result.stdout, result.stderr)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Data, and a finished run with a teacher and a student."""
+    root = tmp_path_factory.mktemp("cli")
+    data = tiny.class_folders(root / "data")
+    path = tiny.write_recipe(root / "recipe.yaml", tiny.recipe(data))
+    results = docstill("compress", path, "stages.1.distill.epochs=1", "--run", root / "run", "--json")
+    assert [row["name"] for row in results["rows"]] == ["teacher", "student", "no-kd"]
+    return data, root / "run"
+
+
+def test_the_verbs_are_there() -> None:
+    promised = "compress train prune distill evaluate score benchmark predict check recipes report demo"
+    assert set(promised.split()) <= set(VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_an_example(verb: str) -> None:
+    result = CliRunner().invoke(cli.app, [verb, "--help"])
+    assert result.exit_code == 0
+    assert f"Example: docstill {verb}" in " ".join(result.stdout.split())
+
+
+def test_evaluate(world: tuple[Path, Path]) -> None:
+    data, run = world
+    result = docstill("evaluate", run / "model", data, "--limit", "5", "--json")
+    assert list(result) == ["task", "model", "data", "n", "metrics"]
+    assert result["n"] == 5
+    assert {"accuracy", "macro_f1", "ece"} <= set(result["metrics"])
+
+
+def test_predict(world: tuple[Path, Path]) -> None:
+    data, run = world
+    file = data / "validation" / "bars" / "0.png"
+    [answer] = docstill("predict", run / "model", file, "--json")
+    assert answer["label"] in tiny.KINDS
+    assert sum(answer["probabilities"].values()) == pytest.approx(1)
+
+
+def test_benchmark(world: tuple[Path, Path]) -> None:
+    data, run = world
+    result = docstill("benchmark", run / "model", run / "teacher" / "model", "--data", data / "validation", "--rounds", "2", "--threads", "1", "--json")
+    row = result["models"][str(run / "model")]
+    assert {"params", "flops", "bytes", "latency_ms", "peak_memory_mb", "runtime", "precision", "threads"} <= set(row)
+    assert set(row["params"]) == {"total", "non_embedding", "nonzero"}
+    assert row["params"]["nonzero"] < row["params"]["total"]
+    assert row["flops"] > 0
+    assert row["bytes"] > 0
+    assert row["threads"] == 1
+    assert 0 < row["latency_ms"]["p50"] <= row["latency_ms"]["p95"]
+    assert result["hardware"]["cpu"]
+
+
+def test_one_stage_verbs(world: tuple[Path, Path], tmp_path: Path) -> None:
+    data, run = world
+    pruned = docstill("prune", run / "teacher" / "model", "--sparsity", "0.5", "--out", tmp_path / "pruned", "--json")
+    assert pruned["zero_non_embedding"] > 0
+    done = docstill(
+        "distill", run / "teacher" / "model", "--student", pruned["model"], "--data", data, "--out", tmp_path / "student", "--epochs", "1", "--json"
+    )
+    assert (Path(done["model"]) / "masks.safetensors").is_file()
+    trained = docstill("train", "--model", pruned["model"], "--data", data, "--out", tmp_path / "trained", "--epochs", "1", "--json")
+    assert Path(trained["model"]).is_dir()
+    _, message = docstill("train", "--model", pruned["model"], "--data", data, "--out", tmp_path / "trained", "--epochs", "2", code=2)
+    assert "another stage's work" in message
+
+
+def test_report_and_check_and_recipes(world: tuple[Path, Path], tmp_path: Path) -> None:
+    data, run = world
+    (run / "report.html").unlink()
+    assert Path(docstill("report", run, "--json")["report"]).is_file()
+    assert docstill("check", data, "--json")["problems"] == []
+    (tmp_path / "a").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "a" / "x.png")
+    (tmp_path / "a" / "y.png").write_bytes(b"")
+    out, _ = docstill("check", tmp_path, "--json", code=2)
+    assert len(json.loads(out)["problems"]) == 1
+    assert "doctype" in docstill("recipes", "list", "--json")
+    assert docstill("recipes", "show", "sroie")[0].startswith("#")
+    assert Path(docstill("recipes", "copy", "sroie", tmp_path / "mine.yaml", "--json")["file"]).is_file()
+
+
+def test_score(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text('{"total": "3.00"}\n{"total": "1"}\n')
+    (tmp_path / "a.jsonl").write_text('{"total": "3.00"}\n{"total": "2"}\n')
+    result = docstill("score", "--task", "kie", tmp_path / "p.jsonl", tmp_path / "a.jsonl", "--json")
+    assert result["n"] == 2
+    assert result["metrics"]["field_f1"] == 0.5
+    assert [document["field_f1"] for document in result["documents"]] == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["compress", "nowhere.yaml"], "there is no recipe nowhere.yaml"),
+        (["evaluate", "nowhere/model/x", "."], "there is no model folder nowhere/model/x"),
+        (["predict", "{run}/model", "nothing.jpg"], "nothing.jpg: cannot be read"),
+        (["benchmark", "{run}/model", "--data", "{empty}"], "holds no images"),
+        (["recipes", "sing"], "use list, show NAME, or copy NAME"),
+        (["report", "{empty}"], "holds no results.json"),
+        (["train", "--data", "{data}", "--out", "{empty}/x"], "give exactly one of"),
+        (["train", "--new", "resnet-81", "--data", "{data}", "--out", "{empty}/y"], "did you mean resnet-18"),
+        (["evaluate", "{run}/model", "{data}", "--task", "kie"], "is a model for classification"),
+        (["evaluate", "{run}/model", "{data}", "--split", "test"], "has no split test"),
+    ],
+)
+def test_a_users_mistake_is_one_sentence_and_exit_code_2(world: tuple[Path, Path], tmp_path: Path, words: list[str], message: str) -> None:
+    data, run = world
+    _, errors = docstill(*[word.format(run=run, data=data, empty=tmp_path) for word in words], code=2)
+    assert message in " ".join(errors.split())
+
+
+def test_bad_pictures_are_each_one_line(world: tuple[Path, Path], tmp_path: Path) -> None:
+    _, run = world
+    whole = tmp_path / "whole.jpg"
+    Image.effect_noise((200, 200), 50).save(whole)
+    (tmp_path / "cut.jpg").write_bytes(whole.read_bytes()[:2000])
+    (tmp_path / "zero.jpg").write_bytes(b"")
+    (tmp_path / "pdf.jpg").write_bytes(b"%PDF-1.7 and so on")
+    for name, message in (("cut", "is damaged"), ("zero", "0 bytes"), ("pdf", "is a PDF")):
+        _, errors = docstill("predict", run / "model", tmp_path / f"{name}.jpg", code=2)
+        assert message in " ".join(errors.split())
+
+
+def test_import_is_light_and_never_brings_torch() -> None:
+    code = (
+        "import time; began = time.perf_counter(); import docstill, sys; took = time.perf_counter() - began\n"
+        "docstill.score; docstill.check; dir(docstill)\n"
+        "assert 'torch' not in sys.modules and 'transformers' not in sys.modules\n"
+        "assert took < 1, took\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_missing_extra_is_one_sentence() -> None:
+    code = "import sys; sys.modules['torch'] = None\nfrom docstill.cli import main\nsys.argv = ['docstill', 'evaluate', 'a', 'b']\nmain()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert 'pip install "docstill[train]"' in " ".join(done.stderr.split())
+
+
+def test_ctrl_c_is_clean_and_can_be_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import docstill as package
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(package, "report", interrupted, raising=False)
+    _, errors = docstill("report", tmp_path, code=130)
+    assert errors == "stopped; run the same command again to go on where it stopped\n"
+
+
+def test_a_fault_of_ours_is_exit_code_1_and_asks_for_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import docstill as package
+
+    def broken(*_: Any) -> None:
+        raise IndexError("boom")
+
+    monkeypatch.setattr(package, "report", broken, raising=False)
+    result = CliRunner().invoke(cli.app, ["report", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "fault in docstill" in result.stderr
+    assert "boom" in result.stderr
+
+
+def test_exported_members_are_all_there_and_sorted() -> None:
+    import docstill as package
+
+    assert package.__all__ == sorted(package.__all__)
+    for name in package.__all__:
+        assert getattr(package, name) is not None

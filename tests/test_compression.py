@@ -1,0 +1,225 @@
+"""The main job on tiny models: what it leaves behind, resuming, refusing, controls, equal losses."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from safetensors.torch import load_file
+
+from docstill import compression
+from docstill.errors import DataError, ModelError, RecipeError, UserError
+from docstill.recipe import parse_recipe
+from docstill.run import read_metrics
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Timing and memory are tested elsewhere; here two rounds and no extra process will do."""
+    monkeypatch.setattr("docstill.measure.measure_peak_memory", lambda model, task: 1.0)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, Any]]:
+    """Data, run folder and results of one whole run."""
+    root = tmp_path_factory.mktemp("run")
+    data = tiny.class_folders(root / "data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("docstill.measure.measure_peak_memory", lambda model, task: 1.0)
+        results = compression.compress(parse_recipe(tiny.recipe(data, repeats=2)), root / "run")
+    return data, root / "run", results
+
+
+def test_a_run_leaves_student_report_and_results(finished: tuple[Path, Path, dict[str, Any]]) -> None:
+    _, run, results = finished
+    assert [row["name"] for row in results["rows"]] == ["teacher", "student", "no-kd"]
+    assert json.loads((run / "results.json").read_text()) == results
+    assert "<html" in (run / "report.html").read_text()
+    assert (run / "model" / "model.safetensors").is_file()
+    assert json.loads((run / "model" / "docstill.json").read_text())["task"] == "classification"
+    student = results["rows"][1]
+    assert len(student["metrics"]["accuracy"]["values"]) == 2
+    assert student["metrics"]["accuracy"]["std"] is not None
+    assert not list(run.rglob("*.pt")), "checkpoints of finished stages are dropped"
+    assert not list(run.rglob("*.partial"))
+
+
+def test_pruned_weights_stay_zero_through_distillation(finished: tuple[Path, Path, dict[str, Any]]) -> None:
+    _, run, results = finished
+    assert results["rows"][0]["sparsity"] == []
+    pruned = {entry["of"]: entry for entry in results["rows"][1]["sparsity"]}["pruned tensors"]
+    assert pruned["zero"] == round(0.3 * pruned["total"])
+    assert (run / "model" / "masks.safetensors").is_file()
+
+
+def test_the_same_seed_gives_the_same_student(finished: tuple[Path, Path, dict[str, Any]], tmp_path: Path) -> None:
+    data, run, _ = finished
+    compression.compress(parse_recipe(tiny.recipe(data, repeats=2)), tmp_path / "again")
+    first, second = (load_file(folder / "model" / "model.safetensors") for folder in (run, tmp_path / "again"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_finished_run_is_not_done_again(finished: tuple[Path, Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    data, run, results = finished
+    monkeypatch.setattr(compression, "run_stage", lambda *_: pytest.fail("a finished stage was run again"))
+    assert compression.compress(parse_recipe(tiny.recipe(data, repeats=2)), run)["rows"] == results["rows"]
+
+
+def test_another_recipe_in_the_same_folder_is_refused_with_what_differs(finished: tuple[Path, Path, dict[str, Any]]) -> None:
+    data, run, _ = finished
+    with pytest.raises(RecipeError, match="another recipe") as error:
+        compression.compress(parse_recipe(tiny.recipe(data, repeats=3)), run)
+    assert error.value.problems == ["repeats: 2 -> 3"]
+
+
+def test_a_folder_with_other_things_in_it_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("do not touch")
+    with pytest.raises(UserError, match="not empty"):
+        compression.compress(parse_recipe(tiny.recipe(tmp_path / "data")), tmp_path)
+
+
+def test_the_no_kd_control_never_asks_the_teacher(finished: tuple[Path, Path, dict[str, Any]]) -> None:
+    _, run, _ = finished
+    asked = {chain: json.loads((run / "seed-0" / chain / "2-distill" / "done.json").read_text())["teacher_asked"] for chain in ("student", "no-kd")}
+    assert asked == {"student": True, "no-kd": False}
+    lines = read_metrics(run / "seed-0" / "no-kd" / "2-distill" / "metrics.jsonl")
+    assert "labels" in lines[0]
+    assert "kd" not in lines[0]
+
+
+def test_control_and_student_begin_from_the_same_weights(finished: tuple[Path, Path, dict[str, Any]]) -> None:
+    _, run, _ = finished
+    assert not (run / "seed-0" / "no-kd" / "1-prune").exists(), "the control shares the stages before the first distil stage"
+
+
+def test_a_weak_teacher_is_refused(finished: tuple[Path, Path, dict[str, Any]], tmp_path: Path) -> None:
+    data, run, _ = finished
+    content = tiny.recipe(data, teacher=str(run / "teacher" / "model"), teacher_floor=1.01)
+    with pytest.raises(ModelError, match="below the recipe's teacher_floor"):
+        compression.compress(parse_recipe(content), tmp_path / "run")
+
+
+def test_bad_pages_are_all_named_before_anything_is_trained(tmp_path: Path) -> None:
+    data = tiny.class_folders(tmp_path / "data")
+    (data / "train" / "bars" / "9.png").write_bytes(b"")
+    (data / "validation" / "dots" / "9.jpg").write_bytes(b"%PDF-1.7")
+    with pytest.raises(DataError) as error:
+        compression.compress(parse_recipe(tiny.recipe(data)), tmp_path / "run")
+    assert len(error.value.problems) == 2
+    assert not (tmp_path / "run" / "teacher").exists()
+
+
+def test_two_processes_do_not_share_a_run_folder(finished: tuple[Path, Path, dict[str, Any]]) -> None:
+    data, run, _ = finished
+    from docstill.run import locked
+
+    with locked(run), pytest.raises(UserError, match="another process"):
+        compression.compress(parse_recipe(tiny.recipe(data, repeats=2)), run)
+
+
+_COMPRESS = """
+import sys, yaml
+from pathlib import Path
+import docstill.measure
+docstill.measure.measure_peak_memory = lambda model, task: 1.0
+from docstill.compression import compress
+from docstill.recipe import parse_recipe
+import torch; torch.set_num_threads(1)
+compress(parse_recipe(yaml.safe_load(Path(sys.argv[1]).read_text())), Path(sys.argv[2]))
+"""
+
+
+def _start(recipe: Path, run: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", _COMPRESS, str(recipe), str(run)], stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_twenty_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
+    """kill -9 at any moment, then the same command: the final student equals the uninterrupted one."""
+    data = tiny.class_folders(tmp_path / "data", train=8)
+    path = tiny.write_recipe(tmp_path / "recipe.yaml", tiny.recipe(data))
+    began = time.monotonic()
+    assert _start(path, tmp_path / "whole").wait() == 0
+    whole_time = time.monotonic() - began
+    rng = random.Random(0)
+    kills = 0
+    while kills < 20:
+        process = _start(path, tmp_path / "killed")
+        try:
+            process.wait(timeout=rng.uniform(0.3, 1.1) * whole_time)
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            kills += 1
+            continue
+        assert process.returncode == 0
+        if kills < 20:  # it got through: begin a new one, and go on killing
+            _same_student(tmp_path / "whole", tmp_path / "killed")
+            (tmp_path / "killed").rename(tmp_path / f"done-{kills}")
+    assert _start(path, tmp_path / "killed").wait() == 0
+    _same_student(tmp_path / "whole", tmp_path / "killed")
+
+
+def _same_student(first: Path, second: Path) -> None:
+    one, other = (load_file(folder / "model" / "model.safetensors") for folder in (first, second))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+class _Killed(BaseException):
+    """Stands for SIGKILL: nothing in docstill may catch it and tidy up."""
+
+
+@pytest.mark.parametrize("moment", [1, 4, 7, 11, 13])
+def test_stopping_at_any_step_and_going_on_changes_nothing(
+    finished: tuple[Path, Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    data, run, _ = finished
+    from docstill import engine
+
+    whole, calls = engine._optimise, 0
+
+    def stopping(*arguments: Any) -> dict[str, float]:
+        nonlocal calls
+        calls += 1
+        if calls == moment:
+            raise _Killed
+        return whole(*arguments)
+
+    content = parse_recipe(tiny.recipe(data, repeats=2))
+    monkeypatch.setattr(engine, "_optimise", stopping)
+    with pytest.raises(_Killed):
+        compression.compress(content, tmp_path / "run")
+    monkeypatch.setattr(engine, "_optimise", whole)
+    compression.compress(content, tmp_path / "run")
+    _same_student(run, tmp_path / "run")
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+
+    from docstill import checkpoint
+    from docstill.run import atomic
+
+    path = tmp_path / "last.pt"
+    with atomic(path) as file:
+        file.write(b"good")
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UserError, match="disk is full"):
+        checkpoint.save_weights(path, torch.nn.Linear(1, 1))
+    assert path.read_bytes() == b"good"
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,125 @@
+"""Lessons: the teacher is frozen, in eval, and asked only when an objective needs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+
+from docstill.batches import epoch_batches, page_set
+from docstill.engine import seed_everything
+from docstill.errors import ModelError
+from docstill.lesson import Lesson, make_objectives
+from docstill.models.classifier import new_classifier
+from docstill.models.io import DocumentModel
+from docstill.tasks.classification import Classification
+
+TASK = Classification()
+
+
+def _model(seed: int, labels: tuple[str, ...] = tiny.KINDS) -> DocumentModel:
+    seed_everything(seed)
+    return new_classifier("vit-tiny", tiny.TINY_VIT["config"], labels, (32, 32))
+
+
+def _batch(data: Path, student: DocumentModel, teacher: DocumentModel | None) -> dict[str, Any]:
+    examples = page_set(TASK, TASK.read(data / "train"), student, teacher, 1.0, seed=0)
+    return next(epoch_batches(examples, 0, 0, 6, 0))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.class_folders(tmp_path_factory.mktemp("lesson"))
+
+
+def test_labels_alone_call_the_teacher_zero_times(data: Path) -> None:
+    student, teacher = _model(0), _model(1)
+    calls = 0
+
+    def count(*_: Any) -> None:
+        nonlocal calls
+        calls += 1
+
+    teacher.network.register_forward_hook(count)
+    lesson = Lesson(TASK, student, teacher, make_objectives([{"kind": "labels"}]))
+    assert lesson.teacher is None
+    lesson(_batch(data, student, None))
+    assert calls == 0
+    lesson = Lesson(TASK, student, teacher, make_objectives([{"kind": "labels"}, {"kind": "kd"}]))
+    lesson(_batch(data, student, teacher))
+    assert calls == 1
+
+
+def test_the_teacher_stays_frozen_and_in_eval(data: Path) -> None:
+    student, teacher = _model(0), _model(1)
+    teacher.network.train()
+    lesson = Lesson(TASK, student, teacher, make_objectives([{"kind": "kd"}]))
+    lesson.train()
+    assert not teacher.network.training
+    assert all(not parameter.requires_grad for parameter in teacher.network.parameters())
+    losses = lesson(_batch(data, student, teacher))
+    losses[0].value.backward()
+    assert all(parameter.grad is None for parameter in teacher.network.parameters())
+    inside = {id(parameter) for parameter in lesson.parameters()}
+    assert not inside & {id(parameter) for parameter in teacher.network.parameters()}
+
+
+def test_a_student_that_is_its_teacher_has_nothing_to_learn(data: Path) -> None:
+    student, teacher = _model(0), _model(0)
+    lesson = Lesson(TASK, student, teacher, make_objectives([{"kind": "kd"}]))
+    assert lesson(_batch(data, student, teacher))[0].value.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_teacher_with_another_label_order_is_matched_by_name(data: Path) -> None:
+    teacher = _model(0)
+    turned = DocumentModel("classification", _model(0).network, teacher.processor, [tiny.KINDS[2], *tiny.KINDS[:2]])
+    order = [turned.labels.index(kind) for kind in tiny.KINDS]
+    with torch.no_grad():
+        weight, bias = turned.network.classifier.weight.clone(), turned.network.classifier.bias.clone()
+        for row, place in enumerate(order):
+            turned.network.classifier.weight[place], turned.network.classifier.bias[place] = weight[row], bias[row]
+    lesson = Lesson(TASK, teacher, turned, make_objectives([{"kind": "kd"}]))
+    TASK.check_pair(turned, teacher)
+    assert lesson(_batch(data, teacher, turned))[0].value.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_other_class_names_are_refused() -> None:
+    with pytest.raises(ModelError, match="only the teacher has stripes"):
+        TASK.check_pair(_model(0, ("bars", "dots", "stripes")), _model(0))
+
+
+def test_a_module_that_does_not_exist_lists_the_nearest(data: Path) -> None:
+    student, teacher = _model(0), _model(1)
+    lesson = Lesson(TASK, student, teacher, make_objectives([{"kind": "hint", "student_module": "vit.layer.0"}]))
+    with pytest.raises(ModelError, match=r"no module 'vit\.layer\.0'; did you mean .*vit\.layers\.0"):
+        lesson.prepare(_batch(data, student, teacher))
+
+
+def test_teacher_outputs_that_are_not_finite_name_the_files(data: Path) -> None:
+    student, teacher = _model(0), _model(1)
+    teacher.network.classifier.weight.data.fill_(float("nan"))
+    batch = _batch(data, student, teacher)
+    lesson = Lesson(TASK, student, teacher, make_objectives([{"kind": "kd"}]))
+    with pytest.raises(ModelError, match=batch["files"][0]):
+        lesson(batch)
+
+
+def test_two_hints_have_two_names() -> None:
+    entries = [{"kind": "hint", "student_module": "a"}, {"kind": "hint", "student_module": "b"}]
+    assert [weighted.name for weighted in make_objectives(entries)] == ["hint", "hint-2"]
+
+
+def test_views_depend_on_seed_epoch_and_document_alone(data: Path) -> None:
+    student = _model(0)
+    examples = page_set(TASK, TASK.read(data / "train"), student, None, 1.0, seed=0)
+    small = {file: pixels for batch in epoch_batches(examples, 1, 0, 1, 0) for file, pixels in zip(batch["files"], batch["student"]["pixel_values"], strict=True)}
+    large = {file: pixels for batch in epoch_batches(examples, 1, 0, 5, 1) for file, pixels in zip(batch["files"], batch["student"]["pixel_values"], strict=True)}
+    other = {file: pixels for batch in epoch_batches(examples, 2, 0, 5, 0) for file, pixels in zip(batch["files"], batch["student"]["pixel_values"], strict=True)}
+    assert small.keys() == large.keys()
+    assert all(torch.equal(small[file], large[file]) for file in small)
+    assert any(not torch.equal(small[file], other[file]) for file in small)
+    skipped = [batch["files"] for batch in epoch_batches(examples, 1, 2, 5, 0)]
+    assert skipped == [batch["files"] for batch in epoch_batches(examples, 1, 0, 5, 0)][2:]

@@ -1,0 +1,104 @@
+"""Recipes: every mistake at once, in words; overrides; the shipped ones hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import yaml
+
+from docstill.errors import RecipeError, UserError
+from docstill.recipe import differences, dump_recipe, load_recipe, parse_recipe
+from docstill.shipped import copy_recipe, find_recipe, recipes
+
+
+def _problems(content: dict[str, Any]) -> list[str]:
+    with pytest.raises(RecipeError) as error:
+        parse_recipe(content)
+    return error.value.problems
+
+
+def test_all_mistakes_come_at_once_each_with_path_and_nearest_name() -> None:
+    content = tiny.recipe(Path("data"), repeats=0, control=["teacher"])
+    content["task"] = "clasification"
+    content["stages"][0]["prune"]["sparcity"] = 0.4
+    content["stages"][1]["distill"]["objectives"][1] = {"kind": "kl", "temperature": 2}
+    content["stages"][1]["distill"]["objectives"][0]["wieght"] = 2
+    problems = _problems(content)
+    text = "\n".join(problems)
+    assert "task: 'clasification' given, one of classification, kie expected; did you mean classification?" in problems
+    assert "control: unknown key; did you mean controls?" in problems
+    assert "stages.0.prune.sparcity: unknown key; did you mean sparsity?" in problems
+    assert "stages.1.distill.objectives.1.kind: 'kl' given, one of labels, kd, hint expected; did you mean kd?" in problems
+    assert "stages.1.distill.objectives.0.wieght: unknown key; did you mean weight?" in problems
+    assert "repeats: 0 given" in text
+    assert len(problems) == 6
+
+
+def test_values_of_the_wrong_kind_say_what_was_given() -> None:
+    content = tiny.recipe(Path("data"))
+    content["stages"][1]["distill"]["epochs"] = "many"
+    content["stages"][1]["distill"]["objectives"][1]["temperature"] = -1
+    problems = _problems(content)
+    assert any(line.startswith("stages.1.distill.epochs: 'many' given") for line in problems)
+
+
+def test_objective_options_are_checked() -> None:
+    content = tiny.recipe(Path("data"))
+    content["stages"][1]["distill"]["objectives"][1]["temperature"] = -1
+    assert _problems(content) == ["stages.1.distill.objectives.1.temperature: -1 given; input should be greater than 0"]
+
+
+def test_a_stage_has_exactly_one_key() -> None:
+    content = tiny.recipe(Path("data"))
+    content["stages"][0]["train"] = {}
+    assert any("exactly one key" in line for line in _problems(content))
+
+
+def test_missing_keys_are_named() -> None:
+    assert "data: required, not given" in _problems({"task": "kie", "teacher": "x", "stages": [{"prune": {"sparsity": 0.5}}]})
+
+
+def test_overrides_reach_into_lists_and_complain_in_words(tmp_path: Path) -> None:
+    path = tiny.write_recipe(tmp_path / "r.yaml", tiny.recipe(Path("data")))
+    recipe = load_recipe(path, ["stages.1.distill.epochs=7", "seed=3"])
+    assert recipe.stages[1].distill is not None
+    assert recipe.stages[1].distill.epochs == 7
+    assert recipe.seed == 3
+    with pytest.raises(RecipeError, match="no entry 5"):
+        load_recipe(path, ["stages.5.distill.epochs=7"])
+    with pytest.raises(RecipeError, match=r"expected key\.path=value"):
+        load_recipe(path, ["epochs"])
+
+
+def test_broken_yaml_names_the_line(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("task: kie\n  data: [")
+    with pytest.raises(RecipeError, match="line 2"):
+        load_recipe(tmp_path / "r.yaml")
+
+
+def test_the_resolved_recipe_reads_back_as_itself() -> None:
+    recipe = parse_recipe(tiny.recipe(Path("data")))
+    assert parse_recipe(yaml.safe_load(dump_recipe(recipe))) == recipe
+    changed = parse_recipe(tiny.recipe(Path("data"), seed=4))
+    assert differences(dump_recipe(recipe), dump_recipe(changed)) == ["seed: 0 -> 4"]
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_shipped_recipes_hold_and_begin_with_the_command_that_runs_them(name: str) -> None:
+    path = find_recipe(name)
+    load_recipe(path)
+    comments = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    assert recipes()[name]
+    assert any(line.startswith(f"# docstill {'demo' if name == 'demo' else 'compress ' + name}") for line in comments)
+
+
+def test_copying_never_overwrites(tmp_path: Path) -> None:
+    copied = copy_recipe("doctype", tmp_path)
+    assert copied.read_text() == find_recipe("doctype").read_text()
+    with pytest.raises(UserError, match="not overwritten"):
+        copy_recipe("doctype", tmp_path)
+    with pytest.raises(UserError, match="did you mean doctype"):
+        find_recipe("doctpe")

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import docstill
+from docstill.errors import DataError, UserError
+from docstill.metrics.classification import classification_metrics, softmax
+
+RECEIPTS = [
+    {"menu": [{"nm": "Tea", "price": "3.00"}, {"nm": "Pie", "price": "4.00"}], "total": {"price": "7.00"}},
+    {"company": "Ōno & Söhne", "total": "12.50"},
+    {},
+]
+PAGES = [[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]]
+LABELS = [{"label": 0}, {"label": 2}, {"label": 2}]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Any:
+    """Writes predictions and answers, a line for each value; text is written as it is."""
+
+    def write(predictions: list[Any], answers: list[Any]) -> tuple[Path, Path]:
+        paths = (tmp_path / "predictions.jsonl", tmp_path / "answers.jsonl")
+        for path, values in zip(paths, (predictions, answers), strict=True):
+            lines = [value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in values]
+            path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        return paths
+
+    return write
+
+
+def probabilities(rows: list[Any]) -> list[dict[str, Any]]:
+    return [{"probabilities": row} for row in rows]
+
+
+def test_kie_has_the_mean_the_fields_and_each_document(files: Any) -> None:
+    predictions = [RECEIPTS[0], {"company": "Ono & Söhne", "total": "12.50", "date": "today"}, {}]
+    result = docstill.score("kie", *files(predictions, RECEIPTS))
+    assert set(result) == {"n", "metrics", "documents"}
+    assert result["n"] == 3
+    second = 1 - (1 + 1 + len("today")) / (2 + len("Ōno & Söhne") + len("12.50"))
+    assert result["documents"] == [
+        {"ted_accuracy": 1.0, "field_f1": 1.0},
+        {"ted_accuracy": pytest.approx(second), "field_f1": pytest.approx(2 / 5)},
+        {"ted_accuracy": 1.0, "field_f1": 1.0},
+    ]
+    metrics = result["metrics"]
+    assert set(metrics) == {"ted_accuracy", "field_f1", "precision", "recall", "per_field"}
+    assert metrics["ted_accuracy"] == pytest.approx((2 + second) / 3)
+    assert (metrics["precision"], metrics["recall"], metrics["field_f1"]) == pytest.approx((6 / 8, 6 / 7, 12 / 15))
+    assert metrics["per_field"]["menu.nm"] == {"f1": 1.0, "precision": 1.0, "recall": 1.0, "support": 2.0}
+    assert metrics["per_field"]["company"]["f1"] == 0.0
+    json.dumps(result, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda document: {"gt_parse": document},
+        lambda document: {"ground_truth": json.dumps({"gt_parse": document})},
+        lambda document: {"file_name": "1.png", "ground_truth": json.dumps({"gt_parse": document})},
+        lambda document: {"file_name": "1.png", "ground_truth": {"gt_parse": document}},
+        lambda document: {"ground_truth": json.dumps({"gt_parse": document, "meta": {"version": "2.0"}, "valid_line": []})},
+        lambda document: {"ground_truth": json.dumps({"gt_parses": [document, {"other": "answer"}]})},
+    ],
+)
+def test_answers_may_be_lines_of_metadata(files: Any, wrap: Any) -> None:
+    plain = docstill.score("kie", *files(RECEIPTS[::-1], RECEIPTS))
+    assert docstill.score("kie", *files(RECEIPTS[::-1], [wrap(document) for document in RECEIPTS])) == plain
+    assert plain["metrics"]["ted_accuracy"] < 0.5
+
+
+def test_what_a_model_could_not_parse_scores_0_and_counts(files: Any) -> None:
+    predictions = [{"text_sequence": "<s_menu><s_nm>"}, None, {}]
+    result = docstill.score("kie", *files(predictions, [RECEIPTS[0]] * 3))
+    assert result["n"] == 3
+    assert result["metrics"]["field_f1"] == result["metrics"]["ted_accuracy"] == 0.0
+
+
+def test_classification_from_probabilities_and_from_logits(files: Any) -> None:
+    result = docstill.score("classification", *files(probabilities(PAGES), LABELS))
+    assert result == {"n": 3, "metrics": classification_metrics(np.array(PAGES), np.array([0, 2, 2]))}
+    assert result["metrics"]["accuracy"] == pytest.approx(2 / 3)
+    logits = [[2.0, -1.0, 0.5], [300, -300, 0], [0, 0, 0]]
+    result = docstill.score("classification", *files([{"logits": row} for row in logits], LABELS))
+    assert result["metrics"] == pytest.approx(classification_metrics(softmax(np.array(logits)), np.array([0, 2, 2])))
+    json.dumps(result, allow_nan=False)
+
+
+def test_probabilities_that_were_rounded_are_taken(files: Any) -> None:
+    result = docstill.score("classification", *files(probabilities([[0.3334, 0.3335, 0.3334]]), [{"label": 1}]))
+    assert result["metrics"]["accuracy"] == 1.0
+
+
+def test_broken_lines_are_all_named(files: Any) -> None:
+    predictions, answers = files(['{"a": "b"', '{"a": 1}', "nonsense", "1" * 5000, "[" * 100000, ""], [*RECEIPTS, "{]", "{}"])
+    with pytest.raises(DataError) as error:
+        docstill.score("kie", predictions, answers)
+    wanted = [*(f"{predictions}:{line}" for line in (1, 3, 4, 5)), f"{answers}:4"]
+    assert [problem.split(": ")[0] for problem in error.value.problems] == wanted
+
+
+def test_metadata_without_an_answer_is_refused_not_scored(files: Any) -> None:
+    predictions, answers = files(RECEIPTS, [{"ground_truth": '{"gt_parse": {'}, {"ground_truth": "{}"}, {"ground_truth": {"gt_parse": {}}}])
+    with pytest.raises(DataError) as error:
+        docstill.score("kie", predictions, answers)
+    assert [problem.split(": ")[0] for problem in error.value.problems] == [f"{answers}:1", f"{answers}:2"]
+
+
+def test_a_label_can_be_wrong_where_no_prediction_is_right(files: Any) -> None:
+    with pytest.raises(DataError, match="i not negative"):
+        docstill.score("classification", *files([{}, {}], [{"label": -1}, {"label": 0}]))
+
+
+def test_pages_of_equal_probability_stay_tied(files: Any) -> None:
+    # the rows sum to just less, and just more, than 1
+    rows = [[0.7, 0.2, 0.1], [0.7, 0.1, 0.2], [0.7, 0.3, 0.0]]
+    result = docstill.score("classification", *files(probabilities(rows), [{"label": label} for label in (0, 1, 0)]))
+    assert result["metrics"]["aurc"] == pytest.approx(1 / 3)
+    assert result["metrics"]["auroc_failure"] == 0.5
+
+
+def test_files_of_different_length_are_refused_with_both_numbers(files: Any) -> None:
+    with pytest.raises(UserError, match=r"predictions\.jsonl has 2 lines .*answers\.jsonl has 3"):
+        docstill.score("kie", *files(RECEIPTS[:2], RECEIPTS))
+
+
+@pytest.mark.parametrize(("predictions", "answers", "name"), [([], [], "predictions"), ([{}], [], "answers"), (["", " "], [{}], "pred")])
+def test_an_empty_file_is_refused(files: Any, predictions: list[Any], answers: list[Any], name: str) -> None:
+    with pytest.raises(UserError, match=rf"{name}.*is empty"):
+        docstill.score("kie", *files(predictions, answers))
+
+
+def test_a_missing_file_and_an_unknown_task_are_the_users_to_mend(files: Any, tmp_path: Path) -> None:
+    paths = files(RECEIPTS, RECEIPTS)
+    with pytest.raises(UserError, match="cannot read"):
+        docstill.score("kie", tmp_path / "none.jsonl", paths[1])
+    with pytest.raises(UserError, match=r"'layout'.*kie, classification"):
+        docstill.score("layout", *paths)
+    paths[0].write_bytes(b'{"a": "\xff"}\n')
+    with pytest.raises(UserError, match="UTF-8"):
+        docstill.score("kie", *paths)
+
+
+@pytest.mark.parametrize("ending", ["\r\n", "\n\n\n"])
+def test_windows_lines_a_byte_order_mark_and_blank_lines_at_the_end_are_no_fault(tmp_path: Path, ending: str) -> None:
+    for name in ("p", "a"):
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + b"\r\n".join([b'{"a": "x\xe2\x80\xa8y"}'] * 2) + ending.encode())
+    assert docstill.score("kie", tmp_path / "p", tmp_path / "a")["n"] == 2
+
+
+BAD_PREDICTIONS = [
+    {"probabilities": [0.5, 0.5]},
+    {"probabilities": [0.5, 0.6, 0.1]},
+    {"probabilities": [1.2, -0.2, 0.0]},
+    '{"probabilities": [NaN, 0.5, 0.5]}',
+    {"probabilities": ["a", 0.5, 0.5]},
+    {"probabilities": "0.5"},
+    {"probabilities": [1.0]},
+    {"logits": [1, 2, 3], "probabilities": [1, 0, 0]},
+    {"label": 1},
+    [0.1, 0.2, 0.7],
+    '{"logits": [Infinity, 1, 2]}',
+    {"logits": []},
+    {"logits": [10**400, 1, 2]},
+    {"probabilities": [True, False, False]},
+]
+BAD_ANSWERS = [{"label": 3}, {"label": -1}, {"label": "0"}, {"label": True}, {"label": 1.0}, {"label": None}, {}, 1]
+
+
+def test_all_that_is_wrong_with_a_classification_is_told_at_once(files: Any) -> None:
+    good = probabilities(PAGES[:1]) * (len(BAD_PREDICTIONS) + len(BAD_ANSWERS))
+    predictions, answers = files(BAD_PREDICTIONS + good, LABELS[:1] * (len(BAD_PREDICTIONS) + len(good) - len(BAD_ANSWERS)) + BAD_ANSWERS)
+    with pytest.raises(DataError) as error:
+        docstill.score("classification", predictions, answers)
+    places = [problem.split(": ")[0] for problem in error.value.problems]
+    first = len(BAD_PREDICTIONS) + len(good) - len(BAD_ANSWERS) + 1
+    assert sorted(places) == sorted(
+        [f"{predictions}:{line}" for line in range(1, len(BAD_PREDICTIONS) + 1)]
+        + [f"{answers}:{line}" for line in range(first, first + len(BAD_ANSWERS))]
+    )
