@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 from PIL import Image
 from typer.main import get_command
 from typer.testing import CliRunner
 
+import tiny
 from docstill import cli
 
 VERBS = sorted(get_command(cli.app).commands)  # type: ignore[attr-defined]
@@ -68,7 +68,18 @@ def test_predict(world: tuple[Path, Path]) -> None:
 
 def test_benchmark(world: tuple[Path, Path]) -> None:
     data, run = world
-    result = docstill("benchmark", run / "model", run / "teacher" / "model", "--data", data / "validation", "--rounds", "2", "--threads", "1", "--json")
+    result = docstill(
+        "benchmark",
+        run / "model",
+        run / "teacher" / "model",
+        "--data",
+        data / "validation",
+        "--rounds",
+        "2",
+        "--threads",
+        "1",
+        "--json",
+    )
     row = result["models"][str(run / "model")]
     assert {"params", "flops", "bytes", "latency_ms", "peak_memory_mb", "runtime", "precision", "threads"} <= set(row)
     assert set(row["params"]) == {"total", "non_embedding", "nonzero"}
@@ -85,12 +96,26 @@ def test_one_stage_verbs(world: tuple[Path, Path], tmp_path: Path) -> None:
     pruned = docstill("prune", run / "teacher" / "model", "--sparsity", "0.5", "--out", tmp_path / "pruned", "--json")
     assert pruned["zero_non_embedding"] > 0
     done = docstill(
-        "distill", run / "teacher" / "model", "--student", pruned["model"], "--data", data, "--out", tmp_path / "student", "--epochs", "1", "--json"
+        "distill",
+        run / "teacher" / "model",
+        "--student",
+        pruned["model"],
+        "--data",
+        data,
+        "--out",
+        tmp_path / "student",
+        "--epochs",
+        "1",
+        "--json",
     )
     assert (Path(done["model"]) / "masks.safetensors").is_file()
-    trained = docstill("train", "--model", pruned["model"], "--data", data, "--out", tmp_path / "trained", "--epochs", "1", "--json")
+    trained = docstill(
+        "train", "--model", pruned["model"], "--data", data, "--out", tmp_path / "trained", "--epochs", "1", "--json"
+    )
     assert Path(trained["model"]).is_dir()
-    _, message = docstill("train", "--model", pruned["model"], "--data", data, "--out", tmp_path / "trained", "--epochs", "2", code=2)
+    _, message = docstill(
+        "train", "--model", pruned["model"], "--data", data, "--out", tmp_path / "trained", "--epochs", "2", code=2
+    )
     assert "another stage's work" in message
 
 
@@ -133,7 +158,9 @@ def test_score(tmp_path: Path) -> None:
         (["evaluate", "{run}/model", "{data}", "--split", "test"], "has no split test"),
     ],
 )
-def test_a_users_mistake_is_one_sentence_and_exit_code_2(world: tuple[Path, Path], tmp_path: Path, words: list[str], message: str) -> None:
+def test_a_users_mistake_is_one_sentence_and_exit_code_2(
+    world: tuple[Path, Path], tmp_path: Path, words: list[str], message: str
+) -> None:
     data, run = world
     _, errors = docstill(*[word.format(run=run, data=data, empty=tmp_path) for word in words], code=2)
     assert message in " ".join(errors.split())

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file
 
+import tiny
 from docstill import compression
 from docstill.errors import DataError, ModelError, RecipeError, UserError
 from docstill.recipe import parse_recipe
@@ -69,13 +69,17 @@ def test_the_same_seed_gives_the_same_student(finished: tuple[Path, Path, dict[s
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_a_finished_run_is_not_done_again(finished: tuple[Path, Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_run_is_not_done_again(
+    finished: tuple[Path, Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     data, run, results = finished
     monkeypatch.setattr(compression, "run_stage", lambda *_: pytest.fail("a finished stage was run again"))
     assert compression.compress(parse_recipe(tiny.recipe(data, repeats=2)), run)["rows"] == results["rows"]
 
 
-def test_another_recipe_in_the_same_folder_is_refused_with_what_differs(finished: tuple[Path, Path, dict[str, Any]]) -> None:
+def test_another_recipe_in_the_same_folder_is_refused_with_what_differs(
+    finished: tuple[Path, Path, dict[str, Any]],
+) -> None:
     data, run, _ = finished
     with pytest.raises(RecipeError, match="another recipe") as error:
         compression.compress(parse_recipe(tiny.recipe(data, repeats=3)), run)
@@ -90,7 +94,10 @@ def test_a_folder_with_other_things_in_it_is_refused(tmp_path: Path) -> None:
 
 def test_the_no_kd_control_never_asks_the_teacher(finished: tuple[Path, Path, dict[str, Any]]) -> None:
     _, run, _ = finished
-    asked = {chain: json.loads((run / "seed-0" / chain / "2-distill" / "done.json").read_text())["teacher_asked"] for chain in ("student", "no-kd")}
+    asked = {
+        chain: json.loads((run / "seed-0" / chain / "2-distill" / "done.json").read_text())["teacher_asked"]
+        for chain in ("student", "no-kd")
+    }
     assert asked == {"student": True, "no-kd": False}
     lines = read_metrics(run / "seed-0" / "no-kd" / "2-distill" / "metrics.jsonl")
     assert "labels" in lines[0]
@@ -99,7 +106,9 @@ def test_the_no_kd_control_never_asks_the_teacher(finished: tuple[Path, Path, di
 
 def test_control_and_student_begin_from_the_same_weights(finished: tuple[Path, Path, dict[str, Any]]) -> None:
     _, run, _ = finished
-    assert not (run / "seed-0" / "no-kd" / "1-prune").exists(), "the control shares the stages before the first distil stage"
+    assert not (run / "seed-0" / "no-kd" / "1-prune").exists(), (
+        "the control shares the stages before the first distil stage"
+    )
 
 
 def test_a_weak_teacher_is_refused(finished: tuple[Path, Path, dict[str, Any]], tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 from typer.testing import CliRunner
 
+import tiny
 from docstill.cli import app
 from docstill.engine import choose_precision, learning_rate_factor
 from docstill.run import read_metrics
@@ -20,7 +20,18 @@ GOLDEN = Path(__file__).parent / "golden" / "train_losses.json"
 def _train(data: Path, out: Path, *settings: str) -> list[float]:
     result = CliRunner().invoke(
         app,
-        ["train", "--model", str(data / "start" / "model"), "--data", str(data), "--out", str(out), "--json", "precision=fp32", *settings],
+        [
+            "train",
+            "--model",
+            str(data / "start" / "model"),
+            "--data",
+            str(data),
+            "--out",
+            str(out),
+            "--json",
+            "precision=fp32",
+            *settings,
+        ],
         catch_exceptions=False,
     )
     assert result.exit_code == 0, result.stderr

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 
+import tiny
 from docstill.batches import epoch_batches, page_set
 from docstill.engine import seed_everything
 from docstill.errors import ModelError
@@ -115,9 +115,21 @@ def test_two_hints_have_two_names() -> None:
 def test_views_depend_on_seed_epoch_and_document_alone(data: Path) -> None:
     student = _model(0)
     examples = page_set(TASK, TASK.read(data / "train"), student, None, 1.0, seed=0)
-    small = {file: pixels for batch in epoch_batches(examples, 1, 0, 1, 0) for file, pixels in zip(batch["files"], batch["student"]["pixel_values"], strict=True)}
-    large = {file: pixels for batch in epoch_batches(examples, 1, 0, 5, 1) for file, pixels in zip(batch["files"], batch["student"]["pixel_values"], strict=True)}
-    other = {file: pixels for batch in epoch_batches(examples, 2, 0, 5, 0) for file, pixels in zip(batch["files"], batch["student"]["pixel_values"], strict=True)}
+    small = {
+        file: pixels
+        for batch in epoch_batches(examples, 1, 0, 1, 0)
+        for file, pixels in zip(batch["files"], batch["student"]["pixel_values"], strict=True)
+    }
+    large = {
+        file: pixels
+        for batch in epoch_batches(examples, 1, 0, 5, 1)
+        for file, pixels in zip(batch["files"], batch["student"]["pixel_values"], strict=True)
+    }
+    other = {
+        file: pixels
+        for batch in epoch_batches(examples, 2, 0, 5, 0)
+        for file, pixels in zip(batch["files"], batch["student"]["pixel_values"], strict=True)
+    }
     assert small.keys() == large.keys()
     assert all(torch.equal(small[file], large[file]) for file in small)
     assert any(not torch.equal(small[file], other[file]) for file in small)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import yaml
 
+import tiny
 from docstill.errors import RecipeError, UserError
 from docstill.recipe import differences, dump_recipe, load_recipe, parse_recipe
 from docstill.shipped import copy_recipe, find_recipe, recipes
@@ -31,7 +31,9 @@ def test_all_mistakes_come_at_once_each_with_path_and_nearest_name() -> None:
     assert "task: 'clasification' given, one of classification, kie expected; did you mean classification?" in problems
     assert "control: unknown key; did you mean controls?" in problems
     assert "stages.0.prune.sparcity: unknown key; did you mean sparsity?" in problems
-    assert "stages.1.distill.objectives.1.kind: 'kl' given, one of labels, kd, hint expected; did you mean kd?" in problems
+    assert (
+        "stages.1.distill.objectives.1.kind: 'kl' given, one of labels, kd, hint expected; did you mean kd?" in problems
+    )
     assert "stages.1.distill.objectives.0.wieght: unknown key; did you mean weight?" in problems
     assert "repeats: 0 given" in text
     assert len(problems) == 6
@@ -58,7 +60,9 @@ def test_a_stage_has_exactly_one_key() -> None:
 
 
 def test_missing_keys_are_named() -> None:
-    assert "data: required, not given" in _problems({"task": "kie", "teacher": "x", "stages": [{"prune": {"sparsity": 0.5}}]})
+    assert "data: required, not given" in _problems(
+        {"task": "kie", "teacher": "x", "stages": [{"prune": {"sparsity": 0.5}}]}
+    )
 
 
 def test_overrides_reach_into_lists_and_complain_in_words(tmp_path: Path) -> None:

@@ -65,7 +65,9 @@ def test_kie_has_the_mean_the_fields_and_each_document(files: Any) -> None:
         lambda document: {"ground_truth": json.dumps({"gt_parse": document})},
         lambda document: {"file_name": "1.png", "ground_truth": json.dumps({"gt_parse": document})},
         lambda document: {"file_name": "1.png", "ground_truth": {"gt_parse": document}},
-        lambda document: {"ground_truth": json.dumps({"gt_parse": document, "meta": {"version": "2.0"}, "valid_line": []})},
+        lambda document: {
+            "ground_truth": json.dumps({"gt_parse": document, "meta": {"version": "2.0"}, "valid_line": []})
+        },
         lambda document: {"ground_truth": json.dumps({"gt_parses": [document, {"other": "answer"}]})},
     ],
 )
@@ -98,7 +100,9 @@ def test_probabilities_that_were_rounded_are_taken(files: Any) -> None:
 
 
 def test_broken_lines_are_all_named(files: Any) -> None:
-    predictions, answers = files(['{"a": "b"', '{"a": 1}', "nonsense", "1" * 5000, "[" * 100000, ""], [*RECEIPTS, "{]", "{}"])
+    predictions, answers = files(
+        ['{"a": "b"', '{"a": 1}', "nonsense", "1" * 5000, "[" * 100000, ""], [*RECEIPTS, "{]", "{}"]
+    )
     with pytest.raises(DataError) as error:
         docstill.score("kie", predictions, answers)
     wanted = [*(f"{predictions}:{line}" for line in (1, 3, 4, 5)), f"{answers}:4"]
@@ -106,7 +110,9 @@ def test_broken_lines_are_all_named(files: Any) -> None:
 
 
 def test_metadata_without_an_answer_is_refused_not_scored(files: Any) -> None:
-    predictions, answers = files(RECEIPTS, [{"ground_truth": '{"gt_parse": {'}, {"ground_truth": "{}"}, {"ground_truth": {"gt_parse": {}}}])
+    predictions, answers = files(
+        RECEIPTS, [{"ground_truth": '{"gt_parse": {'}, {"ground_truth": "{}"}, {"ground_truth": {"gt_parse": {}}}]
+    )
     with pytest.raises(DataError) as error:
         docstill.score("kie", predictions, answers)
     assert [problem.split(": ")[0] for problem in error.value.problems] == [f"{answers}:1", f"{answers}:2"]
@@ -130,7 +136,9 @@ def test_files_of_different_length_are_refused_with_both_numbers(files: Any) -> 
         docstill.score("kie", *files(RECEIPTS[:2], RECEIPTS))
 
 
-@pytest.mark.parametrize(("predictions", "answers", "name"), [([], [], "predictions"), ([{}], [], "answers"), (["", " "], [{}], "pred")])
+@pytest.mark.parametrize(
+    ("predictions", "answers", "name"), [([], [], "predictions"), ([{}], [], "answers"), (["", " "], [{}], "pred")]
+)
 def test_an_empty_file_is_refused(files: Any, predictions: list[Any], answers: list[Any], name: str) -> None:
     with pytest.raises(UserError, match=rf"{name}.*is empty"):
         docstill.score("kie", *files(predictions, answers))
@@ -150,7 +158,9 @@ def test_a_missing_file_and_an_unknown_task_are_the_users_to_mend(files: Any, tm
 @pytest.mark.parametrize("ending", ["\r\n", "\n\n\n"])
 def test_windows_lines_a_byte_order_mark_and_blank_lines_at_the_end_are_no_fault(tmp_path: Path, ending: str) -> None:
     for name in ("p", "a"):
-        (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + b"\r\n".join([b'{"a": "x\xe2\x80\xa8y"}'] * 2) + ending.encode())
+        (tmp_path / name).write_bytes(
+            b"\xef\xbb\xbf" + b"\r\n".join([b'{"a": "x\xe2\x80\xa8y"}'] * 2) + ending.encode()
+        )
     assert docstill.score("kie", tmp_path / "p", tmp_path / "a")["n"] == 2
 
 
@@ -175,7 +185,9 @@ BAD_ANSWERS = [{"label": 3}, {"label": -1}, {"label": "0"}, {"label": True}, {"l
 
 def test_all_that_is_wrong_with_a_classification_is_told_at_once(files: Any) -> None:
     good = probabilities(PAGES[:1]) * (len(BAD_PREDICTIONS) + len(BAD_ANSWERS))
-    predictions, answers = files(BAD_PREDICTIONS + good, LABELS[:1] * (len(BAD_PREDICTIONS) + len(good) - len(BAD_ANSWERS)) + BAD_ANSWERS)
+    predictions, answers = files(
+        BAD_PREDICTIONS + good, LABELS[:1] * (len(BAD_PREDICTIONS) + len(good) - len(BAD_ANSWERS)) + BAD_ANSWERS
+    )
     with pytest.raises(DataError) as error:
         docstill.score("classification", predictions, answers)
     places = [problem.split(": ")[0] for problem in error.value.problems]

@@ -12,7 +12,13 @@ KINDS = ("bars", "dots", "grid")
 TINY_VIT = {
     "new": "vit-tiny",
     "image_size": [32, 32],
-    "config": {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 8},
+    "config": {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "patch_size": 8,
+    },
 }
 SMALLER_VIT = {**TINY_VIT, "config": {**TINY_VIT["config"], "hidden_size": 8, "intermediate_size": 16}}
 TINY_RESNET = {

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from docstill.data.validator import check
     from docstill.demonstration import demo
     from docstill.errors import DataError, DocstillError, MissingExtra, ModelError, RecipeError, UserError
+    from docstill.recipe import NewModel
     from docstill.scoring import score
 
 __version__ = "0.1.0"
@@ -23,6 +24,7 @@ __all__ = [
     "DocstillError",
     "MissingExtra",
     "ModelError",
+    "NewModel",
     "RecipeError",
     "UserError",
     "__version__",
@@ -40,8 +42,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    **dict.fromkeys(("benchmark", "compress", "distill", "evaluate", "load", "prune", "report", "train"), "docstill.api"),
-    **dict.fromkeys(("DataError", "DocstillError", "MissingExtra", "ModelError", "RecipeError", "UserError"), "docstill.errors"),
+    **dict.fromkeys(
+        ("benchmark", "compress", "distill", "evaluate", "load", "prune", "report", "train"), "docstill.api"
+    ),
+    **dict.fromkeys(
+        ("DataError", "DocstillError", "MissingExtra", "ModelError", "RecipeError", "UserError"), "docstill.errors"
+    ),
+    "NewModel": "docstill.recipe",
     "check": "docstill.data.validator",
     "demo": "docstill.demonstration",
     "score": "docstill.scoring",

@@ -1,4 +1,4 @@
-"""The verbs as Python functions. `docstill.compress`, `docstill.evaluate`, `docstill.load(path).predict(images)` …"""
+"""The verbs as Python functions: `docstill.compress`, `docstill.evaluate`, `docstill.load(path).predict(images)`."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ def load(source: str | Path, task: str | None = None) -> Model:
     return Model(chosen, chosen.load_model(str(source)))
 
 
-def compress(recipe: str | Path | Recipe, run: str | Path, overrides: Sequence[str] = (), command: str = "") -> dict[str, Any]:
+def compress(
+    recipe: str | Path | Recipe, run: str | Path, overrides: Sequence[str] = (), command: str = ""
+) -> dict[str, Any]:
     """Runs a recipe; see `docstill.compression.compress`. ``recipe`` is a file, a shipped recipe's name, or a `Recipe`."""
     if isinstance(recipe, Recipe):
         return compress_recipe(recipe, Path(run), command)
@@ -133,7 +135,13 @@ def prune(model: str | Path, out: str | Path, task: str | None = None, **setting
 
 
 def distill(
-    teacher: str | Path, student: str | NewModel, data: str | Path, out: str | Path, task: str | None = None, seed: int = 0, **settings: Any
+    teacher: str | Path,
+    student: str | NewModel,
+    data: str | Path,
+    out: str | Path,
+    task: str | None = None,
+    seed: int = 0,
+    **settings: Any,
 ) -> dict[str, Any]:
     """One `distill` stage: learns from the teacher. The result lies in ``out/model``."""
     return _one_stage("distill", settings, task or _task_of(str(teacher)), student, out, data, seed, str(teacher))
@@ -182,6 +190,8 @@ def _one_stage(
             student = task.new_model(ModelSpec(source.new, source.config, source.image_size), pages, teacher)
         else:
             student = task.load_model(source)
+            if kind == "train" and pages is not None:
+                task.adapt(student, pages)
         bench = Bench(task, pages, validation, teacher)  # type: ignore[arg-type]  # pruning looks at no pages
         done = run_stage(bench, student, stage, folder, seed, kind)
         student.save(folder / MODEL)

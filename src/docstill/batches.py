@@ -49,7 +49,9 @@ def shrink(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     ratio = max(size[0] / image.width, size[1] / image.height) * MARGIN
     if ratio >= 1:
         return image
-    return image.resize((round(image.width * ratio), round(image.height * ratio)), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    return image.resize(
+        (round(image.width * ratio), round(image.height * ratio)), Image.Resampling.BICUBIC, reducing_gap=3.0
+    )
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,12 @@ class PageSet(Dataset[dict[str, Any]]):
         key = f"{self.seed}:{self.epoch}:{index}"
         if self.augment > 0:
             image = augment_page(image, random.Random(key), self.augment)
-        example = {"file": document.where}
+        example: dict[str, Any] = {"file": document.where}
         for name, model in (("student", self.student), ("teacher", self.teacher)):
             if model is not None:  # the same generator for both: the same random choices, the same view
-                example[name] = self.task.example(model, document, image, self.pages.labels, random.Random(key + ":view"))
+                example[name] = self.task.example(
+                    model, document, image, self.pages.labels, random.Random(key + ":view")
+                )
         return example
 
     def collate(self, examples: list[dict[str, Any]]) -> dict[str, Any]:

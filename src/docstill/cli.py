@@ -70,8 +70,12 @@ Rate = Annotated[float | None, typer.Option(help="Peak learning rate.")]
 @app.command()
 def compress(
     recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped recipe.")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Changes to the recipe.")] = None,
-    run: Annotated[Path | None, typer.Option(help="Run folder; default: runs/RECIPE. An interrupted run goes on.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Changes to the recipe.")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Run folder; default: runs/RECIPE. An interrupted run goes on.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a recipe: teacher and data in; small student, controls, measurements and report out.
@@ -86,7 +90,8 @@ def compress(
 
 @app.command()
 def demo(
-    run: Annotated[Path, typer.Option(help="Run folder; an interrupted demo goes on.")] = Path("runs/demo"), as_json: Json = False
+    run: Annotated[Path, typer.Option(help="Run folder; an interrupted demo goes on.")] = Path("runs/demo"),
+    as_json: Json = False,
 ) -> None:
     """Run the main job on generated pages: no data and no weights needed.
 
@@ -124,7 +129,9 @@ def prune(
     sparsity: Annotated[float, typer.Option(help="Share of the chosen weights that become zero.")],
     out: Out,
     of: Annotated[str, typer.Option(help="all, non-embedding, or a glob over parameter names.")] = "non-embedding",
-    scope: Annotated[str, typer.Option(help="One threshold for all tensors (global) or one for each (layer).")] = "global",
+    scope: Annotated[
+        str, typer.Option(help="One threshold for all tensors (global) or one for each (layer).")
+    ] = "global",
     task: TaskName = None,
     as_json: Json = False,
 ) -> None:
@@ -215,7 +222,9 @@ def benchmark(
         parts = {"document": row["latency_ms"]} if "p50" in row["latency_ms"] else row["latency_ms"]
         for part, times in parts.items():
             size = (f"{row['params']['total']:,}", f"{row['params']['nonzero']:,}", f"{row['bytes']:,}")
-            table.add_row(name, *size, part, f"{times['p50']:.2f}", f"{times['p95']:.2f}", f"{row['peak_memory_mb']:.0f}")
+            table.add_row(
+                name, *size, part, f"{times['p50']:.2f}", f"{times['p95']:.2f}", f"{row['peak_memory_mb']:.0f}"
+            )
     _table(table)
 
 
@@ -356,9 +365,10 @@ def _print(value: Any, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
     else:
-        sys.stdout.write(yaml.safe_dump(json.loads(json.dumps(value, default=str)), sort_keys=False, allow_unicode=True))
+        sys.stdout.write(
+            yaml.safe_dump(json.loads(json.dumps(value, default=str)), sort_keys=False, allow_unicode=True)
+        )
 
 
 if __name__ == "__main__":
     main()
-

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 import docstill
-from docstill.data.validator import check
 from docstill.data.images import open_image
+from docstill.data.validator import check
 from docstill.engine import BEST, CHECKPOINT, METRICS, seed_everything
 from docstill.errors import DataError, ModelError
 from docstill.measure import hardware, measure
@@ -124,7 +124,9 @@ def _check_data(recipe: Recipe) -> dict[str, Any]:
     for folder in dict.fromkeys([recipe.data.train, recipe.data.validation]):
         problems += check(folder, recipe.task)["problems"]
     if problems:
-        raise DataError(f"the data cannot be used, {len(problems)} problem(s) were found; mend these files and run again", problems)
+        raise DataError(
+            f"the data cannot be used, {len(problems)} problem(s) were found; mend these files and run again", problems
+        )
     return {}
 
 
@@ -137,6 +139,7 @@ def _teacher(recipe: Recipe, bench: Bench, run: Path) -> Taught:
         def train() -> dict[str, Any]:
             seed_everything(recipe.seed)
             model = _begin(chosen.model, bench, None)
+            task.adapt(model, bench.training)
             stage = Stage(train=chosen.train)
             report = run_stage(bench, model, stage, folder, recipe.seed, "training the teacher")
             model.save(folder / MODEL)
@@ -151,7 +154,9 @@ def _teacher(recipe: Recipe, bench: Bench, run: Path) -> Taught:
     model = task.load_model(source)
     task.check_model(model, bench.training)
     taught = Taught(model, source, folder)
-    metrics = step(folder / "evaluation", lambda: _evaluate(bench, model, folder / "evaluation", "scoring the teacher"))["metrics"]
+    metrics = step(
+        folder / "evaluation", lambda: _evaluate(bench, model, folder / "evaluation", "scoring the teacher")
+    )["metrics"]
     figure = metrics[task.primary_metric]
     say(f"teacher: {task.primary_metric} {figure:.4f} on the validation split")
     if recipe.teacher_floor is not None and figure < recipe.teacher_floor:
@@ -196,8 +201,14 @@ def _run_chain(chain: Chain, recipe: Recipe, bench: Bench, teacher: Taught) -> N
             else:
                 seed_everything(chain.seed)
                 student = _begin(teacher.source if recipe.student is None else recipe.student, bench, teacher.model)
-                student.card = {"lineage": [{"stage": "begin", "from": "teacher" if recipe.student is None else str(recipe.student)}]}
-            report = run_stage(bench, student, stage, folder, chain.seed, f"{chain.row}, seed {chain.seed}: {stage.kind}")
+                student.card = {
+                    "lineage": [
+                        {"stage": "begin", "from": "teacher" if recipe.student is None else str(recipe.student)}
+                    ]
+                }
+            report = run_stage(
+                bench, student, stage, folder, chain.seed, f"{chain.row}, seed {chain.seed}: {stage.kind}"
+            )
             student.save(folder / MODEL)
             _forget(folder)
             return report
@@ -207,7 +218,9 @@ def _run_chain(chain: Chain, recipe: Recipe, bench: Bench, teacher: Taught) -> N
     evaluation = chain.folder / "evaluation"
 
     def score() -> dict[str, Any]:
-        return _evaluate(bench, task.load_model(str(chain.model_folder)), evaluation, f"scoring {chain.row}, seed {chain.seed}")
+        return _evaluate(
+            bench, task.load_model(str(chain.model_folder)), evaluation, f"scoring {chain.row}, seed {chain.seed}"
+        )
 
     figure = step(evaluation, score)["metrics"][task.primary_metric]
     say(f"{chain.row}, seed {chain.seed}: {task.primary_metric} {figure:.4f}")
@@ -240,14 +253,23 @@ def _measure(bench: Bench, teacher: Taught, chains: list[Chain], recipe: Recipe)
     say("measuring size, latency and memory")
     folders = {chain.row: chain.model_folder for chain in reversed(chains)}
     if "teacher" in recipe.controls:
-        folders["teacher"] = Path(teacher.source) if Path(teacher.source).is_dir() else teacher.model.save(teacher.folder / MODEL)
+        folders["teacher"] = (
+            Path(teacher.source) if Path(teacher.source).is_dir() else teacher.model.save(teacher.folder / MODEL)
+        )
     models = {row: (folder, bench.task.load_model(str(folder))) for row, folder in folders.items()}
     images = [open_image(document.file) for document in bench.validation.documents[:TIMED_PAGES]]
     return measure(models, images)
 
 
 def _results(
-    recipe: Recipe, bench: Bench, run: Path, teacher: Taught, chains: list[Chain], figures: dict[str, Any], command: str, name: str
+    recipe: Recipe,
+    bench: Bench,
+    run: Path,
+    teacher: Taught,
+    chains: list[Chain],
+    figures: dict[str, Any],
+    command: str,
+    name: str,
 ) -> dict[str, Any]:
     evaluations: dict[str, list[tuple[int, Path]]] = {}
     for chain in chains:
@@ -258,7 +280,9 @@ def _results(
         rows.insert(0, _row("teacher", "teacher", [(recipe.seed, teacher.folder / "evaluation")], figures["teacher"]))
     curves = [_curve("teacher", recipe.seed, "train", teacher.folder)]
     curves += [
-        _curve(chain.row, chain.seed, stage.kind, chain.stage_folder(number, stage)) for chain in chains for number, stage in chain.stages
+        _curve(chain.row, chain.seed, stage.kind, chain.stage_folder(number, stage))
+        for chain in chains
+        for number, stage in chain.stages
     ]
     first = chains[0]
     done = [read_json(first.stage_folder(number, stage) / "done.json") for number, stage in first.stages]

@@ -32,4 +32,9 @@ def demo(folder: str | Path = "runs/demo") -> dict[str, Any]:
 
     step(folder / "drawing", draw)
     overrides = [f"data.train={pages / 'train'}", f"data.validation={pages / 'validation'}"]
-    return compress(load_recipe(find_recipe("demo"), overrides), folder / "run", command=f"docstill demo --run {folder}", name="demo")
+    return compress(
+        load_recipe(find_recipe("demo"), overrides),
+        folder / "run",
+        command=f"docstill demo --run {folder}",
+        name="demo",
+    )

@@ -68,7 +68,9 @@ class Trainee:
     extra: Extra = Extra()
 
 
-def fit(trainee: Trainee, settings: Training, folder: Path, seed: int, advance: Callable[[int, int, str], None]) -> Progress:
+def fit(
+    trainee: Trainee, settings: Training, folder: Path, seed: int, advance: Callable[[int, int, str], None]
+) -> Progress:
     """Trains, and leaves the chosen weights (``settings.keep``) in ``trainee.student``.
 
     Args:
@@ -91,7 +93,9 @@ def fit(trainee: Trainee, settings: Training, folder: Path, seed: int, advance: 
     check_every = max(1, round(settings.evaluate_every * steps_per_epoch))
 
     seed_everything(seed)
-    optimizer = torch.optim.AdamW(_groups(trainee.lesson, settings.weight_decay), lr=settings.learning_rate, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(
+        _groups(trainee.lesson, settings.weight_decay), lr=settings.learning_rate, betas=(0.9, 0.98)
+    )
     lesson, optimizer = accelerator.prepare(trainee.lesson, optimizer)
     progress = load_checkpoint(folder / CHECKPOINT, trainee.lesson, optimizer, trainee.extra)
     log = MetricsLog(folder / METRICS, progress.step)
@@ -110,7 +114,12 @@ def fit(trainee: Trainee, settings: Training, folder: Path, seed: int, advance: 
             progress.step += 1
             trainee.after_step(progress.step, steps)
 
-            line: dict[str, Any] = {"step": progress.step, "epoch": progress.step / steps_per_epoch, **values, "learning_rate": rate}
+            line: dict[str, Any] = {
+                "step": progress.step,
+                "epoch": progress.step / steps_per_epoch,
+                **values,
+                "learning_rate": rate,
+            }
             if progress.step % check_every == 0 or progress.step == steps:
                 progress.figures = line["validation"] = trainee.validate()
                 figure = next(iter(progress.figures.values()))
@@ -161,7 +170,9 @@ def _optimise(
         total = torch.stack([loss.weight * part for loss, part in parts]).sum()
         if not torch.isfinite(total):
             files = ", ".join(batch["files"][:8])
-            raise DocstillError(f"the loss is {total.item()} on the batch of {files}; look at these files, or lower learning_rate")
+            raise DocstillError(
+                f"the loss is {total.item()} on the batch of {files}; look at these files, or lower learning_rate"
+            )
         if index == len(group) - 1:
             accelerator.backward(total)
         else:

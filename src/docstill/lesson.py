@@ -44,7 +44,9 @@ class Lesson(nn.Module):
     The teacher is held outside the module tree: it is never trained, moved into train mode, or checkpointed.
     """
 
-    def __init__(self, task: Task, student: DocumentModel, teacher: DocumentModel | None, objectives: Sequence[Weighted]) -> None:
+    def __init__(
+        self, task: Task, student: DocumentModel, teacher: DocumentModel | None, objectives: Sequence[Weighted]
+    ) -> None:
         super().__init__()
         self.network = student.network
         self.objectives = nn.ModuleList([weighted.objective for weighted in objectives])
@@ -52,7 +54,9 @@ class Lesson(nn.Module):
         self.weights = [weighted.weight for weighted in objectives]
         asked = [weighted.objective for weighted in objectives if weighted.objective.needs_teacher]
         if asked and teacher is None:
-            raise ModelError(f"{', '.join(type(objective).__name__.lower() for objective in asked)} needs a teacher, none was given")
+            raise ModelError(
+                f"{', '.join(type(objective).__name__.lower() for objective in asked)} needs a teacher, none was given"
+            )
         self._outside = (task, student, teacher if asked else None)
         if self.teacher is not None:
             self.teacher.network.requires_grad_(False).eval()
@@ -85,7 +89,9 @@ class Lesson(nn.Module):
         with torch.no_grad():
             answer = _look(task, teacher, batch["teacher"], self._paths("teacher_modules"), device)
         if not torch.isfinite(answer.logits).all():
-            raise ModelError(f"the teacher's outputs are not finite on the batch of {', '.join(batch['files'][:8])}; look at the teacher and these files")
+            raise ModelError(
+                f"the teacher's outputs are not finite on the batch of {', '.join(batch['files'][:8])}; look at the teacher and these files"
+            )
         return result, answer
 
     def forward(self, batch: dict[str, Any]) -> list[Loss]:
@@ -100,14 +106,21 @@ class Lesson(nn.Module):
     def counts(self, batch: dict[str, Any]) -> dict[str, int]:
         """How many things each objective's mean runs over in this batch."""
         sizes = {"documents": len(batch["files"]), "decisions": len(batch["student"]["targets"])}
-        return {name: sizes[str(objective.average)] for name, objective in zip(self.names, self.objectives, strict=True)}
+        return {
+            name: sizes[str(objective.average)] for name, objective in zip(self.names, self.objectives, strict=True)
+        }
 
     def _paths(self, attribute: str) -> list[str]:
         return sorted({path for objective in self.objectives for path in getattr(objective, attribute)})
 
 
-def _look(task: Task, model: DocumentModel, batch: dict[str, Any], paths: Sequence[str], device: torch.device) -> Outputs:
-    moved = {name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value for name, value in batch.items()}
+def _look(
+    task: Task, model: DocumentModel, batch: dict[str, Any], paths: Sequence[str], device: torch.device
+) -> Outputs:
+    moved = {
+        name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+        for name, value in batch.items()
+    }
     with tapped(model.network, paths) as features:
         outputs = task.forward(model, moved)
     outputs.features = features

@@ -20,7 +20,10 @@ from docstill.tasks.base import Task
 
 
 def measure(
-    models: Mapping[str, tuple[Path, DocumentModel]], images: Sequence[Image.Image], rounds: int = 20, threads: int | None = None
+    models: Mapping[str, tuple[Path, DocumentModel]],
+    images: Sequence[Image.Image],
+    rounds: int = 20,
+    threads: int | None = None,
 ) -> dict[str, dict[str, Any]]:
     """One row of figures a model; see `docs/benchmarks.md` for what each means.
 

@@ -20,7 +20,13 @@ def say(text: str) -> None:
 @contextmanager
 def bar(title: str, total: int | None = None) -> Iterator[Callable[[int, int, str], None]]:
     """A bar; the yielded function is called with (done, total, short text)."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
     with Progress(*columns, console=console, disable=not sys.stderr.isatty(), transient=True) as progress:
         line = progress.add_task(title, total=total, note="")
         yield lambda done, of, note: progress.update(line, completed=done, total=of, note=note)

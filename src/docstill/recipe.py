@@ -182,7 +182,9 @@ def load_recipe(source: Path, overrides: list[str] | None = None) -> Recipe:
     try:
         text = source.read_text(encoding="utf-8")
     except OSError as error:
-        raise RecipeError(f"cannot read the recipe {source}", [f"{error.strerror}; see `docstill recipes list`"]) from error
+        raise RecipeError(
+            f"cannot read the recipe {source}", [f"{error.strerror}; see `docstill recipes list`"]
+        ) from error
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -222,7 +224,9 @@ def parse_stage(kind: str, settings: dict[str, Any]) -> Stage:
 def dump_recipe(recipe: Recipe) -> str:
     """The resolved recipe as YAML: every default written out, stages with their one key."""
     content = recipe.model_dump(mode="json")
-    content["stages"] = [{kind: value for kind, value in stage.items() if value is not None} for stage in content["stages"]]
+    content["stages"] = [
+        {kind: value for kind, value in stage.items() if value is not None} for stage in content["stages"]
+    ]
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
 
 
@@ -243,7 +247,11 @@ def _flat(value: Any, path: str = "") -> dict[str, Any]:
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
     if items is None:
         return {path: value}
-    return {key: leaf for name, child in items for key, leaf in _flat(child, f"{path}.{name}" if path else str(name)).items()}
+    return {
+        key: leaf
+        for name, child in items
+        for key, leaf in _flat(child, f"{path}.{name}" if path else str(name)).items()
+    }
 
 
 def _override(content: dict[str, Any], entry: str) -> str | None:
@@ -294,7 +302,9 @@ def _lines(error: ValidationError, model: type[BaseModel]) -> list[str]:
             lines[f"{key}: {_choice(item['input'], allowed)}"] = None
         elif item["type"] == "value_error":
             raw = str(item["ctx"]["error"]).splitlines()
-            lines |= dict.fromkeys(f"{key}.objectives.{line}" if line[:1].isdigit() else f"{key}: {line}" for line in raw)
+            lines |= dict.fromkeys(
+                f"{key}.objectives.{line}" if line[:1].isdigit() else f"{key}: {line}" for line in raw
+            )
         elif item["type"] == "string_type" and isinstance(item["input"], dict):
             continue  # the other branch of `str | mapping` says what is wrong with the mapping
         elif item["type"] == "model_type" and isinstance(item["input"], str):
@@ -315,7 +325,13 @@ def _keys_at(model: Any, path: list[Any]) -> list[str]:
         candidates = [
             found
             for candidate in candidates
-            for found in ([candidate] if isinstance(part, int) else _models(candidate.model_fields[part].annotation) if part in candidate.model_fields else [])
+            for found in (
+                [candidate]
+                if isinstance(part, int)
+                else _models(candidate.model_fields[part].annotation)
+                if part in candidate.model_fields
+                else []
+            )
         ]
     return [name for candidate in candidates for name in candidate.model_fields]
 

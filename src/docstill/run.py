@@ -94,7 +94,9 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise UserError(f"another process is working in {folder}; wait for it, or give another --run folder") from error
+            raise UserError(
+                f"another process is working in {folder}; wait for it, or give another --run folder"
+            ) from error
         yield
 
 

@@ -128,7 +128,9 @@ def _classification(given: list[Any], right: list[Any], given_file: Path, right_
     for number, value in enumerate(right, 1):
         label = value.get("label") if isinstance(value, dict) else None
         if not isinstance(label, int) or isinstance(label, bool) or label < 0 or (width and label >= width):
-            problems.append(f'{right_file}:{number}: expected {{"label": i}} with i {allowed}, got {json.dumps(value)[:80]}')
+            problems.append(
+                f'{right_file}:{number}: expected {{"label": i}} with i {allowed}, got {json.dumps(value)[:80]}'
+            )
     if problems:
         raise DataError("these lines cannot be scored", problems)
     labels = np.array([value["label"] for value in right])

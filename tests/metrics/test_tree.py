@@ -27,7 +27,9 @@ def test_any_pair_has_an_accuracy_between_0_and_1(prediction: Any, truth: Any) -
     assert ted_accuracy(truth, truth) == 1.0
 
 
-@pytest.mark.parametrize("empty", [{}, [], None, "", 0, False, {"a": ""}, {"a": {"b": None}}, [{}], [{"a": 0}], [None, True]])
+@pytest.mark.parametrize(
+    "empty", [{}, [], None, "", 0, False, {"a": ""}, {"a": {"b": None}}, [{}], [{"a": 0}], [None, True]]
+)
 def test_an_empty_truth_wants_an_empty_prediction(empty: Any) -> None:
     assert ted_accuracy({}, empty) == ted_accuracy([{}], empty) == ted_accuracy(None, empty) == 1.0
     assert ted_accuracy({"a": "b"}, empty) == 0.0

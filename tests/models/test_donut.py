@@ -156,7 +156,11 @@ def test_missing_ids_are_filled_in(tmp_path: Path) -> None:
         (folder / name).write_text(json.dumps(content))
     model = load_donut(str(folder))
     expected = model.processor.tokenizer.convert_tokens_to_ids("<s_receipts>")
-    assert model.network.config.decoder_start_token_id == model.network.generation_config.decoder_start_token_id == expected
+    assert (
+        model.network.config.decoder_start_token_id
+        == model.network.generation_config.decoder_start_token_id
+        == expected
+    )
     assert model.network.config.pad_token_id == 1
 
 
@@ -237,7 +241,9 @@ def _like_sentencepiece() -> object:
     backend = Tokenizer(models.Unigram(pieces, unk_id=3, byte_fallback=False))
     backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
     backend.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
-    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in [*SPECIAL, "<sep/>", "<s_synthdog>"]])
+    backend.add_special_tokens(
+        [AddedToken(token, special=True, normalized=False) for token in [*SPECIAL, "<sep/>", "<s_synthdog>"]]
+    )
     return wrap(backend)
 
 
@@ -255,7 +261,9 @@ def test_the_missing_one_is_added_and_nothing_else_is_spelt_differently(tmp_path
     assert encode(tokenizer, "B 100 1 2") == before
     assert not unknown_characters(tokenizer, "A1 11")
     assert tokenizer.decode(encode(tokenizer, "A1 100")) == "A1 100"
-    assert tokenizer.convert_tokens_to_ids("<s_synthdog>") == _like_sentencepiece().convert_tokens_to_ids("<s_synthdog>")  # type: ignore[attr-defined]
+    assert tokenizer.convert_tokens_to_ids("<s_synthdog>") == _like_sentencepiece().convert_tokens_to_ids(
+        "<s_synthdog>"
+    )  # type: ignore[attr-defined]
     loaded = load_donut(str(model.save(tmp_path / "model"))).processor.tokenizer
     assert loaded.get_vocab() == tokenizer.get_vocab()
     assert encode(loaded, "<s_total>A1 100</s_total>") == encode(tokenizer, "<s_total>A1 100</s_total>")
@@ -270,7 +278,12 @@ def test_added_tags_grow_the_embedding_and_keep_the_tie(tmp_path: Path) -> None:
     assert add_tags(model, ["<s_date>"]) == []
     decoder = model.network.decoder
     assert decoder.lm_head.weight is decoder.model.decoder.embed_tokens.weight
-    assert decoder.lm_head.weight.shape[0] == model.network.config.decoder.vocab_size == len(model.processor.tokenizer) == rows + 2
+    assert (
+        decoder.lm_head.weight.shape[0]
+        == model.network.config.decoder.vocab_size
+        == len(model.processor.tokenizer)
+        == rows + 2
+    )
     assert model.masks[embedding].sum() == 2 * 64
     assert model.masks[embedding].shape == decoder.lm_head.weight.shape
     again = load_donut(str(model.save(tmp_path / "model")))
@@ -293,7 +306,9 @@ def processor(**options: object) -> DonutImageProcessorPil:
 
 
 @pytest.mark.parametrize("align", [False, True])
-@pytest.mark.parametrize("size", [(160, 192), (90, 50), (50, 90), (400, 300), (300, 401), (1000, 130), (131, 900), (7, 3)])
+@pytest.mark.parametrize(
+    "size", [(160, 192), (90, 50), (50, 90), (400, 300), (300, 401), (1000, 130), (131, 900), (7, 3)]
+)
 def test_pages_look_as_transformers_would_have_them(size: tuple[int, int], align: bool) -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
     image_processor = processor(do_align_long_axis=align)
@@ -302,7 +317,12 @@ def test_pages_look_as_transformers_would_have_them(size: tuple[int, int], align
 
 
 def test_every_mode_and_shape_of_picture_fits() -> None:
-    for image in (Image.new("L", (30, 20)), Image.new("RGBA", (9000, 2)), Image.new("1", (2, 9000)), Image.new("P", (1, 1))):
+    for image in (
+        Image.new("L", (30, 20)),
+        Image.new("RGBA", (9000, 2)),
+        Image.new("1", (2, 9000)),
+        Image.new("P", (1, 1)),
+    ):
         assert page_to_pixels(image, processor(), None).shape == (3, 192, 160)
 
 

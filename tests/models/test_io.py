@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file, save_file
 
+import tiny
 from docstill.engine import seed_everything
 from docstill.errors import ModelError, UserError
 from docstill.models.classifier import load_classifier, new_classifier
@@ -109,7 +109,17 @@ def test_unknown_sizes_and_keys_name_the_nearest() -> None:
         new_classifier("vit-tiny", {"hiden_size": 3}, ["a", "b"], None)
 
 
-@pytest.mark.parametrize(("size", "millions"), [("resnet-18", 11.2), ("resnet-50", 23.5), ("resnet-101", 42.5), ("vit-base", 85.8), ("vit-small", 21.7), ("vit-tiny", 5.5)])
+@pytest.mark.parametrize(
+    ("size", "millions"),
+    [
+        ("resnet-18", 11.2),
+        ("resnet-50", 23.5),
+        ("resnet-101", 42.5),
+        ("vit-base", 85.8),
+        ("vit-small", 21.7),
+        ("vit-tiny", 5.5),
+    ],
+)
 def test_sizes_are_what_their_names_promise(size: str, millions: float) -> None:
     with torch.device("meta"):
         model = new_classifier(size, {}, [str(index) for index in range(16)], None)

@@ -34,9 +34,16 @@ def donut(encoder: DonutSwinConfig, decoder: MBartConfig) -> VisionEncoderDecode
 
 
 def test_the_published_donut() -> None:
-    encoder = DonutSwinConfig(image_size=[2560, 1920], embed_dim=128, depths=[2, 2, 14, 2], num_heads=[4, 8, 16, 32], window_size=10)
+    encoder = DonutSwinConfig(
+        image_size=[2560, 1920], embed_dim=128, depths=[2, 2, 14, 2], num_heads=[4, 8, 16, 32], window_size=10
+    )
     decoder = mbart(
-        vocab_size=57525, d_model=1024, decoder_layers=4, decoder_attention_heads=16, decoder_ffn_dim=4096, max_position_embeddings=1536
+        vocab_size=57525,
+        d_model=1024,
+        decoder_layers=4,
+        decoder_attention_heads=16,
+        decoder_ffn_dim=4096,
+        max_position_embeddings=1536,
     )
     decoder.scale_embedding = decoder.add_final_layer_norm = True
     params = count_parameters(donut(encoder, decoder))
@@ -47,9 +54,16 @@ def test_the_published_donut() -> None:
 
 
 def test_the_small_donut_with_its_adaptor() -> None:
-    encoder = DonutSwinConfig(image_size=[1280, 960], embed_dim=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24], window_size=10)
+    encoder = DonutSwinConfig(
+        image_size=[1280, 960], embed_dim=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24], window_size=10
+    )
     decoder = mbart(
-        vocab_size=57525, d_model=512, decoder_layers=2, decoder_attention_heads=8, decoder_ffn_dim=2048, max_position_embeddings=1536
+        vocab_size=57525,
+        d_model=512,
+        decoder_layers=2,
+        decoder_attention_heads=8,
+        decoder_ffn_dim=2048,
+        max_position_embeddings=1536,
     )
     assert count_parameters(donut(encoder, decoder)).non_embedding == pytest.approx(36.35e6, abs=5e4)
 
@@ -94,7 +108,14 @@ def write(folder: Path, **sizes: int) -> None:
 
 
 def test_bytes_are_of_the_weights_that_are_loaded(tmp_path: Path) -> None:
-    write(tmp_path, model__safetensors=1000, masks__safetensors=100, config__json=10, pytorch_model__bin=1001, training_args__bin=7)
+    write(
+        tmp_path,
+        model__safetensors=1000,
+        masks__safetensors=100,
+        config__json=10,
+        pytorch_model__bin=1001,
+        training_args__bin=7,
+    )
     assert bytes_on_disk(tmp_path) == 1000
 
 
@@ -123,7 +144,9 @@ def test_a_multiply_add_counts_as_two() -> None:
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_flops_include_attention_whatever_computes_it(attention: str) -> None:
-    config = ViTConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, image_size=32, patch_size=16)
+    config = ViTConfig(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, image_size=32, patch_size=16
+    )
     model = AutoModelForImageClassification.from_config(config, attn_implementation=attention).eval()
     tokens, patches = 5, 4
     linear = 4 * tokens * 32 * 32 + 2 * tokens * 32 * 64

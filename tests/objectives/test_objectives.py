@@ -24,7 +24,10 @@ def outputs(logits: list[list[float]], targets: list[int], **features: torch.Ten
 def random_outputs(seed: int, decisions: int = 6, classes: int = 4, **features: torch.Tensor) -> Outputs:
     generator = torch.Generator().manual_seed(seed)
     return Outputs(
-        torch.randn(decisions, classes, generator=generator), torch.randint(classes, (decisions,), generator=generator), decisions, dict(features)
+        torch.randn(decisions, classes, generator=generator),
+        torch.randint(classes, (decisions,), generator=generator),
+        decisions,
+        dict(features),
     )
 
 

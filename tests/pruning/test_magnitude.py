@@ -155,7 +155,9 @@ def test_embeddings_and_what_is_tied_to_them_stay_whole() -> None:
 def test_a_tied_tensor_has_one_mask() -> None:
     model = tiny_decoder()
     masks = magnitude_masks(model, 0.5, of="all")
-    assert [name for name in masks if "embed_tokens" in name or "lm_head" in name] == ["model.decoder.embed_tokens.weight"]
+    assert [name for name in masks if "embed_tokens" in name or "lm_head" in name] == [
+        "model.decoder.embed_tokens.weight"
+    ]
     assert any("embed_positions" in name for name in masks)
     apply_masks(model, masks)
     assert torch.equal(model.lm_head.weight == 0, model.model.decoder.embed_tokens.weight == 0)
@@ -176,7 +178,9 @@ def test_a_glob_selects_by_parameter_name() -> None:
 
 
 def test_a_pattern_that_selects_nothing_names_the_nearest() -> None:
-    with pytest.raises(UserError, match=r"'model\.decoder\.layers\.0\.fc1\.weigth'.*model\.decoder\.layers\.0\.fc1\.weight"):
+    with pytest.raises(
+        UserError, match=r"'model\.decoder\.layers\.0\.fc1\.weigth'.*model\.decoder\.layers\.0\.fc1\.weight"
+    ):
         magnitude_masks(tiny_decoder(), 0.5, of="model.decoder.layers.0.fc1.weigth")
 
 

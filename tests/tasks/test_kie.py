@@ -83,7 +83,9 @@ def test_teacher_and_student_get_the_same_answer(pages: Pages) -> None:
     teacher, student = tiny_donut(image_size=(320, 320)), tiny_donut()
     several = with_answers(pages, *({"total": str(number)} for number in range(10))).documents[0]
     for seed in range(5):
-        first, second = (KIE.example(model, several, page({}), [], random.Random(seed))["ids"] for model in (teacher, student))
+        first, second = (
+            KIE.example(model, several, page({}), [], random.Random(seed))["ids"] for model in (teacher, student)
+        )
         assert torch.equal(first, second)
 
 
@@ -131,12 +133,18 @@ def test_unlabelled_pages_are_refused(pages: Pages) -> None:
 def test_all_answers_a_model_cannot_write_are_listed_at_once(pages: Pages) -> None:
     documents = [
         Document(Path(f"{index}.png"), answer, (answer,), f"metadata.jsonl:{index + 1}")
-        for index, answer in enumerate([{"total": "1"}, {"date": "1"}, {"total": "1€ é"}, {"total": "9" * 126}, {"total": "9" * 125}])
+        for index, answer in enumerate(
+            [{"total": "1"}, {"date": "1"}, {"total": "1€ é"}, {"total": "9" * 126}, {"total": "9" * 125}]
+        )
     ]
     with pytest.raises(DataError) as caught:
         KIE.check_model(tiny_donut(), Pages(pages.folder, documents))
     problems = caught.value.problems
-    assert [problem.split(": ")[0] for problem in problems] == ["metadata.jsonl:2", "metadata.jsonl:3", "metadata.jsonl:4"]
+    assert [problem.split(": ")[0] for problem in problems] == [
+        "metadata.jsonl:2",
+        "metadata.jsonl:3",
+        "metadata.jsonl:4",
+    ]
     assert "<s_date>" in problems[0]
     assert "'é'" in problems[1]
     assert "'€'" in problems[1]
@@ -191,7 +199,9 @@ def test_reading_leaves_the_model_as_it_was(pages: Pages) -> None:
     assert all(torch.equal(before[name], value) for name, value in model.network.state_dict().items())
     assert sum(done) == len(evaluation.documents) == 4
     assert [judged.file for judged in evaluation.documents] == ["0.png", "1.png", "2.png", "3.png"]
-    assert all(0 <= evaluation.metrics[name] <= 1 for name in ("field_f1", "precision", "recall", "ted_accuracy", "reading"))
+    assert all(
+        0 <= evaluation.metrics[name] <= 1 for name in ("field_f1", "precision", "recall", "ted_accuracy", "reading")
+    )
     assert next(iter(evaluation.metrics)) == KIE.primary_metric
 
 
@@ -206,7 +216,11 @@ def test_whatever_cannot_be_parsed_scores_nothing(pages: Pages, monkeypatch: pyt
 
 def test_latency_parts_count_what_they_do() -> None:
     parts = KIE.latency_parts(tiny_donut(), [page(answer) for answer in ANSWERS[:2]])
-    assert {name: [part() for _ in range(3)][-1] for name, part in parts.items()} == {"encoder": 1, "per_token": 32, "document": 1}
+    assert {name: [part() for _ in range(3)][-1] for name, part in parts.items()} == {
+        "encoder": 1,
+        "per_token": 32,
+        "document": 1,
+    }
 
 
 def test_four_pages_are_learnt_by_heart(pages: Pages, tmp_path: Path) -> None:

@@ -47,11 +47,17 @@ def read_class_folders(folder: Path, labels: Sequence[str] | None = None) -> Cla
     documents = []
     for label in found:
         if label not in known:
-            problems.append(f"{label}/: a label that the training split does not have (it has {', '.join(known)}); rename or remove it")
+            problems.append(
+                f"{label}/: a label that the training split does not have (it has {', '.join(known)}); rename or remove it"
+            )
             continue
         files = _files(folder / label)
         pages = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
-        problems += [f"{path.relative_to(folder)}: not a picture by its name; remove it" for path in files if path not in set(pages)]
+        problems += [
+            f"{path.relative_to(folder)}: not a picture by its name; remove it"
+            for path in files
+            if path not in set(pages)
+        ]
         if not pages:
             problems.append(f"{label}/: holds no pictures; add some or remove the folder")
         index = known.index(label)
@@ -63,5 +69,7 @@ def read_class_folders(folder: Path, labels: Sequence[str] | None = None) -> Cla
 
 def _files(folder: Path) -> list[Path]:
     return sorted(
-        path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".") and path.name not in LEFT_BY_SYSTEMS
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.startswith(".") and path.name not in LEFT_BY_SYSTEMS
     )

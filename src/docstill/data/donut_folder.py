@@ -23,7 +23,10 @@ def read_donut_folder(folder: Path) -> list[Document]:
     """
     path = folder / METADATA
     if not path.is_file():
-        raise DataError(f"cannot read {folder}", [f"there is no {METADATA}; expected pictures and a {METADATA} with file_name and ground_truth"])
+        raise DataError(
+            f"cannot read {folder}",
+            [f"there is no {METADATA}; expected pictures and a {METADATA} with file_name and ground_truth"],
+        )
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:

@@ -63,7 +63,9 @@ def _decode(path: Path) -> Image.Image:
     except UnidentifiedImageError as error:
         raise _Bad("is not a picture that can be read; give JPEG, PNG, TIFF, WebP, BMP or GIF") from error
     except Image.DecompressionBombError as error:
-        raise _Bad(f"has more than the {MAX_PIXELS:,} pixels that are accepted; scan it at a lower resolution") from error
+        raise _Bad(
+            f"has more than the {MAX_PIXELS:,} pixels that are accepted; scan it at a lower resolution"
+        ) from error
     except MemoryError as error:
         raise _Bad("does not fit into memory; scan it at a lower resolution") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
@@ -74,7 +76,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     """8-bit RGB from any mode; 16-bit and float pictures are scaled, not cut off."""
     if image.mode.startswith("I;16") or image.mode in {"I", "F"}:
         values = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if image.mode.startswith("I") and values.max(initial=0) > 255 else max(float(values.max(initial=0)), 1.0)
+        top = (
+            65535.0
+            if image.mode.startswith("I") and values.max(initial=0) > 255
+            else max(float(values.max(initial=0)), 1.0)
+        )
         if image.mode in {"I"} and values.max(initial=0) <= 255:
             top = 255.0
         return Image.fromarray((np.clip(values / top, 0, 1) * 255).round().astype(np.uint8), "L").convert("RGB")

@@ -6,7 +6,11 @@ from pathlib import Path
 
 from docstill.errors import DataError
 
-SPLITS: dict[str, tuple[str, ...]] = {"train": ("train", "training"), "validation": ("validation", "val", "valid", "dev"), "test": ("test",)}
+SPLITS: dict[str, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "validation": ("validation", "val", "valid", "dev"),
+    "test": ("test",),
+}
 """Splits by the names that people give their folders."""
 
 
@@ -28,5 +32,7 @@ def resolve_split(data: Path, split: str | None = None) -> Path:
         return data
     wanted = next((ours for ours, names in SPLITS.items() if split in names), split) or "validation"
     if wanted not in splits:
-        raise DataError(f"{data} has no split {wanted}", [f"it has {', '.join(sorted(path.name for path in splits.values()))}"])
+        raise DataError(
+            f"{data} has no split {wanted}", [f"it has {', '.join(sorted(path.name for path in splits.values()))}"]
+        )
     return splits[wanted]

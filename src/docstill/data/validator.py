@@ -44,7 +44,12 @@ def check(data: str | Path, task: str | None = None) -> dict[str, Any]:
     problems: list[str] = []
     warnings: list[str] = []
     documents, about = readers[chosen](splits, problems, warnings)
-    problems += [f"{document.file}: {bad}" for pages in documents.values() for document in pages if (bad := probe_image(document.file))]
+    problems += [
+        f"{document.file}: {bad}"
+        for pages in documents.values()
+        for document in pages
+        if (bad := probe_image(document.file))
+    ]
     warnings += _shared(documents)
     return {"data": str(data), "task": chosen, "splits": about, "problems": problems, "warnings": warnings}
 
@@ -61,13 +66,19 @@ def _kie(splits: dict[str, Path], problems: list[str], warnings: list[str]) -> t
         except DataError as error:
             problems += [f"{folder}: {problem}" for problem in error.problems]
             continue
-        fields = Counter(key for document in documents[split] if isinstance(document.target, dict) for key in document.target)
-        longest = max((len(json_to_tokens(variant)) for document in documents[split] for variant in document.variants), default=0)
+        fields = Counter(
+            key for document in documents[split] if isinstance(document.target, dict) for key in document.target
+        )
+        longest = max(
+            (len(json_to_tokens(variant)) for document in documents[split] for variant in document.variants), default=0
+        )
         about[split] = {"n": len(documents[split]), "fields": dict(fields), "longest_target": longest}
         for document in documents[split]:
             for variant in document.variants:
                 if lost := survives(variant):
-                    warnings.append(f"{folder / document.where}: the answer does not survive JSON to tokens and back: {lost}")
+                    warnings.append(
+                        f"{folder / document.where}: the answer does not survive JSON to tokens and back: {lost}"
+                    )
     return documents, about
 
 
@@ -85,8 +96,16 @@ def _classification(splits: dict[str, Path], problems: list[str], warnings: list
         documents[split] = found.documents
         counts = Counter(found.labels[document.target] for document in found.documents)
         about[split] = {"n": len(found.documents), "labels": {label: counts[label] for label in found.labels}}
-        warnings += [f"{folder / label}: one picture only, nothing can be learned from it" for label in found.labels if counts[label] == 1]
-        warnings += [f"{folder}: no pictures of {label}, which the training split has" for label in found.labels if not counts[label]]
+        warnings += [
+            f"{folder / label}: one picture only, nothing can be learned from it"
+            for label in found.labels
+            if counts[label] == 1
+        ]
+        warnings += [
+            f"{folder}: no pictures of {label}, which the training split has"
+            for label in found.labels
+            if not counts[label]
+        ]
     return documents, about
 
 

@@ -84,7 +84,8 @@ def time_interleaved(
         if collecting:
             gc.enable()
     return {
-        contender.name: {part: _summary(times[contender.name, part]) for part in contender.parts} for contender in contenders
+        contender.name: {part: _summary(times[contender.name, part]) for part in contender.parts}
+        for contender in contenders
     }
 
 

@@ -73,7 +73,11 @@ def macro_f1(answers: NDArray[Any], labels: NDArray[Any]) -> float:
 def per_class_accuracy(probabilities: NDArray[Any], labels: NDArray[Any], names: Sequence[str]) -> dict[str, float]:
     """Share of each class's documents that were recognised; classes without documents are left out."""
     answers = probabilities.argmax(axis=1)
-    return {name: float((answers[labels == index] == index).mean()) for index, name in enumerate(names) if (labels == index).any()}
+    return {
+        name: float((answers[labels == index] == index).mean())
+        for index, name in enumerate(names)
+        if (labels == index).any()
+    }
 
 
 def ece(confidence: NDArray[Any], correct: NDArray[Any]) -> float:
@@ -99,7 +103,9 @@ def ece_floor(confidence: NDArray[Any]) -> float:
 def _failures(confidence: NDArray[Any], correct: NDArray[Any]) -> Floats:
     """Failures in the order of falling confidence; documents of equal confidence share their mean."""
     values, group = np.unique(-confidence, return_inverse=True)
-    mean = np.bincount(group, weights=~correct.astype(bool), minlength=len(values)) / np.bincount(group, minlength=len(values))
+    mean = np.bincount(group, weights=~correct.astype(bool), minlength=len(values)) / np.bincount(
+        group, minlength=len(values)
+    )
     failures: Floats = mean[np.sort(group)]
     return failures
 

@@ -55,7 +55,8 @@ def field_scores(predictions: Sequence[Any], truths: Sequence[Any]) -> FieldScor
             for (path, _), count in source.items():
                 counter[path] += count
     per_field = {
-        path: {**_scores(hits[path], given[path], wanted[path]), "support": float(wanted[path])} for path in sorted(given | wanted)
+        path: {**_scores(hits[path], given[path], wanted[path]), "support": float(wanted[path])}
+        for path in sorted(given | wanted)
     }
     total = _scores(hits.total(), given.total(), wanted.total())
     return FieldScores(total["f1"], total["precision"], total["recall"], per_field)

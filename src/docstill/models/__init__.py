@@ -1,0 +1,1 @@
+"""Model folders, sizes from scratch, size accounting, taps."""

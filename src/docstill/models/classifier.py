@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,12 +13,25 @@ from docstill.errors import ModelError, UserError
 from docstill.models.io import DocumentModel, load_masks_into, load_whole, local_folder, read_card
 
 CLASSIFIER_SIZES: dict[str, dict[str, Any]] = {
-    "resnet-18": {"model_type": "resnet", "hidden_sizes": [64, 128, 256, 512], "depths": [2, 2, 2, 2], "layer_type": "basic"},
+    "resnet-18": {
+        "model_type": "resnet",
+        "hidden_sizes": [64, 128, 256, 512],
+        "depths": [2, 2, 2, 2],
+        "layer_type": "basic",
+    },
     "resnet-18-half": {
-        "model_type": "resnet", "embedding_size": 32, "hidden_sizes": [32, 64, 128, 256], "depths": [2, 2, 2, 2], "layer_type": "basic",
+        "model_type": "resnet",
+        "embedding_size": 32,
+        "hidden_sizes": [32, 64, 128, 256],
+        "depths": [2, 2, 2, 2],
+        "layer_type": "basic",
     },
     "resnet-10-quarter": {
-        "model_type": "resnet", "embedding_size": 16, "hidden_sizes": [16, 32, 64, 128], "depths": [1, 1, 1, 1], "layer_type": "basic",
+        "model_type": "resnet",
+        "embedding_size": 16,
+        "hidden_sizes": [16, 32, 64, 128],
+        "depths": [1, 1, 1, 1],
+        "layer_type": "basic",
     },
     "resnet-50": {"model_type": "resnet"},
     "resnet-101": {"model_type": "resnet", "depths": [3, 4, 23, 3]},
@@ -70,6 +84,21 @@ def new_classifier(
     return DocumentModel("classification", network, processor, list(labels))
 
 
+def replace_head(model: DocumentModel, labels: Sequence[str]) -> None:
+    """Gives the model other classes: tensors whose shape depends on their number are made anew, all others stay."""
+    old = model.network
+    config = copy.deepcopy(old.config)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: index for index, label in enumerate(labels)}
+    network = AutoModelForImageClassification.from_config(config)
+    kept, fresh = old.state_dict(), network.state_dict()
+    network.load_state_dict(
+        {name: kept[name] if kept[name].shape == value.shape else value for name, value in fresh.items()}
+    )
+    model.network, model.labels = network.to(model.device).eval(), list(labels)
+    model.masks = {name: mask for name, mask in model.masks.items() if mask.shape == fresh[name].shape}
+
+
 def load_classifier(source: str) -> DocumentModel:
     """Loads a classifier, its own image processor, its masks and its card.
 
@@ -84,6 +113,8 @@ def load_classifier(source: str) -> DocumentModel:
     try:
         processor = AutoImageProcessor.from_pretrained(source, local_files_only=folder is not None)
     except (OSError, ValueError) as error:
-        raise ModelError(f"{source} has no image processor (preprocessor_config.json); save one beside the model") from error
+        raise ModelError(
+            f"{source} has no image processor (preprocessor_config.json); save one beside the model"
+        ) from error
     labels = [network.config.id2label[index] for index in range(network.config.num_labels)]
     return DocumentModel("classification", network, processor, labels, load_masks_into(network, source), card)

@@ -33,41 +33,79 @@ DONUT_SIZES: dict[str, dict[str, Any]] = {
         "image_size": (2560, 1920),
         "encoder": {"embed_dim": 128, "depths": [2, 2, 14, 2], "num_heads": [4, 8, 16, 32], "window_size": 10},
         "decoder": {
-            "d_model": 1024, "decoder_layers": 4, "decoder_attention_heads": 16, "decoder_ffn_dim": 4096, "max_position_embeddings": 1536,
+            "d_model": 1024,
+            "decoder_layers": 4,
+            "decoder_attention_heads": 16,
+            "decoder_ffn_dim": 4096,
+            "max_position_embeddings": 1536,
         },
     },
     "donut-small": {
         "image_size": (1280, 960),
         "encoder": {"embed_dim": 96, "depths": [2, 2, 6, 2], "num_heads": [3, 6, 12, 24], "window_size": 10},
         "decoder": {
-            "d_model": 512, "decoder_layers": 2, "decoder_attention_heads": 8, "decoder_ffn_dim": 2048, "max_position_embeddings": 768,
+            "d_model": 512,
+            "decoder_layers": 2,
+            "decoder_attention_heads": 8,
+            "decoder_ffn_dim": 2048,
+            "max_position_embeddings": 768,
         },
     },
     "donut-mini": {
         "image_size": (480, 320),
-        "encoder": {"embed_dim": 48, "depths": [2, 2, 4, 2], "num_heads": [3, 6, 12, 24], "window_size": 5, "drop_path_rate": 0.0},
+        "encoder": {
+            "embed_dim": 48,
+            "depths": [2, 2, 4, 2],
+            "num_heads": [3, 6, 12, 24],
+            "window_size": 5,
+            "drop_path_rate": 0.0,
+        },
         "decoder": {
-            "d_model": 256, "decoder_layers": 3, "decoder_attention_heads": 8, "decoder_ffn_dim": 1024, "max_position_embeddings": 384,
+            "d_model": 256,
+            "decoder_layers": 3,
+            "decoder_attention_heads": 8,
+            "decoder_ffn_dim": 1024,
+            "max_position_embeddings": 384,
             "dropout": 0.0,
         },
     },
     "donut-tiny": {
         "image_size": (160, 160),
         "encoder": {
-            "embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 4, 8], "window_size": 5, "mlp_ratio": 2.0, "drop_path_rate": 0.0,
+            "embed_dim": 8,
+            "depths": [1, 1, 1, 1],
+            "num_heads": [1, 2, 4, 8],
+            "window_size": 5,
+            "mlp_ratio": 2.0,
+            "drop_path_rate": 0.0,
             "initializer_range": 0.2,  # at this width the usual 0.02 lets next to nothing of the page through
         },
         "decoder": {
-            "d_model": 64, "decoder_layers": 1, "decoder_attention_heads": 4, "decoder_ffn_dim": 128, "max_position_embeddings": 128,
-            "dropout": 0.0, "init_std": 0.2,
+            "d_model": 64,
+            "decoder_layers": 1,
+            "decoder_attention_heads": 4,
+            "decoder_ffn_dim": 128,
+            "max_position_embeddings": 128,
+            "dropout": 0.0,
+            "init_std": 0.2,
         },
     },
 }
 """Sizes by name; what is not named is transformers' default. ``image_size`` is (height, width) in pixels."""
 
 _DECIDED_ELSEWHERE = {
-    "vocab_size", "image_size", "is_decoder", "is_encoder_decoder", "add_cross_attention", "model_type", "transformers_version",
-    "pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id", "forced_eos_token_id",
+    "vocab_size",
+    "image_size",
+    "is_decoder",
+    "is_encoder_decoder",
+    "add_cross_attention",
+    "model_type",
+    "transformers_version",
+    "pad_token_id",
+    "bos_token_id",
+    "eos_token_id",
+    "decoder_start_token_id",
+    "forced_eos_token_id",
 }
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -93,13 +131,17 @@ def donut_config(
         ModelError: the image is smaller than a window of the encoder's last stage.
     """
     if size not in DONUT_SIZES:
-        raise UserError(f"there is no kie model size {size!r}; choose one of {', '.join(DONUT_SIZES)}{_nearest(size, DONUT_SIZES)}")
+        raise UserError(
+            f"there is no kie model size {size!r}; choose one of {', '.join(DONUT_SIZES)}{_nearest(size, DONUT_SIZES)}"
+        )
     known = DONUT_SIZES[size]
     _check_keys(changes, {"encoder": None, "decoder": None}, "a kie model")
     encoder_changes, decoder_changes = changes.get("encoder") or {}, changes.get("decoder") or {}
     _check_keys(encoder_changes, DonutSwinConfig().to_dict(), "encoder (donut-swin)")
     _check_keys(decoder_changes, MBartConfig().to_dict(), "decoder (mbart)")
-    encoder = DonutSwinConfig(**{**known["encoder"], **encoder_changes, "image_size": list(image_size or known["image_size"])})
+    encoder = DonutSwinConfig(
+        **{**known["encoder"], **encoder_changes, "image_size": list(image_size or known["image_size"])}
+    )
     asked = {"max_position_embeddings": positions} if positions else {}
     decoder = MBartConfig(
         **{"scale_embedding": True, **known["decoder"], **asked, **decoder_changes},
@@ -127,7 +169,10 @@ def new_donut(
     config = donut_config(size, changes, len(tokenizer), image_size, positions)
     height, width = config.encoder.image_size
     image_processor = DonutImageProcessorPil(
-        size={"height": height, "width": width}, resample=3, image_mean=list(_IMAGENET_MEAN), image_std=list(_IMAGENET_STD)
+        size={"height": height, "width": width},
+        resample=3,
+        image_mean=list(_IMAGENET_MEAN),
+        image_std=list(_IMAGENET_STD),
     )  # bicubic and ImageNet's figures, as in the original code; the defaults of transformers differ
     return _assemble(config, DonutProcessor(image_processor, tokenizer))
 
@@ -176,7 +221,9 @@ def load_donut(source: str) -> DocumentModel:
         raise ModelError(f"{source} is a model for {card['task']}, not for kie; give a Donut")
     network = load_whole(VisionEncoderDecoderModel, source)
     if network.config.encoder.model_type != "donut-swin":
-        raise ModelError(f"the encoder of {source} is {network.config.encoder.model_type}, not donut-swin; give a Donut")
+        raise ModelError(
+            f"the encoder of {source} is {network.config.encoder.model_type}, not donut-swin; give a Donut"
+        )
     try:
         processor = DonutProcessor.from_pretrained(source, local_files_only=folder is not None)
     except (OSError, ValueError, TypeError) as error:
@@ -185,7 +232,9 @@ def load_donut(source: str) -> DocumentModel:
     switches = ("do_resize", "do_thumbnail", "do_pad", "do_rescale", "do_normalize")
     off = [name for name in switches if not getattr(image_processor, name)]
     if off:
-        raise ModelError(f"the image processor of {source} switches off {', '.join(off)}; a Donut needs all of {', '.join(switches)}")
+        raise ModelError(
+            f"the image processor of {source} switches off {', '.join(off)}; a Donut needs all of {', '.join(switches)}"
+        )
     check_window(network.config.encoder, canvas_size(image_processor))
     model = DocumentModel("kie", network, processor, masks=load_masks_into(network, source), card=card)
     _say_ids(model)

@@ -21,7 +21,9 @@ def canvas_size(image_processor: Any) -> tuple[int, int]:
     return int(image_processor.size["height"]), int(image_processor.size["width"])
 
 
-def page_to_pixels(image: Image.Image, image_processor: Any, rng: random.Random | None) -> np.ndarray[Any, np.dtype[np.float32]]:
+def page_to_pixels(
+    image: Image.Image, image_processor: Any, rng: random.Random | None
+) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Puts a page on the canvas and normalises it.
 
     Args:

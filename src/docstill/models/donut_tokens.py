@@ -44,7 +44,11 @@ def character_tokenizer(texts: Iterable[str], tags: Iterable[str]) -> PreTrained
 def wrap(backend: Tokenizer) -> PreTrainedTokenizerFast:
     """``backend`` as a transformers tokenizer with the special tokens every Donut has."""
     return PreTrainedTokenizerFast(
-        tokenizer_object=backend, bos_token="<s>", pad_token="<pad>", eos_token="</s>", unk_token="<unk>",
+        tokenizer_object=backend,
+        bos_token="<s>",
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
         clean_up_tokenization_spaces=False,
     )
 
@@ -60,7 +64,10 @@ def add_missing(tokenizer: Any, tags: Iterable[str]) -> tuple[Any, list[str]]:
         The tokenizer to use from now on, and the tokens that were added.
     """
     added = []
-    if "1" not in tokenizer.get_vocab() and json.loads(tokenizer.backend_tokenizer.to_str())["model"]["type"] == "Unigram":
+    if (
+        "1" not in tokenizer.get_vocab()
+        and json.loads(tokenizer.backend_tokenizer.to_str())["model"]["type"] == "Unigram"
+    ):
         tokenizer = _with_piece(tokenizer, "1")
         added.append("1")
     missing = sorted(set(tags) - set(tokenizer.get_vocab()))

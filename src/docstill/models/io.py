@@ -45,7 +45,8 @@ class DocumentModel:
     @property
     def device(self) -> torch.device:
         """Where the network's weights are."""
-        return next(iter(self.network.parameters())).device
+        device: torch.device = next(iter(self.network.parameters())).device
+        return device
 
     def save(self, folder: Path) -> Path:
         """Writes the model folder atomically, replacing an older one; returns ``folder``."""
@@ -58,9 +59,11 @@ class DocumentModel:
                 save_masks(self.masks, scratch)
             card = {"task": self.task, **self.card}
             (scratch / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             shutil.rmtree(scratch, ignore_errors=True)
-            raise UserError(f"could not write the model to {folder}: {error.strerror or error}; nothing was changed") from error
+            raise UserError(
+                f"could not write the model to {folder} ({error}); nothing was changed, make room and run again"
+            ) from error
         old = folder.with_name(f".{folder.name}.old")
         shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
@@ -125,10 +128,15 @@ def load_whole(model_class: Any, source: str) -> Any:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"cannot load a model from {source}: {first}") from error
     problems = [f"{name} is missing" for name in sorted(info["missing_keys"])]
-    problems += [f"{key[0]} has shape {tuple(key[1])} in the file, {tuple(key[2])} in the network" for key in sorted(info["mismatched_keys"])]
+    problems += [
+        f"{key[0]} has shape {tuple(key[1])} in the file, {tuple(key[2])} in the network"
+        for key in sorted(info["mismatched_keys"])
+    ]
     if problems:
         shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
-        raise ModelError(f"{source} is not a whole model ({shown}); freshly initialised weights are not accepted, give a trained model")
+        raise ModelError(
+            f"{source} is not a whole model ({shown}); freshly initialised weights are not accepted, give a trained model"
+        )
     network.eval()
     return network
 
@@ -142,5 +150,7 @@ def load_masks_into(network: nn.Module, source: str) -> Masks:
     shapes = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
     wrong = [name for name, mask in masks.items() if shapes.get(name) != tuple(mask.shape)]
     if wrong:
-        raise ModelError(f"the masks in {source} do not fit its weights ({', '.join(wrong[:5])}); delete masks.safetensors or restore the model")
+        raise ModelError(
+            f"the masks in {source} do not fit its weights ({', '.join(wrong[:5])}); delete masks.safetensors or restore the model"
+        )
     return masks

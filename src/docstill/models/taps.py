@@ -25,7 +25,9 @@ def tapped(network: nn.Module, paths: Sequence[str]) -> Iterator[dict[str, Tenso
     for path in paths:
         if path not in modules or not path:
             near = difflib.get_close_matches(path, list(modules), n=3, cutoff=0.3)
-            raise ModelError(f"the {type(network).__name__} has no module {path!r}; did you mean {', '.join(near) or 'another path'}?")
+            raise ModelError(
+                f"the {type(network).__name__} has no module {path!r}; did you mean {', '.join(near) or 'another path'}?"
+            )
 
         def keep(_module: nn.Module, _inputs: Any, output: Any, path: str = path) -> None:
             kept[path] = _first_tensor(output, path)

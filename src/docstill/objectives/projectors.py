@@ -20,7 +20,9 @@ def as_tokens(features: Tensor) -> Tensor:
         return features.unsqueeze(1)
     if features.dim() == 3:
         return features
-    raise ModelError(f"features of shape {tuple(features.shape)} cannot be compared; tap a module whose output is (B, C), (B, T, C) or (B, C, H, W)")
+    raise ModelError(
+        f"features of shape {tuple(features.shape)} cannot be compared; tap a module whose output is (B, C), (B, T, C) or (B, C, H, W)"
+    )
 
 
 class TokenProjector(nn.Module):

@@ -54,7 +54,9 @@ def magnitude_masks(
     earlier = within or {}
     wrong = [name for name, weight in selected.items() if name in earlier and earlier[name].shape != weight.shape]
     if wrong:
-        raise ModelError(f"the earlier masks do not fit the model ({', '.join(wrong[:5])}); use the masks that were made for it")
+        raise ModelError(
+            f"the earlier masks do not fit the model ({', '.join(wrong[:5])}); use the masks that were made for it"
+        )
     # one flat tensor on the CPU, written part by part, so that joining 140 million weights needs no second copy
     sizes = [weight.numel() for weight in selected.values()]
     scores = torch.empty(sum(sizes))
@@ -62,7 +64,9 @@ def magnitude_masks(
     for name, part in parts.items():
         part.copy_(selected[name].flatten()).abs_()
         if not part.max().isfinite():  # one NaN makes the maximum NaN; a hundred times faster than asking each weight
-            raise ModelError(f"{name} holds weights that are not finite numbers, which have no magnitude; train the model again")
+            raise ModelError(
+                f"{name} holds weights that are not finite numbers, which have no magnitude; train the model again"
+            )
         if name in earlier:
             part.masked_fill_(~earlier[name].flatten().cpu(), _PRUNED_BEFORE)
     if scope == "layer":
@@ -90,7 +94,9 @@ def select_weights(model: nn.Module, of: str) -> dict[str, Tensor]:
         embeddings = embedding_parameters(model)
         weights = {name: weight for name, weight in weights.items() if name not in embeddings}
     if not weights:
-        raise UserError(f"the model holds no weights of the kind {of!r}, so there is nothing to prune; give a model with layers")
+        raise UserError(
+            f"the model holds no weights of the kind {of!r}, so there is nothing to prune; give a model with layers"
+        )
     return weights
 
 
@@ -98,7 +104,9 @@ def _matching(weights: dict[str, Tensor], of: str) -> dict[str, Tensor]:
     chosen = {name: weight for name, weight in weights.items() if fnmatch.fnmatchcase(name, of)}
     if not chosen:
         near = difflib.get_close_matches(of, weights, n=3, cutoff=0.2) or list(weights)[:3]
-        raise UserError(f"no weight is called {of!r}; give `all`, `non-embedding`, or a glob over names such as {', '.join(near)}")
+        raise UserError(
+            f"no weight is called {of!r}; give `all`, `non-embedding`, or a glob over names such as {', '.join(near)}"
+        )
     return chosen
 
 

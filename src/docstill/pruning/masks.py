@@ -33,7 +33,9 @@ def apply_masks(model: nn.Module, masks: Masks) -> None:
     parameters = dict(model.named_parameters())
     wrong = [name for name, mask in masks.items() if name not in parameters or parameters[name].shape != mask.shape]
     if wrong:
-        raise ModelError(f"the masks do not fit the model ({', '.join(wrong[:5])}); use the masks that were made for it")
+        raise ModelError(
+            f"the masks do not fit the model ({', '.join(wrong[:5])}); use the masks that were made for it"
+        )
     with torch.no_grad():
         for name, mask in masks.items():
             parameter = parameters[name]
@@ -90,7 +92,9 @@ def sparsity_report(model: nn.Module, masks: Masks) -> list[dict[str, Any]]:
     counts = {"pruned tensors": [0, 0], "non-embedding": [0, 0], "all": [0, 0]}
     for name, parameter in model.named_parameters():
         zero, total = int(parameter.numel() - torch.count_nonzero(parameter)), parameter.numel()
-        groups = ["all"] + (["pruned tensors"] if name in masks else []) + ([] if name in embeddings else ["non-embedding"])
+        groups = (
+            ["all"] + (["pruned tensors"] if name in masks else []) + ([] if name in embeddings else ["non-embedding"])
+        )
         for group in groups:
             counts[group][0] += zero
             counts[group][1] += total

@@ -66,12 +66,16 @@ def _letter(draw: Draw, rng: random.Random) -> None:
     for _ in range(rng.randint(3, 4)):
         draw.text((margin, top), _words(rng, 2).title(), fill=INK, font=_font(size))
         top += size + 3
-    draw.text((WIDTH - margin - 70, top + 6), f"{rng.randint(1, 28)} May 19{rng.randint(50, 99)}", fill=INK, font=_font(size))
+    draw.text(
+        (WIDTH - margin - 70, top + 6), f"{rng.randint(1, 28)} May 19{rng.randint(50, 99)}", fill=INK, font=_font(size)
+    )
     top += 40
     draw.text((margin, top), f"Dear {rng.choice(_WORDS).title()},", fill=INK, font=_font(size))
     top += 20
     for _ in range(rng.randint(2, 4)):
-        top = _paragraph(draw, rng, (margin, top, WIDTH - margin, min(top + rng.randint(35, 80), HEIGHT - 70)), size) + 8
+        top = (
+            _paragraph(draw, rng, (margin, top, WIDTH - margin, min(top + rng.randint(35, 80), HEIGHT - 70)), size) + 8
+        )
     draw.text((margin, top + 8), "Yours faithfully", fill=INK, font=_font(size))
 
 

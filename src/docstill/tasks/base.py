@@ -86,6 +86,10 @@ class Task(Protocol):
         """Loads a folder or a hub id whole; a missing or freshly initialised weight is a ModelError."""
         ...
 
+    def adapt(self, model: DocumentModel, pages: Pages) -> None:
+        """Makes a loaded model that is to be trained fit for ``pages``: their classes, their tags, their length."""
+        ...
+
     def check_pair(self, teacher: DocumentModel, student: DocumentModel) -> None:
         """Raises ModelError unless both make the same decisions (same class names, same vocabulary)."""
         ...
@@ -95,7 +99,12 @@ class Task(Protocol):
         ...
 
     def example(
-        self, model: DocumentModel, document: Document, image: Image.Image, labels: Sequence[str], rng: random.Random | None
+        self,
+        model: DocumentModel,
+        document: Document,
+        image: Image.Image,
+        labels: Sequence[str],
+        rng: random.Random | None,
     ) -> dict[str, Any]:
         """One document as this model sees it (its own preprocessing); ``rng`` is None outside training."""
         ...
@@ -120,8 +129,6 @@ class Task(Protocol):
         """Plain answers: ``{"label", "probability", "probabilities"}`` or ``{"fields": …}``."""
         ...
 
-    def latency_parts(
-        self, model: DocumentModel, images: Sequence[Image.Image]
-    ) -> dict[str, Callable[[], int]]:
+    def latency_parts(self, model: DocumentModel, images: Sequence[Image.Image]) -> dict[str, Callable[[], int]]:
         """Named callables to be timed; each returns how many units (pages, tokens) it did."""
         ...

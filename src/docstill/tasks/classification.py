@@ -20,7 +20,7 @@ from docstill.data.document import Document
 from docstill.data.images import open_image
 from docstill.errors import ModelError
 from docstill.metrics.classification import classification_metrics, per_class_accuracy
-from docstill.models.classifier import load_classifier, new_classifier
+from docstill.models.classifier import load_classifier, new_classifier, replace_head
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import Outputs
 from docstill.tasks.base import Advance, Batch, Evaluation, Judged, ModelSpec, Pages
@@ -47,6 +47,11 @@ class Classification:
         """Loads a classifier whole."""
         return load_classifier(source)
 
+    def adapt(self, model: DocumentModel, pages: Pages) -> None:
+        """A new head where the model knows other classes; all else stays."""
+        if set(model.labels) != set(pages.labels):
+            replace_head(model, pages.labels)
+
     def check_pair(self, teacher: DocumentModel, student: DocumentModel) -> None:
         """Both must know the same classes, in any order."""
         if set(teacher.labels) != set(student.labels):
@@ -58,7 +63,12 @@ class Classification:
             raise ModelError(_difference("the model", model.labels, str(pages.folder), pages.labels))
 
     def example(
-        self, model: DocumentModel, document: Document, image: Image.Image, labels: Sequence[str], rng: random.Random | None
+        self,
+        model: DocumentModel,
+        document: Document,
+        image: Image.Image,
+        labels: Sequence[str],
+        rng: random.Random | None,
     ) -> dict[str, Any]:
         """The page through the model's own processor, and the index of its class in alphabetical order."""
         pixels = model.processor(images=image, return_tensors="pt")["pixel_values"][0]
@@ -99,7 +109,12 @@ class Classification:
         metrics: dict[str, Any] = dict(classification_metrics(probabilities, labels))
         metrics["per_class"] = per_class_accuracy(probabilities, labels, names)
         judged = [
-            Judged(document.where, names[label], {"label": names[row.argmax()], "probability": round(float(row.max()), 4)}, float(row[label]))
+            Judged(
+                document.where,
+                names[label],
+                {"label": names[row.argmax()], "probability": round(float(row.max()), 4)},
+                float(row[label]),
+            )
             for document, label, row in zip(pages.documents, labels, probabilities, strict=True)
         ]
         return Evaluation(metrics, judged)
@@ -123,7 +138,9 @@ class Classification:
 
         return {"document": document}
 
-    def _probabilities(self, model: DocumentModel, images: Sequence[Image.Image]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    def _probabilities(
+        self, model: DocumentModel, images: Sequence[Image.Image]
+    ) -> np.ndarray[Any, np.dtype[np.float64]]:
         pixels = model.processor(images=list(images), return_tensors="pt")["pixel_values"].to(model.device)
         training = model.network.training
         model.network.eval()
@@ -137,5 +154,9 @@ class Classification:
 def _difference(first: str, first_labels: Sequence[str], second: str, second_labels: Sequence[str]) -> str:
     only_first = sorted(set(first_labels) - set(second_labels))
     only_second = sorted(set(second_labels) - set(first_labels))
-    parts = [f"only {name} has {', '.join(only)}" for name, only in ((first, only_first), (second, only_second)) if only]
-    return f"{first} and {second} do not have the same classes ({'; '.join(parts)}); use a model trained on these classes"
+    parts = [
+        f"only {name} has {', '.join(only)}" for name, only in ((first, only_first), (second, only_second)) if only
+    ]
+    return (
+        f"{first} and {second} do not have the same classes ({'; '.join(parts)}); use a model trained on these classes"
+    )

@@ -27,7 +27,7 @@ from docstill.errors import DataError, ModelError, UserError
 from docstill.metrics.fields import document_f1, field_scores
 from docstill.metrics.reading import normalised_edit_distance
 from docstill.metrics.tree import ted_accuracy
-from docstill.models.donut import load_donut, new_donut, new_donut_like
+from docstill.models.donut import add_tags, load_donut, new_donut, new_donut_like, resize_positions
 from docstill.models.donut_page import canvas_size, page_to_pixels
 from docstill.models.donut_tokens import character_tokenizer, decode, encode, unknown_characters
 from docstill.models.io import DocumentModel
@@ -65,13 +65,27 @@ class Kie:
         """Loads a Donut whole."""
         return load_donut(source)
 
+    def adapt(self, model: DocumentModel, pages: Pages) -> None:
+        """Adds the tags that the vocabulary lacks, and room for the longest answer."""
+        answers = [answer for document in pages.documents for answer in _answers(document)]
+        tags = set().union(*(tag_tokens(answer) for answer in answers))
+        if tags - model.processor.tokenizer.get_vocab().keys():
+            add_tags(model, sorted(tags))
+        longest = max(
+            (len(encode(model.processor.tokenizer, json_to_tokens(answer))) + 1 for answer in answers), default=0
+        )
+        if longest > model.network.config.decoder.max_position_embeddings:
+            resize_positions(model, _room(longest))
+
     def check_pair(self, teacher: DocumentModel, student: DocumentModel) -> None:
         """Both must have the same vocabulary, token for token."""
         first, second = teacher.processor.tokenizer.get_vocab(), student.processor.tokenizer.get_vocab()
         rows = [model.network.config.decoder.vocab_size for model in (teacher, student)]
         if first == second and rows[0] == rows[1]:
             return
-        only = [(name, sorted(set(a) - set(b))) for name, a, b in (("teacher", first, second), ("student", second, first))]
+        only = [
+            (name, sorted(set(a) - set(b))) for name, a, b in (("teacher", first, second), ("student", second, first))
+        ]
         parts = [f"only the {name} has {_shown(map(repr, tokens))}" for name, tokens in only if tokens]
         moved = sorted(token for token in set(first) & set(second) if first[token] != second[token])
         if moved:
@@ -99,15 +113,26 @@ class Kie:
                     problems.append(f"{document.where}: the vocabulary has no tag {', '.join(lacking)}")
                     continue
                 if unknown := sorted(unknown_characters(tokenizer, text)):
-                    problems.append(f"{document.where}: the vocabulary has no character {', '.join(map(repr, unknown))}")
+                    problems.append(
+                        f"{document.where}: the vocabulary has no character {', '.join(map(repr, unknown))}"
+                    )
                 if (length := len(encode(tokenizer, text)) + 1) > room:
-                    problems.append(f"{document.where}: the answer takes {length} tokens, the decoder has room for {room}")
+                    problems.append(
+                        f"{document.where}: the answer takes {length} tokens, the decoder has room for {room}"
+                    )
         if problems:
-            headline = f"the model cannot write these answers in {pages.folder}; mend them, or use a model made for them"
+            headline = (
+                f"the model cannot write these answers in {pages.folder}; mend them, or use a model made for them"
+            )
             raise DataError(headline, problems)
 
     def example(
-        self, model: DocumentModel, document: Document, image: Image.Image, labels: Sequence[str], rng: random.Random | None
+        self,
+        model: DocumentModel,
+        document: Document,
+        image: Image.Image,
+        labels: Sequence[str],
+        rng: random.Random | None,
     ) -> dict[str, Any]:
         """The page on the model's canvas, and the answer's ids.
 
@@ -127,7 +152,8 @@ class Kie:
         room = model.network.config.decoder.max_position_embeddings
         if len(ids) - 1 > room:
             raise DataError(
-                "an answer is too long for the model", [f"{document.where}: {len(ids) - 1} tokens, the decoder has room for {room}"]
+                "an answer is too long for the model",
+                [f"{document.where}: {len(ids) - 1} tokens, the decoder has room for {room}"],
             )
         return {"pixel_values": torch.from_numpy(pixels), "ids": torch.tensor(ids)}
 
@@ -156,8 +182,12 @@ class Kie:
         height, width = canvas_size(model.processor.image_processor)
         if tuple(batch["pixel_values"].shape[-2:]) != (height, width):
             given = " × ".join(map(str, batch["pixel_values"].shape[-2:]))
-            raise ModelError(f"the pages are {given} pixels, the model takes {height} × {width} alone; let its processor prepare them")
-        answer = model.network(pixel_values=batch["pixel_values"], decoder_input_ids=batch["decoder_input_ids"], use_cache=False)
+            raise ModelError(
+                f"the pages are {given} pixels, the model takes {height} × {width} alone; let its processor prepare them"
+            )
+        answer = model.network(
+            pixel_values=batch["pixel_values"], decoder_input_ids=batch["decoder_input_ids"], use_cache=False
+        )
         logits = answer.logits[batch["labels"] != IGNORED].float()
         return Outputs(logits, batch["targets"], documents=len(batch["pixel_values"]))
 
@@ -178,7 +208,9 @@ class Kie:
                 advance(len(documents))
         answers = [_parse(text) for text in texts]
         scores = field_scores(answers, truths)
-        distances = [normalised_edit_distance(text, json_to_tokens(truth)) for text, truth in zip(texts, truths, strict=True)]
+        distances = [
+            normalised_edit_distance(text, json_to_tokens(truth)) for text, truth in zip(texts, truths, strict=True)
+        ]
         metrics: dict[str, Any] = {
             "field_f1": float(scores.f1),
             "precision": float(scores.precision),

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from docstill.report.build import field_rows, verdict, write_report
+from docstill.reporting.build import field_rows, verdict, write_report
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 
@@ -34,7 +34,11 @@ class Balance(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.links += [value or "" for name, value in attrs if name in {"src", "href", "srcset", "xlink:href", "action", "data", "poster"}]
+        self.links += [
+            value or ""
+            for name, value in attrs
+            if name in {"src", "href", "srcset", "xlink:href", "action", "data", "poster"}
+        ]
         if tag not in VOID:
             self.open.append(tag)
 
@@ -46,7 +50,8 @@ class Balance(HTMLParser):
             self.wrong.append(tag)
 
     def handle_data(self, data: str) -> None:
-        self.text += data
+        if self.open[-1:] != ["style"]:
+            self.text += data
 
 
 def metric(*values: float) -> dict[str, Any]:
@@ -55,7 +60,9 @@ def metric(*values: float) -> dict[str, Any]:
     return {"mean": mean, "std": std, "values": list(values)}
 
 
-def row(name: str, role: str, values: tuple[float, ...], size: int = 4_000_000, p50: float | None = 10.0) -> dict[str, Any]:
+def row(
+    name: str, role: str, values: tuple[float, ...], size: int = 4_000_000, p50: float | None = 10.0
+) -> dict[str, Any]:
     return {
         "name": name,
         "role": role,
@@ -108,7 +115,12 @@ def full(tmp_path: Path) -> dict[str, Any]:
             "seed": seed,
             "stage": "distill",
             "points": [
-                {"step": step, "epoch": step / 10, "loss": 2 / step, **({"validation": {"accuracy": 0.9}} if step % 10 == 0 else {})}
+                {
+                    "step": step,
+                    "epoch": step / 10,
+                    "loss": 2 / step,
+                    **({"validation": {"accuracy": 0.9}} if step % 10 == 0 else {}),
+                }
                 for step in range(1, 400)
             ],
         }
@@ -125,7 +137,9 @@ def full(tmp_path: Path) -> dict[str, Any]:
             "score": 0.01,
         }
     ]
-    return results(*copy.deepcopy([TEACHER, STUDENT, CONTROL]), curves=curves, worst=worst, warnings=["The machine was busy."])
+    return results(
+        *copy.deepcopy([TEACHER, STUDENT, CONTROL]), curves=curves, worst=worst, warnings=["The machine was busy."]
+    )
 
 
 def read(given: dict[str, Any], run: Path) -> tuple[str, Balance]:
@@ -145,7 +159,16 @@ def read(given: dict[str, Any], run: Path) -> tuple[str, Balance]:
 def test_full_report_is_whole_and_says_the_figures(tmp_path: Path) -> None:
     run = tmp_path / "run"
     page, parser = read(full(tmp_path), run)
-    for text in ("94.1", "± 0.4", "3 seeds", "1 seed, spread unknown", "−0.9", "3.2 × faster", "8.0 × smaller", "50 % of total"):
+    for text in (
+        "94.1",
+        "± 0.4",
+        "3 seeds",
+        "1 seed, spread unknown",
+        "−0.9",
+        "3.2 × faster",
+        "8.0 × smaller",
+        "50 % of total",
+    ):
         assert text in parser.text, text
     for text in (
         "The machine was busy.",
@@ -185,7 +208,9 @@ HOSTILE = "</title><script>alert(1)</script>\"'><img src=x onerror=alert(2)>&{{ 
 def poison(value: Any) -> Any:
     """The same structure with every free text made hostile; words of the contract stay."""
     if isinstance(value, dict):
-        return {key: item if key in {"role", "primary_metric", "image"} else poison(item) for key, item in value.items()}
+        return {
+            key: item if key in {"role", "primary_metric", "image"} else poison(item) for key, item in value.items()
+        }
     if isinstance(value, list):
         return [poison(item) for item in value]
     return value + HOSTILE if isinstance(value, str) else value
@@ -197,7 +222,11 @@ def test_hostile_text_everywhere_is_shown_not_run(tmp_path: Path) -> None:
     given["rows"][1]["metrics"][HOSTILE] = metric(0.5)
     given["rows"][1]["sparsity"] = [{"of": HOSTILE, "zero": 1, "total": 2}]
     given["hardware"][HOSTILE] = HOSTILE
-    given["worst"][0] |= {"expected": {HOSTILE: HOSTILE}, "student": {HOSTILE: HOSTILE + "x", "y": [HOSTILE]}, "teacher": HOSTILE}
+    given["worst"][0] |= {
+        "expected": {HOSTILE: HOSTILE},
+        "student": {HOSTILE: HOSTILE + "x", "y": [HOSTILE]},
+        "teacher": HOSTILE,
+    }
     page, parser = read(given, tmp_path)
     assert "<script>" not in page
     assert "<img src=x" not in page
@@ -217,7 +246,10 @@ def test_lone_surrogate_does_not_cost_the_report(tmp_path: Path) -> None:
     [
         ({"rows": []}, "No model was measured."),
         ({"curves": []}, "Nothing was trained in this run."),
-        ({"curves": [{"name": "student", "seed": 0, "stage": "distill", "points": []}]}, "Nothing was trained in this run."),
+        (
+            {"curves": [{"name": "student", "seed": 0, "stage": "distill", "points": []}]},
+            "Nothing was trained in this run.",
+        ),
         ({"worst": []}, "No documents were kept to show."),
         ({"stages": []}, "No stage was run."),
         ({"command": ""}, "The command was not recorded."),
@@ -231,7 +263,9 @@ def test_empty_states(tmp_path: Path, change: dict[str, Any], says: str) -> None
 
 
 def test_everything_empty(tmp_path: Path) -> None:
-    given = results(stages=[], hardware={}, command="", recipe="", latency_note="", seconds=math.nan, created="yesterday")
+    given = results(
+        stages=[], hardware={}, command="", recipe="", latency_note="", seconds=math.nan, created="yesterday"
+    )
     _, parser = read(given, tmp_path)
     assert "yesterday" in parser.text
     assert "The run took" not in parser.text
@@ -277,7 +311,9 @@ def test_kie_shows_where_the_time_goes_and_what_differs(tmp_path: Path) -> None:
 
 
 def test_rows_of_a_list_stay_in_step_when_one_is_left_out() -> None:
-    wanted = {"menu": [{"nm": "TEA", "price": "4.40"}, {"nm": "RICE", "price": "12.90"}, {"nm": "BREAD", "price": "4.50"}]}
+    wanted = {
+        "menu": [{"nm": "TEA", "price": "4.40"}, {"nm": "RICE", "price": "12.90"}, {"nm": "BREAD", "price": "4.50"}]
+    }
     got = {"menu": [{"nm": "RICE", "price": "12.90"}, {"nm": "BREAD", "price": "4.50"}]}
     assert field_rows([wanted, got, None]) == [
         ("menu 1 › nm", ["TEA", None, None]),
@@ -367,5 +403,5 @@ def test_verdict_without_teacher_student_or_score() -> None:
 
 
 def test_no_torch() -> None:
-    code = "import sys, docstill.report.build; sys.exit('torch' in sys.modules)"
+    code = "import sys, docstill.reporting.build; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from docstill.report.plots import Box, Line, Point, curves, log_ticks, place_labels, smooth, ticks, trade_off
+from docstill.reporting.plots import Box, Line, Point, curves, log_ticks, place_labels, smooth, ticks, trade_off
 
 ROLES = st.sampled_from(["teacher", "student", "control"])
 POINTS = st.builds(
@@ -58,7 +58,9 @@ def test_any_points_make_a_drawing_inside_its_frame(points: list[Point]) -> None
 
 
 def test_points_that_cannot_be_drawn_are_left_out() -> None:
-    assert trade_off([Point(math.nan, 0.5, None, "a", "student"), Point(0.0, 0.5, None, "b", "student")], "x", "y") == ""
+    assert (
+        trade_off([Point(math.nan, 0.5, None, "a", "student"), Point(0.0, 0.5, None, "b", "student")], "x", "y") == ""
+    )
     svg = trade_off([Point(5.0, 0.5, None, "a", "student"), Point(5.0, math.nan, None, "b", "teacher")], "x", "y")
     assert ">a, 50.0 %<" in svg
     assert ">b," not in svg

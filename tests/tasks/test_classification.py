@@ -1,0 +1,80 @@
+"""Classification: matched by name, adapted to new classes, scored whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import tiny
+from docstill.data.class_folders import read_class_folders
+from docstill.engine import seed_everything
+from docstill.errors import DataError, ModelError
+from docstill.models.classifier import new_classifier
+from docstill.models.io import DocumentModel
+from docstill.tasks.base import Pages
+from docstill.tasks.classification import Classification
+
+TASK = Classification()
+
+
+def _model(*labels: str) -> DocumentModel:
+    seed_everything(0)
+    return new_classifier("vit-tiny", tiny.TINY_VIT["config"], labels, (32, 32))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.class_folders(tmp_path_factory.mktemp("classification"))
+
+
+def test_adapting_makes_a_new_head_and_keeps_the_rest(data: Path) -> None:
+    model = _model("cat", "dog")
+    before = {name: value.clone() for name, value in model.network.state_dict().items()}
+    TASK.adapt(model, TASK.read(data / "train"))
+    assert model.labels == list(tiny.KINDS)
+    after = model.network.state_dict()
+    changed = {name for name in after if before[name].shape != after[name].shape}
+    assert changed == {"classifier.weight", "classifier.bias"}
+    assert all(torch.equal(before[name], after[name]) for name in after if name not in changed)
+
+
+def test_adapting_leaves_a_fitting_model_alone(data: Path) -> None:
+    model = _model(*reversed(tiny.KINDS))
+    network = model.network
+    TASK.adapt(model, TASK.read(data / "train"))
+    assert model.network is network
+
+
+def test_scores_do_not_depend_on_the_order_of_the_models_classes(data: Path) -> None:
+    pages = TASK.read(data / "validation", TASK.read(data / "train"))
+    model, turned = _model(*tiny.KINDS), _model(*reversed(tiny.KINDS))
+    with torch.no_grad():
+        for ours, theirs in zip(
+            model.network.classifier.parameters(), turned.network.classifier.parameters(), strict=True
+        ):
+            theirs.copy_(ours.flip(0))
+    assert TASK.evaluate(model, pages).metrics["nll"] == pytest.approx(TASK.evaluate(turned, pages).metrics["nll"])
+
+
+def test_evaluation_names_every_document_and_keeps_the_training_mode(data: Path) -> None:
+    pages = TASK.read(data / "validation", TASK.read(data / "train"))
+    model = _model(*tiny.KINDS)
+    model.network.train()
+    evaluation = TASK.evaluate(model, pages)
+    assert model.network.training
+    assert [judged.file for judged in evaluation.documents] == [document.where for document in pages.documents]
+    assert set(evaluation.metrics["per_class"]) == set(tiny.KINDS)
+
+
+def test_a_label_that_training_lacks_is_refused(data: Path) -> None:
+    training = TASK.read(data / "train")
+    with pytest.raises(DataError, match="a label that the training split does not have"):
+        TASK.read(data / "validation", Pages(data, training.documents, ["bars", "dots"]))
+    assert read_class_folders(data / "validation", training.labels).labels == training.labels
+
+
+def test_pages_of_classes_the_model_does_not_know_are_refused(data: Path) -> None:
+    with pytest.raises(ModelError, match="do not have the same classes"):
+        TASK.check_model(_model("cat", "dog"), TASK.read(data / "train"))
