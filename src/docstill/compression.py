@@ -307,7 +307,7 @@ def _results(
         "latency_note": LATENCY_NOTE,
         "curves": [curve for curve in curves if curve["points"]],
         "worst": _worst(bench.validation, first.folder / "evaluation", teacher.folder / "evaluation"),
-        "warnings": _warnings(recipe, rows, bench.task.primary_metric),
+        "warnings": _warnings(recipe),
     }
 
 
@@ -354,13 +354,10 @@ def _worst(pages: Pages, student: Path, teacher: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _warnings(recipe: Recipe, rows: list[dict[str, Any]], metric: str) -> list[str]:
+def _warnings(recipe: Recipe) -> list[str]:
     warnings = []
     if recipe.repeats == 1:
         warnings.append("One seed only: differences between rows may be chance. Set repeats: 3 to see the spread.")
-    means = {row["name"]: row["metrics"][metric]["mean"] for row in rows}
-    if "no-kd" in means and means["student"] <= means["no-kd"]:
-        warnings.append("Distillation did not help here: the same student without the teacher does as well or better.")
     return warnings
 
 

@@ -129,9 +129,10 @@ def learn(
     )
     with bar(title) as advance:
         progress = fit(trainee, settings, folder, seed, advance)
+    pruned = f", pruned to {settings.prune.sparsity:.0%} of {settings.prune.of} on the way" if settings.prune else ""
     names = " + ".join(f"{entry.weight:g} × {entry.name}" for entry in weighted)
     return {
-        "text": f"Trained for {settings.epochs:g} epochs on {count:,} documents with {names}; "
+        "text": f"Trained for {settings.epochs:g} epochs on {count:,} documents with {names}{pruned}; "
         f"best {task.primary_metric} on the validation split {progress.best:.4f} at step {progress.best_step} of {progress.step}.",
         "best": progress.best,
         "best_step": progress.best_step,
