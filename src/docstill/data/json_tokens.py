@@ -63,7 +63,9 @@ def _parse(text: str) -> Any:
         end = closing.group(0)
         content = re.compile(f"{re.escape(start)}(.*?){re.escape(end)}", re.IGNORECASE | re.DOTALL).search(text)
         if content is not None:
-            output[key] = _content(content.group(1).strip())
+            value = _content(content.group(1).strip())
+            if value != {}:  # tags inside that hold nothing whole: the published code drops the key, too
+                output[key] = value
         text = text[text.find(end) + len(end) :].strip()
         if text.startswith(SEPARATOR):
             rows.append(output)
