@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from docstill.reporting.build import field_rows, verdict, write_report
+from docstill.reporting.build import write_report
+from docstill.reporting.documents import field_rows
+from docstill.reporting.verdict import verdict
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 

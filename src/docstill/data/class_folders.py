@@ -10,8 +10,8 @@ from docstill.data.document import Document
 from docstill.data.images import IMAGE_SUFFIXES
 from docstill.errors import DataError
 
-LEFT_BY_SYSTEMS = frozenset({"Thumbs.db", "desktop.ini"})
-"""Files that desktops leave behind; these and hidden files are no mistake of the user's."""
+LEFT_BY_SYSTEMS = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX", "@eaDir"})
+"""What desktops and archives leave behind; these and hidden files and folders are no mistake of the user's."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,26 @@ def read_class_folders(folder: Path, labels: Sequence[str] | None = None) -> Cla
     Raises:
         DataError: everything that is wrong, at once.
     """
+    found, problems = scan_class_folders(folder, labels)
+    if problems:
+        raise DataError(f"the class folders in {folder} cannot be used", problems)
+    return found
+
+
+def scan_class_folders(folder: Path, labels: Sequence[str] | None = None) -> tuple[ClassFolder, list[str]]:
+    """As `read_class_folders`, but hands back what could be read together with everything that is wrong."""
     if not folder.is_dir():
-        raise DataError(f"cannot read {folder}", ["there is no such folder; expected LABEL/*.jpg inside it"])
-    found = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    problems: list[str] = []
+        return ClassFolder(list(labels or []), []), ["there is no such folder; expected LABEL/*.jpg inside it"]
+    entries = sorted(path for path in folder.iterdir() if not _left_by_systems(Path(path.name)))
+    found = [path.name for path in entries if path.is_dir()]
+    known = list(labels) if labels is not None else found
+    problems = [
+        f"{path.name}: a picture outside the label folders; move it into one"
+        for path in entries
+        if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES
+    ]
     if not found:
         problems.append("holds no label folders; expected LABEL/*.jpg inside it")
-    known = list(labels) if labels is not None else found
     documents = []
     for label in found:
         if label not in known:
@@ -51,25 +64,20 @@ def read_class_folders(folder: Path, labels: Sequence[str] | None = None) -> Cla
                 f"{label}/: a label that the training split does not have (it has {', '.join(known)}); rename or remove it"
             )
             continue
-        files = _files(folder / label)
-        pages = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
-        problems += [
-            f"{path.relative_to(folder)}: not a picture by its name; remove it"
-            for path in files
-            if path not in set(pages)
-        ]
+        index, pages = known.index(label), 0
+        for path in sorted((folder / label).rglob("*")):
+            where = path.relative_to(folder)
+            if _left_by_systems(where) or not path.is_file():
+                continue
+            if path.suffix.lower() in IMAGE_SUFFIXES:
+                documents.append(Document(path, index, (index,), str(where)))
+                pages += 1
+            else:
+                problems.append(f"{where}: not a picture by its name; remove it")
         if not pages:
             problems.append(f"{label}/: holds no pictures; add some or remove the folder")
-        index = known.index(label)
-        documents += [Document(path, index, (index,), str(path.relative_to(folder))) for path in pages]
-    if problems:
-        raise DataError(f"the class folders in {folder} cannot be used", problems)
-    return ClassFolder(known, documents)
+    return ClassFolder(known, documents), problems
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and not path.name.startswith(".") and path.name not in LEFT_BY_SYSTEMS
-    )
+def _left_by_systems(path: Path) -> bool:
+    return any(part.startswith(".") or part in LEFT_BY_SYSTEMS for part in path.parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,63 +22,78 @@ def read_donut_folder(folder: Path) -> list[Document]:
     Raises:
         DataError: everything that is wrong, at once, with line numbers.
     """
-    path = folder / METADATA
-    if not path.is_file():
-        raise DataError(
-            f"cannot read {folder}",
-            [f"there is no {METADATA}; expected pictures and a {METADATA} with file_name and ground_truth"],
-        )
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise DataError(f"cannot read {path}", [f"it is not UTF-8 (byte {error.start}); save it as UTF-8"]) from error
-    documents: list[Document] = []
-    problems: list[str] = []
-    seen: dict[str, int] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        result = _document(folder, line, f"{METADATA}:{number}")
-        if isinstance(result, str):
-            problems.append(f"{METADATA}:{number}: {result}")
-            continue
-        name = str(result.file)
-        if name in seen:
-            problems.append(f"{METADATA}:{number}: {result.file.name} was already given in line {seen[name]}")
-        seen.setdefault(name, number)
-        documents.append(result)
-    if not documents and not problems:
-        problems.append(f"{METADATA} is empty; expected one line a picture")
+    documents, problems = scan_donut_folder(folder)
     if problems:
         raise DataError(f"the documents in {folder} cannot be used", problems)
     return documents
 
 
-def _document(folder: Path, line: str, where: str) -> Document | str:
-    """The document of one line, or what is wrong with it."""
+def scan_donut_folder(folder: Path) -> tuple[list[Document], list[str]]:
+    """As `read_donut_folder`, but hands back what could be read together with everything that is wrong."""
+    path = folder / METADATA
+    if not path.is_file():
+        return [], [f"there is no {path}; expected pictures and a {METADATA} with file_name and ground_truth"]
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        return [], [f"{METADATA}: is not UTF-8 (byte {error.start}); save it as UTF-8"]
+    except OSError as error:
+        return [], [f"{METADATA}: cannot be read ({error.strerror})"]
+    documents: list[Document] = []
+    problems: list[str] = []
+    seen: dict[Path, int] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        file, variants, wrong = _read_line(folder, line)
+        if file is not None and seen.setdefault(file, number) != number:
+            wrong.append(f"{file.relative_to(folder)} was already given in line {seen[file]}; keep one of the lines")
+        if file is not None and not wrong:
+            documents.append(Document(file, variants[0], tuple(variants), f"{METADATA}:{number}"))
+        if wrong:
+            problems.append(f"{METADATA}:{number}: {'; also, '.join(wrong)}")
+    if not documents and not problems:
+        problems.append(f"{METADATA}: is empty; expected one line a picture")
+    return documents, problems
+
+
+def _read_line(folder: Path, line: str) -> tuple[Path | None, list[Any], list[str]]:
+    """The picture (None if the line names none that is there), the answers, and everything that is wrong."""
+    expected = "expected an object with file_name and ground_truth"
     try:
         entry = json.loads(line)
     except json.JSONDecodeError as error:
-        return f"broken JSON ({error.msg} at column {error.colno})"
-    if not isinstance(entry, dict) or not isinstance(entry.get("file_name"), str) or "ground_truth" not in entry:
-        return "expected an object with file_name and ground_truth"
-    name = Path(entry["file_name"])
-    if name.is_absolute() or ".." in name.parts:
-        return f"file_name {entry['file_name']!r} leads out of the folder; give a path relative to it"
-    if not (folder / name).is_file():
-        return f"the picture {entry['file_name']} is missing"
+        return None, [], [f"broken JSON ({error.msg} at column {error.colno})"]
+    except RecursionError:
+        return None, [], ["broken JSON (nested too deeply)"]
+    if not isinstance(entry, dict):
+        return None, [], [expected]
+    name, file, wrong = entry.get("file_name"), None, []
+    if not isinstance(name, str) or not name:
+        wrong.append(f"{expected}, but file_name is missing")
+    elif Path(name).is_absolute() or ".." in Path(name).parts:
+        wrong.append(f"file_name {name!r} leads out of the folder; give a path relative to it")
+    elif not os.path.isfile(folder / name):  # Path.is_file raises on names that are too long
+        wrong.append(f"the picture {name} is missing")
+    else:
+        file = folder / name
+    if "ground_truth" not in entry:
+        return file, [], [*wrong, f"{expected}, but ground_truth is missing"]
     variants = _variants(entry["ground_truth"])
     if isinstance(variants, str):
-        return variants
-    return Document(folder / name, variants[0], tuple(variants), where)
+        return file, [], [*wrong, variants]
+    return file, variants, wrong
 
 
 def _variants(truth: Any) -> list[Any] | str:
+    """The answers that a ``ground_truth`` holds, or what is wrong with it."""
     if isinstance(truth, str):
         try:
             truth = json.loads(truth)
         except json.JSONDecodeError as error:
-            return f"ground_truth is not JSON ({error.msg} at column {error.colno})"
+            return f"ground_truth is not JSON ({error.msg} at column {error.colno} of it)"
+        except RecursionError:
+            return "ground_truth is not JSON (nested too deeply)"
     if not isinstance(truth, dict):
         return "ground_truth must be an object with gt_parse or gt_parses"
     if "gt_parse" in truth:

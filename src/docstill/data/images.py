@@ -11,6 +11,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from docstill.errors import UserError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"})
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
+"""The decoders that are tried, whatever a file's name: others, such as EPS, would run programs on what they are given."""
 MAX_PIXELS = 150_000_000
 """A4 at 1,000 dpi is 97 million; a picture of more pixels is taken for a decompression bomb."""
 
@@ -43,24 +45,27 @@ class _Bad(Exception):
 def _decode(path: Path) -> Image.Image:
     try:
         with open(path, "rb") as file:
-            head = file.read(8)
+            head = file.read(1024)
     except OSError as error:
         raise _Bad(f"cannot be read ({error.strerror})") from error
     if not head:
         raise _Bad("is an empty file (0 bytes); restore it or remove it")
-    if head.startswith(b"%PDF"):
-        raise _Bad("is a PDF, not a picture; render its pages to PNG or JPEG first")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is checked just below
-            image = Image.open(path)
-        if image.width * image.height > MAX_PIXELS:
-            raise _Bad(
-                f"has {image.width} × {image.height} pixels, more than the {MAX_PIXELS:,} that are accepted; scan it at a lower resolution"
-            )
-        image.load()
-        return _to_rgb(ImageOps.exif_transpose(image))
+            with Image.open(path, formats=FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise _Bad(
+                        f"has {image.width} × {image.height} pixels, more than the {MAX_PIXELS:,} that are accepted; "
+                        "scan it at a lower resolution"
+                    )
+                image.load()
+                return _to_rgb(_upright(image))
+    except _Bad:
+        raise
     except UnidentifiedImageError as error:
+        if b"%PDF-" in head:
+            raise _Bad("is a PDF, not a picture; render its pages to PNG or JPEG first") from error
         raise _Bad("is not a picture that can be read; give JPEG, PNG, TIFF, WebP, BMP or GIF") from error
     except Image.DecompressionBombError as error:
         raise _Bad(
@@ -68,25 +73,34 @@ def _decode(path: Path) -> Image.Image:
         ) from error
     except MemoryError as error:
         raise _Bad("does not fit into memory; scan it at a lower resolution") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except Exception as error:  # on damaged bytes Pillow's decoders raise nearly anything, struct.error for one
         raise _Bad(f"is damaged ({error}); restore it or remove it") from error
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # EXIF that cannot be parsed says nothing about rotation; the pixels are whole all the same
+        return image
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB from any mode; 16-bit and float pictures are scaled, not cut off."""
-    if image.mode.startswith("I;16") or image.mode in {"I", "F"}:
-        values = np.asarray(image, dtype=np.float64)
-        top = (
-            65535.0
-            if image.mode.startswith("I") and values.max(initial=0) > 255
-            else max(float(values.max(initial=0)), 1.0)
-        )
-        if image.mode in {"I"} and values.max(initial=0) <= 255:
-            top = 255.0
-        return Image.fromarray((np.clip(values / top, 0, 1) * 255).round().astype(np.uint8), "L").convert("RGB")
+    """8-bit RGB from any mode; pictures of more than 8 bits are scaled, not cut off."""
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.nan_to_num(np.asarray(image, dtype=np.float32), nan=0.0)
+        scaled = np.clip(values / _full_scale(image.mode, float(values.max())), 0, 1) * 255
+        return Image.fromarray(scaled.round().astype(np.uint8)).convert("RGB")
     if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
         image = image.convert("RGBA")
         flat = Image.new("RGBA", image.size, "white")
         flat.alpha_composite(image)
         image = flat
     return image.convert("RGB")
+
+
+def _full_scale(mode: str, brightest: float) -> float:
+    """What counts as white. 32-bit and float files do not say: the smallest usual range that holds their values."""
+    if mode.startswith("I;16"):
+        return 65535.0
+    ranges = (1.0, 255.0, 65535.0) if mode == "F" else (255.0, 65535.0)
+    return next((top for top in ranges if brightest <= top), brightest)

@@ -12,7 +12,8 @@ import re
 from typing import Any
 
 SEPARATOR = "<sep/>"
-_OPEN = re.compile(r"<s_(.*?)>", re.DOTALL)
+_OPEN = re.compile(r"<s_([^>]*)>", re.IGNORECASE)
+_TAG = re.compile(rf"</?s_[^>]*>|{SEPARATOR}", re.IGNORECASE)
 
 
 def json_to_tokens(value: Any, sort_keys: bool = True) -> str:
@@ -40,47 +41,46 @@ def tag_tokens(value: Any) -> set[str]:
 
 
 def tokens_to_json(text: str) -> Any:
-    """The JSON of a text of tags; ``{"text_sequence": text}`` where there is none.
+    """The JSON of a text of tags; ``{"text_sequence": …}`` where no field can be read.
 
-    Lenient as the published code is, for a model's output is not always well-formed: an opening tag that is never
-    closed is dropped, text outside tags is ignored, a missing closing tag does not take the other fields with it.
+    Gives what `token2json` of transformers 5 gives, for a model's output is not always well-formed: an opening tag
+    that is never closed is dropped (also from the ``text_sequence``), text outside tags is ignored, a missing closing
+    tag does not take the other fields with it.
     """
-    parsed = _parse(text)
-    return parsed if parsed else {"text_sequence": text}
+    rows, separated, rest = _rows(text)
+    if separated:
+        return rows
+    return rows[0] if rows else {"text_sequence": rest}
 
 
-def _parse(text: str) -> Any:
-    """A dict, a list of dicts where rows are separated, or an empty dict."""
-    rows: list[Any] = []
+def _rows(text: str) -> tuple[list[dict[str, Any]], bool, str]:
+    """The objects that separators part, whether there was a separator, and what was left when no field was found."""
+    rows: list[dict[str, Any]] = []
     output: dict[str, Any] = {}
     while opening := _OPEN.search(text):
-        key = opening.group(1)
-        start = opening.group(0)
-        closing = re.compile(f"</s_{re.escape(key)}>", re.IGNORECASE).search(text)
+        start, key = opening.group(), opening.group(1)
+        closing = re.search(f"</s_{re.escape(key)}>", text, re.IGNORECASE)
         if closing is None:
             text = text.replace(start, "")
             continue
-        end = closing.group(0)
-        content = re.compile(f"{re.escape(start)}(.*?){re.escape(end)}", re.IGNORECASE | re.DOTALL).search(text)
-        if content is not None:
-            value = _content(content.group(1).strip())
-            if value != {}:  # tags inside that hold nothing whole: the published code drops the key, too
-                output[key] = value
+        end = closing.group()
+        content = re.search(f"{re.escape(start)}(.*?){re.escape(end)}", text, re.IGNORECASE | re.DOTALL)
+        if content is not None and (value := _content(content.group(1).strip())) is not None:
+            output[key] = value
         text = text[text.find(end) + len(end) :].strip()
         if text.startswith(SEPARATOR):
             rows.append(output)
             output, text = {}, text[len(SEPARATOR) :]
-            if not _OPEN.search(text):
-                break
-    if rows:
-        return rows + [output] if output else rows
-    return output
+    return rows + [output] if output else rows, bool(rows), text
 
 
 def _content(content: str) -> Any:
+    """What stands between a pair of tags; None if it looks nested but holds no field."""
     if "<s_" in content and "</s_" in content:
-        value = _parse(content)
-        return value[0] if isinstance(value, list) and len(value) == 1 else value
+        rows, _, _ = _rows(content)
+        if not rows:
+            return None
+        return rows[0] if len(rows) == 1 else rows
     leaves = [leaf.strip() for leaf in content.split(SEPARATOR)]
     return leaves[0] if len(leaves) == 1 else leaves
 
@@ -88,6 +88,8 @@ def _content(content: str) -> Any:
 def canonical(value: Any) -> Any:
     """What the format can carry of a value: text for numbers, "" for null and {}, and no list of one entry."""
     if isinstance(value, dict):
+        if set(value) == {"text_sequence"}:
+            return {"text_sequence": str(value["text_sequence"])}
         return {key: canonical(child) for key, child in value.items()} if value else ""
     if isinstance(value, list):
         items = [canonical(item) for item in value]
@@ -102,33 +104,36 @@ def round_trip(value: Any) -> Any:
 
 def survives(value: Any) -> str | None:
     """None if a document comes back as `canonical` says; otherwise what is lost, as a short phrase."""
-    problem = _problem(value, ())
-    if problem is not None:
-        return problem
     if not isinstance(value, dict | list) or not value:
         return "it is not an object with fields"
-    expected = canonical(value)
-    return None if round_trip(value) == expected else "it comes back changed from the text of tags"
+    if lost := _loss(value, ()):
+        return lost
+    return None if round_trip(value) == canonical(value) else "it comes back changed from the text of tags"
 
 
-def _problem(value: Any, path: tuple[str, ...]) -> str | None:
+def _loss(value: Any, path: tuple[str, ...]) -> str | None:
+    """The first of the usual causes of loss."""
     where = ".".join(path) or "the document"
     if isinstance(value, dict):
+        if path and set(value) == {"text_sequence"}:
+            return f"{where} is a text_sequence, which only a whole document can be"
         for key, child in value.items():
-            if not re.fullmatch(r"[^<>/\n]+", key):
+            if ">" in key or "<" in key:
                 return f"the key {key!r} in {where} holds characters that break tags"
-            if key.casefold() in (outer.casefold() for outer in path):
+            if key.lower() in (outer.lower() for outer in path):
                 return f"the key {key!r} stands inside itself in {where}"
-            if found := _problem(child, (*path, key)):
+            if found := _loss(child, (*path, key)):
                 return found
     elif isinstance(value, list):
         if any(isinstance(item, list) for item in value):
             return f"{where} is a list of lists"
         if len({isinstance(item, dict) for item in value}) > 1:
             return f"{where} mixes objects and values"
+        if {} in value and len(value) > 1:
+            return f"{where} holds an empty object"
         for item in value:
-            if found := _problem(item, path):
+            if found := _loss(item, path):
                 return found
-    elif isinstance(value, str) and ("<s_" in value or "</s_" in value or SEPARATOR in value):
-        return f"the value of {where} holds a tag"
+    elif isinstance(value, str) and _TAG.search(value):
+        return f"the value of {where} holds a tag, which a tokenizer takes for its own"
     return None

@@ -23,16 +23,30 @@ def resolve_split(data: Path, split: str | None = None) -> Path:
     """The folder of ``split`` (default: validation) if ``data`` holds splits, otherwise ``data`` itself.
 
     Raises:
-        DataError: ``data`` is not there, or holds splits but not this one.
+        DataError: ``data`` is not there, holds splits but not this one, or is a split itself but not the one asked for.
     """
     if not data.is_dir():
         raise DataError(f"cannot read {data}", ["there is no such folder"])
     splits = find_splits(data)
-    if not splits:
-        return data
-    wanted = next((ours for ours, names in SPLITS.items() if split in names), split) or "validation"
-    if wanted not in splits:
+    wanted = _ours(split or "validation")
+    if wanted in splits:
+        return splits[wanted]
+    if splits:
+        there = ", ".join(sorted(path.name for path in splits.values()))
+        raise DataError(f"{data} has no split {wanted}", [f"it has {there}"])
+    if split is not None and _ours(data.resolve().name) != wanted:
         raise DataError(
-            f"{data} has no split {wanted}", [f"it has {', '.join(sorted(path.name for path in splits.values()))}"]
+            f"{data} has no split {wanted}",
+            [f"it holds {_contents(data)}; give the folder that holds {wanted}/, or name no split to use it as it is"],
         )
-    return splits[wanted]
+    return data
+
+
+def _ours(name: str) -> str:
+    """Our name for a split, whatever its folder is called."""
+    return next((ours for ours, names in SPLITS.items() if name in names), name)
+
+
+def _contents(folder: Path) -> str:
+    names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir() if not path.name.startswith("."))
+    return ", ".join(names[:8] + ["…"] * (len(names) > 8)) or "nothing"

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from docstill.data.class_folders import read_class_folders
+from docstill.data.class_folders import scan_class_folders
 from docstill.data.document import Document
-from docstill.data.donut_folder import METADATA, read_donut_folder
-from docstill.data.images import probe_image
+from docstill.data.donut_folder import METADATA, scan_donut_folder
+from docstill.data.images import IMAGE_SUFFIXES, probe_image
 from docstill.data.json_tokens import json_to_tokens, survives
 from docstill.data.splits import find_splits
-from docstill.errors import DataError, UserError
-
-Advance = Callable[[int], None]
+from docstill.errors import UserError
 
 
 def check(data: str | Path, task: str | None = None) -> dict[str, Any]:
@@ -27,8 +24,9 @@ def check(data: str | Path, task: str | None = None) -> dict[str, Any]:
         task: ``kie`` or ``classification``; default: kie where there is a `metadata.jsonl`.
 
     Returns:
-        ``{"data", "task", "splits": {name: {"n", …}}, "problems": […], "warnings": […]}``. Problems must be mended;
-        warnings are worth a look.
+        ``{"data", "task", "splits": {name: {"n", …}}, "problems": […], "warnings": […]}``. For kie a split also has
+        ``fields`` (documents by top-level key) and ``longest_target`` (characters of the longest answer as tokens), for
+        classification ``labels`` (documents by label). Problems must be mended; warnings are worth a look.
 
     Raises:
         UserError: there is no such folder, or no such task.
@@ -36,7 +34,7 @@ def check(data: str | Path, task: str | None = None) -> dict[str, Any]:
     data = Path(data)
     if not data.is_dir():
         raise UserError(f"there is no folder {data}; give a data set's folder")
-    splits = find_splits(data) or {data.name: data}
+    splits = find_splits(data) or {data.resolve().name: data}
     chosen = task or ("kie" if any((folder / METADATA).is_file() for folder in splits.values()) else "classification")
     readers = {"kie": _kie, "classification": _classification}
     if chosen not in readers:
@@ -61,50 +59,59 @@ def _kie(splits: dict[str, Path], problems: list[str], warnings: list[str]) -> t
     documents: Splits = {}
     about = {}
     for split, folder in splits.items():
-        try:
-            documents[split] = read_donut_folder(folder)
-        except DataError as error:
-            problems += [f"{folder}: {problem}" for problem in error.problems]
-            continue
-        fields = Counter(
-            key for document in documents[split] if isinstance(document.target, dict) for key in document.target
-        )
-        longest = max(
-            (len(json_to_tokens(variant)) for document in documents[split] for variant in document.variants), default=0
-        )
-        about[split] = {"n": len(documents[split]), "fields": dict(fields), "longest_target": longest}
-        for document in documents[split]:
-            for variant in document.variants:
-                if lost := survives(variant):
-                    warnings.append(
-                        f"{folder / document.where}: the answer does not survive JSON to tokens and back: {lost}"
-                    )
+        found, wrong = scan_donut_folder(folder)
+        problems += [f"{folder}: {problem}" for problem in wrong]
+        documents[split] = found
+        fields = Counter(key for document in found if isinstance(document.target, dict) for key in document.target)
+        longest = max((len(json_to_tokens(variant)) for document in found for variant in document.variants), default=0)
+        about[split] = {"n": len(found), "fields": dict(fields), "longest_target": longest}
+        warnings += [
+            f"{folder / document.where}: the answer does not survive JSON to tokens and back: {lost}"
+            for document in found
+            for variant in document.variants
+            if (lost := survives(variant))
+        ]
+        if not wrong:
+            warnings += _unnamed(folder, found)
     return documents, about
+
+
+def _unnamed(folder: Path, documents: list[Document]) -> list[str]:
+    """Pictures that no line names would go unused without a word."""
+    named = {document.file for document in documents}
+    unnamed = sorted(
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path not in named
+    )
+    if not unnamed:
+        return []
+    return [
+        f"{folder}: {len(unnamed)} picture(s) that {METADATA} does not name, such as {unnamed[0]}; they are not used"
+    ]
 
 
 def _classification(splits: dict[str, Path], problems: list[str], warnings: list[str]) -> tuple[Splits, dict[str, Any]]:
     documents: Splits = {}
     about = {}
     labels: list[str] | None = None
-    for split, folder in splits.items():
-        try:
-            found = read_class_folders(folder, labels=None if split == "train" else labels)
-        except DataError as error:
-            problems += [f"{folder}: {problem}" for problem in error.problems]
-            continue
-        labels = found.labels if labels is None else labels
+    for split, folder in splits.items():  # the training split comes first
+        found, wrong = scan_class_folders(folder, labels)
+        problems += [f"{folder}: {problem}" for problem in wrong]
+        if split == "train":
+            labels = found.labels or None
         documents[split] = found.documents
         counts = Counter(found.labels[document.target] for document in found.documents)
         about[split] = {"n": len(found.documents), "labels": {label: counts[label] for label in found.labels}}
         warnings += [
-            f"{folder / label}: one picture only, nothing can be learned from it"
+            f"{folder / label}: one picture only, too few to learn from or to measure with"
             for label in found.labels
             if counts[label] == 1
         ]
         warnings += [
             f"{folder}: no pictures of {label}, which the training split has"
             for label in found.labels
-            if not counts[label]
+            if not (folder / label).is_dir()
         ]
     return documents, about
 
@@ -115,8 +122,12 @@ def _shared(documents: Splits) -> list[str]:
     found = []
     for split, pages in documents.items():
         for document in pages:
-            digest = hashlib.sha256(document.file.read_bytes()).hexdigest()
-            other, file = homes.setdefault(digest, (split, document.file))
+            try:
+                with open(document.file, "rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError:  # `probe_image` has named it
+                continue
+            other, first = homes.setdefault(digest, (split, document.file))
             if other != split:
-                found.append(f"{document.file}: the same picture as {file} in {other}; remove it from one of them")
+                found.append(f"{document.file}: the same picture as {first} in {other}; remove it from one of them")
     return found

@@ -1,0 +1,125 @@
+"""Donut folders: the published layout is read; every bad line is named with its number."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from docstill.data.donut_folder import METADATA, read_donut_folder, scan_donut_folder
+from docstill.errors import DataError
+
+
+def line(name: str, **truth: Any) -> str:
+    return json.dumps({"file_name": name, "ground_truth": json.dumps(truth)})
+
+
+def folder(root: Path, *lines: str, pictures: tuple[str, ...] = ("a.jpg", "b.jpg", "sub/c.jpg")) -> Path:
+    for name in pictures:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4)).save(root / name)
+    (root / METADATA).write_text("\n".join(lines), encoding="utf-8")
+    return root
+
+
+def problems(root: Path) -> list[str]:
+    with pytest.raises(DataError) as error:
+        read_donut_folder(root)
+    return error.value.problems
+
+
+def test_the_published_layout(tmp_path: Path) -> None:
+    root = folder(
+        tmp_path,
+        line("a.jpg", gt_parse={"total": "1"}, meta={"id": 3}),
+        line("b.jpg", gt_parses=[{"answer": "x"}, {"answer": "y"}]),
+        json.dumps({"file_name": "sub/c.jpg", "ground_truth": {"gt_parse": [{"a": 1}]}, "extra": None}),
+    )
+    documents = read_donut_folder(root)
+    assert [document.file for document in documents] == [root / "a.jpg", root / "b.jpg", root / "sub" / "c.jpg"]
+    assert [document.target for document in documents] == [{"total": "1"}, {"answer": "x"}, [{"a": 1}]]
+    assert [len(document.variants) for document in documents] == [1, 2, 1]
+    assert documents[1].variants == ({"answer": "x"}, {"answer": "y"})
+    assert [document.where for document in documents] == [f"{METADATA}:{number}" for number in (1, 2, 3)]
+
+
+def test_byte_order_mark_blank_lines_windows_ends_and_odd_separators_are_borne(tmp_path: Path) -> None:
+    root = folder(tmp_path)
+    text = "\r\n".join(
+        [line("a.jpg", gt_parse={"a": "é"}), "", line("b.jpg", gt_parse={"a": "x\u2028y"}), "", "  ", ""]
+    )
+    (root / METADATA).write_bytes(b"\xef\xbb\xbf" + text.encode())
+    documents = read_donut_folder(root)
+    assert [document.where for document in documents] == [f"{METADATA}:1", f"{METADATA}:3"]
+    assert documents[1].target == {"a": "x\u2028y"}
+    raw = '{"file_name": "a.jpg", "ground_truth": {"gt_parse": {"a": "x\u2028y\x85z"}}}'
+    (root / METADATA).write_text(raw, encoding="utf-8")  # separators that str.splitlines would cut at
+    assert read_donut_folder(root)[0].target == {"a": "x\u2028y\x85z"}
+
+
+@pytest.mark.parametrize(
+    ("bad", "wanted"),
+    [
+        ('{"file_name": "a.jpg", ', "broken JSON (Expecting property name enclosed in double quotes at column"),
+        ("[" * 100_000, "broken JSON (nested too deeply)"),
+        ("[1]", "expected an object with file_name and ground_truth"),
+        (json.dumps({"ground_truth": {"gt_parse": {}}}), "file_name is missing"),
+        (json.dumps({"file_name": 3, "ground_truth": {"gt_parse": {}}}), "file_name is missing"),
+        (json.dumps({"file_name": "a.jpg"}), "ground_truth is missing"),
+        (json.dumps({"file_name": "a.jpg", "ground_truth": "{oops"}), "ground_truth is not JSON"),
+        (json.dumps({"file_name": "a.jpg", "ground_truth": None}), "ground_truth must be an object"),
+        (json.dumps({"file_name": "a.jpg", "ground_truth": "[1]"}), "ground_truth must be an object"),
+        (line("a.jpg", parse={}), "neither gt_parse nor a list gt_parses"),
+        (line("a.jpg", gt_parses=[]), "neither gt_parse nor a list gt_parses"),
+        (line("a.jpg", gt_parse="words"), "gt_parse must be an object or a list"),
+        (line("a.jpg", gt_parses=[{}, 3]), "gt_parse must be an object or a list"),
+        (line("gone.jpg", gt_parse={}), "the picture gone.jpg is missing"),
+        (line("sub", gt_parse={}), "the picture sub is missing"),
+        (line("x" * 5000, gt_parse={}), "is missing"),
+        (line("a\0.jpg", gt_parse={}), "is missing"),
+        (line("/etc/passwd", gt_parse={}), "file_name '/etc/passwd' leads out of the folder"),
+        (line("../a.jpg", gt_parse={}), "file_name '../a.jpg' leads out of the folder"),
+        (line("sub/../../a.jpg", gt_parse={}), "leads out of the folder"),
+        (line("./b.jpg", gt_parse={}), "b.jpg was already given in line 1"),
+    ],
+)
+def test_a_bad_line_is_named_with_its_number(tmp_path: Path, bad: str, wanted: str) -> None:
+    root = folder(tmp_path, line("b.jpg", gt_parse={"a": "1"}), "", bad)
+    found = problems(root)
+    assert len(found) == 1
+    assert found[0].startswith(f"{METADATA}:3: ")
+    assert wanted in found[0]
+
+
+def test_all_problems_come_at_once_and_the_rest_is_kept(tmp_path: Path) -> None:
+    root = folder(
+        tmp_path,
+        "{",
+        line("a.jpg", gt_parse={"a": "1"}),
+        line("gone.jpg", parse={}),
+        line("a.jpg", gt_parse={"a": "2"}),
+        line("b.jpg", gt_parse={"a": "3"}),
+    )
+    found = problems(root)
+    assert [problem.split(": ")[0] for problem in found] == [f"{METADATA}:{number}" for number in (1, 3, 4)]
+    assert "gone.jpg is missing; also, ground_truth holds neither" in found[1]
+    documents, same = scan_donut_folder(root)
+    assert same == found
+    assert [document.target["a"] for document in documents] == ["1", "3"]
+
+
+def test_a_duplicate_is_seen_though_its_first_line_is_bad(tmp_path: Path) -> None:
+    root = folder(tmp_path, json.dumps({"file_name": "a.jpg"}), line("a.jpg", gt_parse={}))
+    assert [problem.split(": ")[0] for problem in problems(root)] == [f"{METADATA}:1", f"{METADATA}:2"]
+
+
+def test_an_empty_split_no_metadata_and_no_utf_8(tmp_path: Path) -> None:
+    assert problems(folder(tmp_path, "", " ")) == [f"{METADATA}: is empty; expected one line a picture"]
+    (tmp_path / METADATA).write_bytes('{"file_name": "é"}'.encode("latin-1"))
+    assert "is not UTF-8 (byte 15)" in problems(tmp_path)[0]
+    (tmp_path / METADATA).unlink()
+    assert f"there is no {tmp_path / METADATA}" in problems(tmp_path)[0]
+    assert "there is no" in problems(tmp_path / "nowhere")[0]

@@ -1,0 +1,181 @@
+"""`docstill check`: splits and task are found; every problem of every split comes at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from docstill.data.validator import check
+from docstill.errors import UserError
+
+
+def picture(path: Path, shade: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (8, 8), shade).save(path)
+    return path
+
+
+def classes(root: Path) -> Path:
+    shade = 0
+    for split, count in (("train", 3), ("val", 2)):
+        for label in ("form", "letter"):
+            for index in range(count):
+                picture(root / split / label / f"{index}.png", shade := shade + 1)
+    return root
+
+
+def receipts(root: Path, **splits: list[Any]) -> Path:
+    shade = 0
+    for split, answers in splits.items():
+        lines = []
+        for index, answer in enumerate(answers):
+            picture(root / split / f"{index}.png", shade := shade + 1)
+            lines.append(json.dumps({"file_name": f"{index}.png", "ground_truth": json.dumps({"gt_parse": answer})}))
+        (root / split / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    return root
+
+
+def test_sound_class_folders(tmp_path: Path) -> None:
+    assert check(classes(tmp_path)) == {
+        "data": str(tmp_path),
+        "task": "classification",
+        "splits": {
+            "train": {"n": 6, "labels": {"form": 3, "letter": 3}},
+            "validation": {"n": 4, "labels": {"form": 2, "letter": 2}},
+        },
+        "problems": [],
+        "warnings": [],
+    }
+
+
+def test_sound_receipts(tmp_path: Path) -> None:
+    data = receipts(tmp_path, train=[{"total": "1.00"}, {"total": "2", "date": "x"}], validation=[{"date": "y"}])
+    found = check(str(data))
+    assert (found["task"], found["problems"], found["warnings"]) == ("kie", [], [])
+    assert found["splits"] == {
+        "train": {
+            "n": 2,
+            "fields": {"total": 2, "date": 1},
+            "longest_target": len("<s_total>2</s_total><s_date>x</s_date>"),
+        },
+        "validation": {"n": 1, "fields": {"date": 1}, "longest_target": len("<s_date>y</s_date>")},
+    }
+    json.dumps(found)
+
+
+def test_one_split_alone_goes_by_its_folders_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    classes(tmp_path)
+    assert list(check(tmp_path / "train")["splits"]) == ["train"]
+    monkeypatch.chdir(tmp_path / "val")
+    assert list(check(".")["splits"]) == ["val"]
+
+
+def test_a_label_that_training_lacks_is_a_problem_in_every_other_split(tmp_path: Path) -> None:
+    data = classes(tmp_path)
+    picture(data / "val" / "memo" / "m.png", 100)
+    picture(data / "test" / "fax" / "f.png", 101)
+    found = check(data)
+    assert [problem.split(": a label")[0] for problem in found["problems"]] == [
+        f"{data / 'val'}: memo/",
+        f"{data / 'test'}: fax/",
+    ]
+    assert found["splits"]["validation"]["n"] == 4
+
+
+def test_without_a_training_split_any_label_is_taken(tmp_path: Path) -> None:
+    picture(tmp_path / "val" / "form" / "a.png", 1)
+    picture(tmp_path / "test" / "memo" / "b.png", 2)
+    assert check(tmp_path)["problems"] == []
+
+
+def test_all_problems_of_all_splits_at_once_for_classes(tmp_path: Path) -> None:
+    data = classes(tmp_path)
+    (data / "train" / "form" / "notes.txt").write_text("x")
+    (data / "train" / "form" / "0.png").write_bytes(b"")
+    whole = (data / "val" / "letter" / "0.png").read_bytes()
+    (data / "val" / "letter" / "0.png").write_bytes(whole[:50])
+    (data / "val" / "letter" / "1.png").write_bytes(b"%PDF-1.4")
+    (data / "val" / "memo").mkdir()
+    joined = check(data)["problems"]
+    for place, what in [
+        ("notes.txt", "not a picture by its name"),
+        ("form/0.png", "0 bytes"),
+        ("letter/0.png", "is damaged"),
+        ("letter/1.png", "is a PDF"),
+        ("memo/", "a label that the training split does not have"),
+    ]:
+        assert sum(place in problem and what in problem for problem in joined) == 1, (place, what, joined)
+    assert len(joined) == 5
+
+
+def test_all_problems_of_all_splits_at_once_for_receipts(tmp_path: Path) -> None:
+    data = receipts(tmp_path, train=[{"a": "1"}, {"a": "2"}], validation=[{"a": "3"}, {"a": "4"}])
+    with open(data / "train" / "metadata.jsonl", "a") as file:
+        file.write('\n{"broken\n' + json.dumps({"file_name": "no.png", "ground_truth": {"gt_parse": {}}}))
+    (data / "train" / "1.png").write_bytes(b"")  # found though other lines of the split are bad
+    (data / "validation" / "metadata.jsonl").write_text("")
+    found = check(data)
+    places = [
+        f"{data / 'train'}: metadata.jsonl:3: broken JSON",
+        f"{data / 'train'}: metadata.jsonl:4: the picture no.png",
+    ]
+    places += [f"{data / 'validation'}: metadata.jsonl: is empty", f"{data / 'train' / '1.png'}: is an empty file"]
+    assert len(found["problems"]) == 4
+    assert all(problem.startswith(place) for problem, place in zip(found["problems"], places, strict=True))
+    assert found["splits"]["train"]["n"] == 2
+    assert found["splits"]["validation"] == {"n": 0, "fields": {}, "longest_target": 0}
+
+
+def test_an_answer_that_does_not_survive_is_a_warning_with_its_line(tmp_path: Path) -> None:
+    data = receipts(tmp_path, train=[{"a": "1"}, {"a": [["1", "2"], ["3"]]}, {"a": ["only one"]}])
+    found = check(data)
+    assert found["problems"] == []
+    assert found["warnings"] == [
+        f"{data / 'train' / 'metadata.jsonl'}:2: the answer does not survive JSON to tokens and back: a is a list of lists"
+    ]
+
+
+def test_the_same_picture_in_two_splits_is_a_warning(tmp_path: Path) -> None:
+    data = classes(tmp_path)
+    copy, source = data / "val" / "form" / "copy.png", data / "train" / "letter" / "1.png"
+    copy.write_bytes(source.read_bytes())
+    (data / "train" / "form" / "twice.png").write_bytes((data / "train" / "form" / "0.png").read_bytes())
+    found = check(data)
+    assert found["problems"] == []
+    assert found["warnings"] == [f"{copy}: the same picture as {source} in train; remove it from one of them"]
+
+
+def test_thin_and_missing_classes_are_warnings(tmp_path: Path) -> None:
+    data = classes(tmp_path)
+    picture(data / "train" / "memo" / "m.png", 100)
+    found = check(data)
+    assert found["problems"] == []
+    assert found["warnings"] == [
+        f"{data / 'train' / 'memo'}: one picture only, too few to learn from or to measure with",
+        f"{data / 'val'}: no pictures of memo, which the training split has",
+    ]
+
+
+def test_pictures_that_no_line_names_are_a_warning(tmp_path: Path) -> None:
+    data = receipts(tmp_path, train=[{"a": "1"}])
+    picture(data / "train" / "spare.png", 100)
+    picture(data / "train" / "more" / "spare.png", 101)
+    assert check(data)["warnings"] == [
+        f"{data / 'train'}: 2 picture(s) that metadata.jsonl does not name, such as more/spare.png; they are not used"
+    ]
+
+
+def test_an_empty_folder_is_a_problem(tmp_path: Path) -> None:
+    assert "holds no label folders" in check(tmp_path)["problems"][0]
+    assert "there is no" in check(tmp_path, task="kie")["problems"][0]
+
+
+def test_wrong_requests(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no folder"):
+        check(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="choose one of kie, classification"):
+        check(tmp_path, task="layout")
