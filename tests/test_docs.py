@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -80,3 +81,8 @@ def test_every_objective_has_a_page() -> None:
 
     text = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "methods").glob("*.md"))
     assert all(f"`{kind}`" in text or f"kind: {kind}" in text for kind in OBJECTIVES)
+
+
+def test_the_benchmarks_page_is_what_the_outputs_say() -> None:
+    written = runpy.run_path(str(ROOT / "benchmarks" / "write_page.py"))["main"]()
+    assert (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8") == written

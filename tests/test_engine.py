@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import tiny
 from docstill.cli import app
-from docstill.engine import choose_precision, learning_rate_factor
+from docstill.optimiser import choose_precision, learning_rate_factor
 from docstill.run import read_metrics
 
 GOLDEN = Path(__file__).parent / "golden" / "train_losses.json"
@@ -40,8 +40,8 @@ def _train(data: Path, out: Path, *settings: str) -> list[float]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from docstill.engine import seed_everything
     from docstill.models.classifier import new_classifier
+    from docstill.optimiser import seed_everything
 
     root = tiny.class_folders(tmp_path_factory.mktemp("data"), train=8)
     seed_everything(0)

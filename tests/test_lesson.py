@@ -10,11 +10,11 @@ import torch
 
 import tiny
 from docstill.batches import epoch_batches, page_set
-from docstill.engine import seed_everything
 from docstill.errors import ModelError
 from docstill.lesson import Lesson, make_objectives
 from docstill.models.classifier import new_classifier
 from docstill.models.io import DocumentModel
+from docstill.optimiser import seed_everything
 from docstill.tasks.classification import Classification
 
 TASK = Classification()

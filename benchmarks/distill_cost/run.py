@@ -19,9 +19,10 @@ from accelerate import Accelerator
 from torch.nn import functional
 
 from docstill.deploy.hardware import describe_hardware
-from docstill.engine import _optimise, seed_everything
+from docstill.engine import _optimise
 from docstill.lesson import Lesson, make_objectives
 from docstill.models.classifier import new_classifier
+from docstill.optimiser import seed_everything
 from docstill.tasks.classification import Classification
 
 BATCH, SIZE, ROUNDS, WARM_UP = 32, 160, 20, 3

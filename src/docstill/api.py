@@ -13,10 +13,10 @@ from docstill.compression import MODEL, TIMED_PAGES
 from docstill.compression import compress as compress_recipe
 from docstill.data.images import IMAGE_SUFFIXES, open_image
 from docstill.data.splits import resolve_split
-from docstill.engine import seed_everything
 from docstill.errors import ModelError, UserError
 from docstill.measure import hardware, measure
 from docstill.models.io import DocumentModel, local_folder, read_card
+from docstill.optimiser import seed_everything
 from docstill.progress import counter
 from docstill.recipe import NewModel, Recipe, load_recipe, parse_stage
 from docstill.reporting.build import write_report

@@ -22,6 +22,8 @@ class Progress:
     step: int = 0
     best: float = -math.inf
     best_step: int = 0
+    seconds: float = 0.0
+    """Time spent on the steps so far, over all calls; what was lost to a kill is not in it."""
     figures: dict[str, float] = field(default_factory=dict)
 
 

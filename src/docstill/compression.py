@@ -6,7 +6,6 @@ Read `compress` from top to bottom; each call below it is one step of the run, d
 from __future__ import annotations
 
 import shutil
-import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,14 +16,15 @@ import numpy as np
 import docstill
 from docstill.data.images import open_image
 from docstill.data.validator import check
-from docstill.engine import BEST, CHECKPOINT, METRICS, seed_everything
+from docstill.engine import BEST, CHECKPOINT, METRICS
 from docstill.errors import DataError, ModelError
 from docstill.measure import hardware, measure
 from docstill.models.io import DocumentModel
+from docstill.optimiser import seed_everything
 from docstill.progress import counter, say
 from docstill.recipe import DistillStage, NewModel, Recipe, Stage, Teacher, dump_recipe
 from docstill.reporting.build import write_report
-from docstill.run import locked, open_run, read_json, read_metrics, step, write_json
+from docstill.run import locked, open_run, read_json, read_metrics, seconds_spent, step, write_json
 from docstill.stages import Bench, labels_only, run_stage
 from docstill.tasks import task_named
 from docstill.tasks.base import Judged, ModelSpec, Pages
@@ -56,7 +56,6 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "") -> di
         DataError: documents are bad; all of them are named.
         ModelError: teacher or student cannot be used as asked.
     """
-    began = time.perf_counter()
     open_run(run, recipe)
     with locked(run):
         step(run / "data", lambda: _check_data(recipe))
@@ -79,7 +78,7 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "") -> di
         _hand_over(first.model_folder, run / MODEL)
         figures = step(run / "measurements", lambda: _measure(bench, teacher, chains, recipe))
         results = _results(recipe, bench, run, teacher, chains, figures, command, name or run.resolve().name)
-        results["seconds"] = round(_seconds_before(run) + time.perf_counter() - began, 1)
+        results["seconds"] = round(seconds_spent(run), 1)
         write_json(run / "results.json", results)
         write_report(results, run)
     return results
@@ -360,8 +359,3 @@ def _warnings(recipe: Recipe) -> list[str]:
         warnings.append("One seed only: differences between rows may be chance. Set repeats: 3 to see the spread.")
     return warnings
 
-
-def _seconds_before(run: Path) -> float:
-    """Seconds that earlier calls spent, if the run was finished before."""
-    path = run / "results.json"
-    return float(read_json(path)["seconds"]) if path.is_file() else 0.0

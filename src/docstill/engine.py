@@ -11,20 +11,20 @@ checkpoint; so a run that was killed goes on as if it had not been.
 from __future__ import annotations
 
 import math
-import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from docstill.board import Board
 from docstill.checkpoint import Extra, Progress, load_checkpoint, load_weights, save_checkpoint, save_weights
-from docstill.errors import DocstillError, UserError
+from docstill.errors import DocstillError
+from docstill.optimiser import choose_precision, learning_rate_factor, make_optimizer, seed_everything
 from docstill.recipe import Training
 from docstill.run import MetricsLog
 
@@ -93,14 +93,12 @@ def fit(
     check_every = max(1, round(settings.evaluate_every * steps_per_epoch))
 
     seed_everything(seed)
-    optimizer = torch.optim.AdamW(
-        _groups(trainee.lesson, settings.weight_decay), lr=settings.learning_rate, betas=(0.9, 0.98)
-    )
+    optimizer = make_optimizer(trainee.lesson, settings.learning_rate, settings.weight_decay)
     lesson, optimizer = accelerator.prepare(trainee.lesson, optimizer)
     progress = load_checkpoint(folder / CHECKPOINT, trainee.lesson, optimizer, trainee.extra)
     log = MetricsLog(folder / METRICS, progress.step)
-    board = _tensorboard(folder) if settings.tensorboard else None
-    saved_at = time.monotonic()
+    board = Board(folder) if settings.tensorboard else None
+    began, saved_at = time.monotonic() - progress.seconds, time.monotonic()
     advance(progress.step, steps, "")
 
     while progress.step < steps:
@@ -128,8 +126,9 @@ def fit(
                     save_weights(folder / BEST, trainee.student)
             log.add(**line)
             if board is not None:
-                _write_board(board, line)
+                board.add(line)
             advance(progress.step, steps, f"loss {values['loss']:.3f}")
+            progress.seconds = time.monotonic() - began
             late = time.monotonic() - saved_at > settings.checkpoint_minutes * 60
             if late or progress.step % steps_per_epoch == 0 or progress.step == steps:
                 save_checkpoint(folder / CHECKPOINT, trainee.lesson, optimizer, progress, trainee.extra)
@@ -196,52 +195,3 @@ def _windows(batches: Iterator[Any], size: int) -> Iterator[list[Any]]:
             group = []
     if group:
         yield group
-
-
-def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weights decay; biases, norms and other vectors do not."""
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    return [
-        {"params": [parameter for parameter in trained if parameter.dim() > 1], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in trained if parameter.dim() <= 1], "weight_decay": 0.0},
-    ]
-
-
-def learning_rate_factor(step: int, steps: int, warmup_ratio: float) -> float:
-    """Linear warm-up, then a cosine to zero; ``step`` counts from 0."""
-    warmup = max(1, round(steps * warmup_ratio))
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-
-
-def choose_precision(asked: str) -> str:
-    """`fp32` or `bf16`: bf16 where asked, or on `auto` where the hardware multiplies it natively."""
-    if asked != "auto":
-        return asked
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "fp32"
-
-
-def seed_everything(seed: int) -> None:
-    """Seeds the generators of Python, NumPy and torch."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
-
-
-def _tensorboard(folder: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise UserError("tensorboard: true needs the package tensorboard; run: pip install tensorboard") from error
-    return SummaryWriter(folder / "tensorboard")
-
-
-def _write_board(board: Any, line: dict[str, Any]) -> None:
-    for name, value in line.items():
-        if isinstance(value, dict):
-            board.add_scalars(name, value, line["step"])
-        elif name not in {"step", "epoch"}:
-            board.add_scalar(name, value, line["step"])

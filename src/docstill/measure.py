@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +56,18 @@ def measure(
     return rows
 
 
-def flops(task: Task, model: DocumentModel, image: Image.Image) -> int:
-    """Floating point operations (2 for a multiply-add) of the first timed part on one page."""
-    part = next(iter(task.latency_parts(model, [image]).values()))
-    return count_flops(part)
+def flops(task: Task, model: DocumentModel, image: Image.Image) -> int | dict[str, int]:
+    """Floating point operations (2 for a multiply-add) of one page; by part where a page has no fixed number of steps."""
+    parts = task.latency_parts(model, [image])
+    if set(parts) == {"document"}:
+        return count_flops(parts["document"])
+    return {name: _flops_a_unit(part) for name, part in parts.items() if name != "document"}
+
+
+def _flops_a_unit(part: Callable[[], int]) -> int:
+    part()  # what a part prepares once, on its first call, is not counted
+    units: list[int] = []
+    return count_flops(lambda: units.append(part())) // units[0]
 
 
 def hardware() -> dict[str, Any]:

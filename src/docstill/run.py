@@ -10,6 +10,7 @@ import errno
 import fcntl
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,15 +102,25 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def step(folder: Path, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Does ``work`` unless ``folder`` says that it is done; returns what it reported, now or then."""
+    """Does ``work`` unless ``folder`` says that it is done; returns what it reported, now or then.
+
+    The report says in ``seconds`` how long it took, unless the work knows better (a training that was stopped and went on).
+    """
     done = folder / DONE
     if done.is_file():
         report: dict[str, Any] = read_json(done)
         return report
     folder.mkdir(parents=True, exist_ok=True)
+    began = time.perf_counter()
     report = work()
+    report = {"seconds": round(time.perf_counter() - began, 2), **report}
     write_json(done, report)
     return report
+
+
+def seconds_spent(folder: Path) -> float:
+    """Time that all finished steps below ``folder`` took, over however many calls."""
+    return sum(float(read_json(done).get("seconds", 0)) for done in folder.rglob(DONE))
 
 
 class MetricsLog:

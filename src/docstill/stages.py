@@ -12,10 +12,11 @@ from accelerate import PartialState
 
 from docstill.batches import batch_count, epoch_batches, page_set
 from docstill.checkpoint import Extra
-from docstill.engine import Trainee, fit, seed_everything
+from docstill.engine import Trainee, fit
 from docstill.lesson import Lesson, make_objectives
 from docstill.models.io import DocumentModel
 from docstill.models.size import count_parameters
+from docstill.optimiser import seed_everything
 from docstill.progress import bar
 from docstill.pruning.magnitude import magnitude_masks
 from docstill.pruning.masks import Masks, apply_masks
@@ -50,7 +51,7 @@ def run_stage(
         report = learn(bench, student, settings, settings.objectives, folder, seed, title)
     else:
         report = learn(bench, student, settings, labels_only(settings), folder, seed, title)
-    report = {"name": stage.kind, **report, "seconds": round(time.perf_counter() - began, 2)}
+    report = {"name": stage.kind, "seconds": round(time.perf_counter() - began, 2), **report}
     student.card.setdefault("lineage", []).append(
         {"stage": stage.kind, "settings": stage.settings.model_dump(mode="json")}
     )
@@ -137,6 +138,7 @@ def learn(
         "best": progress.best,
         "best_step": progress.best_step,
         "steps": progress.step,
+        "seconds": round(progress.seconds, 2),
         "teacher_asked": lesson.teacher is not None,
     }
 

@@ -49,3 +49,10 @@ def test_a_split_is_not_taken_for_another(tmp_path: Path) -> None:
 def test_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder"):
         resolve_split(tmp_path / "nowhere")
+
+
+def test_the_same_split_under_two_names_is_refused(tmp_path: Path) -> None:
+    data = root(tmp_path, "train", "val", "valid")
+    with pytest.raises(DataError, match="same split under two names") as error:
+        resolve_split(data)
+    assert error.value.problems == ["val/, valid/ are all the same split"]

@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import tiny
-from docstill.engine import seed_everything
 from docstill.errors import ModelError, UserError
 from docstill.models.classifier import load_classifier, new_classifier
 from docstill.models.io import local_folder
+from docstill.optimiser import seed_everything
 
 
 @pytest.fixture

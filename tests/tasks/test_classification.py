@@ -9,10 +9,10 @@ import torch
 
 import tiny
 from docstill.data.class_folders import read_class_folders
-from docstill.engine import seed_everything
 from docstill.errors import DataError, ModelError
 from docstill.models.classifier import new_classifier
 from docstill.models.io import DocumentModel
+from docstill.optimiser import seed_everything
 from docstill.tasks.base import Pages
 from docstill.tasks.classification import Classification
 

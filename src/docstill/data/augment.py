@@ -7,7 +7,7 @@ import math
 import random
 
 import numpy as np
-from PIL import Image, ImageEnhance, ImageFilter
+from PIL import Image, ImageFilter
 
 ROTATION, SHEAR, SHIFT, ZOOM = 6.0, 4.0, 0.08, 0.3
 """At strength 1: degrees, degrees, share of the side, share of the size."""
@@ -24,7 +24,7 @@ def augment_page(image: Image.Image, rng: random.Random, strength: float) -> Ima
     if strength <= 0:
         return image
     image = _move(image, rng, strength)
-    image = ImageEnhance.Contrast(image).enhance(1 + strength * rng.uniform(-0.3, 0.3))
+    image = _tone(image, rng, strength)
     image = _gamma(image, math.exp(strength * rng.uniform(-0.7, 0.7)))
     if rng.random() < 0.4 * strength:
         image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.2) * strength))
@@ -56,6 +56,17 @@ def _move(image: Image.Image, rng: random.Random, strength: float) -> Image.Imag
     return image.transform(
         image.size, Image.Transform.AFFINE, (a, b, c, d, e, f), Image.Resampling.BILINEAR, fillcolor=_edge_colour(image)
     )
+
+
+def _tone(image: Image.Image, rng: random.Random, strength: float) -> Image.Image:
+    """Paper gets darker, ink paler, each by itself: archives scan gray paper, offices scan white; a fax has no grays."""
+    if rng.random() < 0.15 * strength:
+        middle = rng.uniform(110, 170)
+        table = [0 if value < middle else 255 for value in range(256)]
+        return image.convert("L").point(table).convert(image.mode)
+    black, white = 60 * strength * rng.random() ** 2, 255 - 110 * strength * rng.random() ** 2
+    table = [round(black + (white - black) * value / 255) for value in range(256)]
+    return image.point(table * len(image.getbands()))
 
 
 def _gamma(image: Image.Image, gamma: float) -> Image.Image:

@@ -15,8 +15,19 @@ SPLITS: dict[str, tuple[str, ...]] = {
 
 
 def find_splits(data: Path) -> dict[str, Path]:
-    """The splits below ``data``, by our names; empty if it holds none (then it may be a split itself)."""
-    return {split: data / name for split, names in SPLITS.items() for name in names if (data / name).is_dir()}
+    """The splits below ``data``, by our names; empty if it holds none (then it may be a split itself).
+
+    Raises:
+        DataError: two folders are the same split by another name.
+    """
+    there = {split: [data / name for name in names if (data / name).is_dir()] for split, names in SPLITS.items()}
+    twice = [", ".join(f"{path.name}/" for path in paths) for paths in there.values() if len(paths) > 1]
+    if twice:
+        raise DataError(
+            f"{data} holds the same split under two names; keep one of each",
+            [f"{names} are all the same split" for names in twice],
+        )
+    return {split: paths[0] for split, paths in there.items() if paths}
 
 
 def resolve_split(data: Path, split: str | None = None) -> Path:

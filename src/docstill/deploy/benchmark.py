@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -120,7 +119,13 @@ def resident_mb(peak: bool = False, reset_peak: bool = False) -> float:
     Where the peak cannot be reset (not Linux, or a sandbox), it is that of the whole process, imports included.
     """
     status = Path("/proc/self/status")
+    if sys.platform == "win32":
+        import psutil  # comes with accelerate; the standard library has no counterpart there
+
+        return psutil.Process().memory_info().peak_wset / 2**20
     if not status.is_file():
+        import resource
+
         unit = 2**20 if sys.platform == "darwin" else 2**10
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
     if reset_peak:

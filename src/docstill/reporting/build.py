@@ -22,12 +22,14 @@ from docstill.reporting.rows import (
     latency_of,
     mean_of,
     or_nan,
+    page_flops,
     page_p50,
     ratio,
     real,
     std_of,
     than,
     title_of,
+    token_flops,
 )
 from docstill.reporting.verdict import verdict
 from docstill.run import write_text
@@ -107,7 +109,9 @@ def _line(row: Row, teacher: Row | None, metric: str, looks: Mapping[str, str]) 
         "non_embedding_ratio": against(lambda r: r["params"]["non_embedding"], "fewer", "more"),
         "nonzero_share": f"{nonzero / total:.0%} of total".replace("%", " %") if total and nonzero is not None else "",
         "bytes_ratio": against(lambda r: r["bytes"], "smaller", "larger"),
-        "flops_ratio": against(lambda r: r.get("flops"), "fewer", "more"),
+        "page_flops": page_flops(row),
+        "token_flops": token_flops(row),
+        "flops_ratio": against(page_flops, "fewer", "more"),
         "p50_ratio": against(page_p50, "faster", "slower"),
         "memory_ratio": against(lambda r: r.get("peak_memory_mb"), "less", "more"),
     }

@@ -54,6 +54,18 @@ def page_p50(row: Row) -> float | None:
     return real(times.get("document", times).get("p50"))
 
 
+def page_flops(row: Row) -> float | None:
+    """Operations of a page; for kie of its encoder, as the length of an answer is not known beforehand."""
+    value = row.get("flops")
+    return real(value.get("encoder") if isinstance(value, Mapping) else value)
+
+
+def token_flops(row: Row) -> float | None:
+    """Operations of a token; None where answers have no tokens."""
+    value = row.get("flops")
+    return real(value.get("per_token")) if isinstance(value, Mapping) else None
+
+
 def ratio(above: float | None, below: float | None) -> float | None:
     """``above / below``, None where one is missing or zero."""
     return above / below if above and below else None

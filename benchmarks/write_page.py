@@ -1,0 +1,109 @@
+"""Writes docs/benchmarks.md from the outputs in this folder, so that no number in it is typed by hand.
+
+python benchmarks/write_page.py
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "benchmarks.md"
+
+HEAD = """# Benchmarks
+
+Written by `python benchmarks/write_page.py` from the outputs under [`benchmarks/`](../benchmarks), each of which lies
+beside its script and names hardware and versions. Quote ratios: absolute times depend on what else the machine does. What
+is still to be run stands in [`queue.md`](../benchmarks/queue.md).
+"""
+
+RUNS = {
+    "demo": ("The demo", "`docstill demo`: generated pages of six kinds, one seed. Too easy a task to show what distillation is worth."),
+    "doctype": (
+        "Kinds of real pages",
+        "702 pages to learn from, 376 to score on, 9 kinds, gray, longest side 512; all networks from scratch. Class and "
+        "source are confounded for most kinds (one source each). `keep: best` picks the weights of teacher, student and "
+        "control alike by these same 376 pages, so all three are a little flattered.",
+    ),
+    "sroie": (
+        "Real receipts, from scratch",
+        "436 receipts to learn from, 60 to score on, four fields. A small Donut without reading pretraining: it learns the "
+        "language of receipts and hardly reads them. Shows that prune-then-distil runs end to end on real data, no more.",
+    ),
+}
+EXTRA = {"classification": ["macro_f1", "nll", "ece", "augrc"], "kie": ["ted_accuracy", "precision", "recall", "reading"]}
+
+
+def main() -> str:
+    sections = [HEAD]
+    for name, (title, text) in RUNS.items():
+        results = read(HERE / name / "results.json")
+        if results is not None:
+            sections.append(f"## {title}\n\n{text}\n\n{run_section(name, results)}")
+    cost = read(HERE / "distill_cost" / "results.json")
+    if cost is not None:
+        low, _, high = cost["ratio_quartiles"]
+        sections.append(
+            "## What a distil step costs\n\n"
+            f"{cost['ratio']:.3f} × (teacher forward + student step, each measured apart); quartiles of {cost['rounds']} "
+            f"interleaved rounds {low:.3f} to {high:.3f}. Batches of {cost['batch']} at {cost['image_size']} px, "
+            f"{cost['precision']}, {machine(cost['hardware'])}. `python benchmarks/distill_cost/run.py`\n"
+        )
+    kills = HERE / "resume" / "output.txt"
+    if kills.is_file():
+        hardware, *lines = kills.read_text(encoding="utf-8").splitlines()
+        sections.append(
+            "## Killed twenty times\n\n"
+            "A tiny recipe is killed with `kill -9` at 20 random moments, each time followed by the same command; the final "
+            "student equals that of the uninterrupted run bit for bit, on a CPU: "
+            f"{lines[-1].strip('= ')}; {machine(json.loads(hardware))}. `bash benchmarks/resume/run.sh`\n"
+        )
+    return "\n".join(sections)
+
+
+def run_section(name: str, results: dict[str, Any]) -> str:
+    metric, extra = results["primary_metric"], EXTRA[results["task"]]
+    lines = [
+        f"| | {metric} | {' | '.join(extra)} | parameters | non-zero | MB | ms a page (p50) |",
+        "|---|" + "---|" * (len(extra) + 5),
+    ]
+    for row in results["rows"]:
+        latency = row["latency_ms"].get("document", row["latency_ms"])["p50"]
+        figures = [figure(row["metrics"][key], 100 if key == metric else 1) for key in (metric, *extra)]
+        params = row["params"]
+        lines.append(
+            f"| {row['name']} | {' | '.join(figures)} | {params['total']:,} | {params['nonzero']:,} | "
+            f"{row['bytes'] / 1e6:.1f} | {latency:.1f} |"
+        )
+    seeds = max(len(row["seeds"]) for row in results["rows"])
+    return (
+        "\n".join(lines)
+        + f"\n\n{metric} in per cent, the rest as fractions; ± is the standard deviation over {seeds} seed{'s' * (seeds > 1)}"
+        + (" (the teacher is one)" if seeds > 1 else "")
+        + f". The whole recipe took {results['seconds'] / 60:.0f} minutes. {machine(results['hardware'])}. "
+        + f"`bash benchmarks/{name}/run.sh`\n"
+    )
+
+
+def figure(summary: dict[str, Any], scale: float) -> str:
+    digits = 1 if scale == 100 else 3
+    spread = "" if summary["std"] is None else f" ± {summary['std'] * scale:.{digits}f}"
+    return f"{summary['mean'] * scale:.{digits}f}{spread}"
+
+
+def machine(hardware: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {hardware[name]}" for name in ("torch", "transformers", "docstill"))
+    return f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['gpu'] or 'no GPU'}; {versions}"
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        sys.exit("this script takes no arguments")
+    PAGE.write_text(main(), encoding="utf-8")

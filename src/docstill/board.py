@@ -1,0 +1,37 @@
+"""TensorBoard, for those who watch a training there; `metrics.jsonl` holds the same and is always written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from docstill.errors import UserError
+
+
+class Board:
+    """Writes the lines of `metrics.jsonl` as TensorBoard events below ``folder``.
+
+    Raises:
+        UserError: the package tensorboard is missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise UserError("tensorboard: true needs the package tensorboard; run: pip install tensorboard") from error
+        self._writer = SummaryWriter(folder / "tensorboard")  # type: ignore[no-untyped-call]
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """One line: numbers as curves, mappings of numbers as groups of curves."""
+        for name, value in line.items():
+            if isinstance(value, dict):
+                numbers = {key: number for key, number in value.items() if isinstance(number, int | float)}
+                self._writer.add_scalars(name, numbers, line["step"])  # type: ignore[no-untyped-call]
+            elif name not in {"step", "epoch"}:
+                self._writer.add_scalar(name, value, line["step"])  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        """Writes what is still held back."""
+        self._writer.close()  # type: ignore[no-untyped-call]

@@ -1,0 +1,44 @@
+"""What the loop is set up with: optimiser, learning rate by step, precision, seeds."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+import torch
+from torch import nn
+
+
+def make_optimizer(module: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW over what is trained. Weights decay; biases, norms and other vectors do not."""
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [parameter for parameter in trained if parameter.dim() > 1], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in trained if parameter.dim() <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98))
+
+
+def learning_rate_factor(step: int, steps: int, warmup_ratio: float) -> float:
+    """Linear warm-up, then a cosine to zero; ``step`` counts from 0."""
+    warmup = max(1, round(steps * warmup_ratio))
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def choose_precision(asked: str) -> str:
+    """`fp32` or `bf16`: bf16 where asked, or on `auto` where the hardware multiplies it natively."""
+    if asked != "auto":
+        return asked
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "fp32"
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds the generators of Python, NumPy and torch."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)

@@ -1,0 +1,37 @@
+"""Figures of a model: operations of a page, or of a page and a token where answers are written token by token."""
+
+from __future__ import annotations
+
+import torch
+from PIL import Image
+
+import kie_tiny
+import tiny
+from docstill.measure import flops
+from docstill.models.classifier import new_classifier
+from docstill.models.size import count_flops
+from docstill.tasks import task_named
+
+PAGE = Image.new("RGB", (64, 64), "white")
+
+
+def test_a_classifier_has_operations_a_page() -> None:
+    model = new_classifier("resnet-10-quarter", {}, tiny.KINDS, (32, 32))
+    network = model.network
+    with torch.inference_mode():
+        alone = count_flops(lambda: network(pixel_values=torch.zeros(1, 3, 32, 32)))
+    assert flops(task_named("classification"), model, PAGE) == alone
+
+
+def test_a_donut_has_operations_of_its_encoder_and_of_a_token() -> None:
+    model = kie_tiny.tiny_donut()
+    counted = flops(task_named("kie"), model, PAGE)
+    assert isinstance(counted, dict)
+    assert set(counted) == {"encoder", "per_token"}
+    width, height = task_named("kie").page_size(model)
+    with torch.inference_mode():
+        encoder = count_flops(lambda: model.network.encoder(torch.zeros(1, 3, height, width)))
+    assert counted["encoder"] == encoder
+    decoder = model.network.config.decoder
+    head = 2 * decoder.d_model * decoder.vocab_size
+    assert head < counted["per_token"] < encoder, "a token costs its logits at least, and the page is not encoded again"
