@@ -21,7 +21,10 @@ is still to be run stands in [`queue.md`](../benchmarks/queue.md).
 """
 
 RUNS = {
-    "demo": ("The demo", "`docstill demo`: generated pages of six kinds, one seed. Too easy a task to show what distillation is worth."),
+    "demo": (
+        "The demo",
+        "`docstill demo`: generated pages of six kinds, one seed. Too easy a task to show what distillation is worth.",
+    ),
     "doctype": (
         "Kinds of real pages",
         "702 pages to learn from, 376 to score on, 9 kinds, gray, longest side 512; all networks from scratch. Class and "
@@ -34,7 +37,10 @@ RUNS = {
         "language of receipts and hardly reads them. Shows that prune-then-distil runs end to end on real data, no more.",
     ),
 }
-EXTRA = {"classification": ["macro_f1", "nll", "ece", "augrc"], "kie": ["ted_accuracy", "precision", "recall", "reading"]}
+EXTRA = {
+    "classification": ["macro_f1", "nll", "ece", "augrc"],
+    "kie": ["ted_accuracy", "precision", "recall", "reading"],
+}
 
 
 def main() -> str:

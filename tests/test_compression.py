@@ -214,6 +214,35 @@ def test_stopping_at_any_step_and_going_on_changes_nothing(
     _same_student(run, tmp_path / "run")
 
 
+def test_time_before_a_stop_counts(
+    finished: tuple[Path, Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, _, _ = finished
+    from docstill import engine
+
+    whole, calls = engine._optimise, 0
+
+    def slow(*arguments: Any) -> dict[str, float]:
+        nonlocal calls
+        calls += 1
+        if calls == 6:
+            raise _Killed
+        time.sleep(0.2)
+        return whole(*arguments)
+
+    content = parse_recipe(tiny.recipe(data, repeats=1))
+    monkeypatch.setattr(engine, "_optimise", slow)
+    with pytest.raises(_Killed):
+        compression.compress(content, tmp_path / "run")
+    saved = torch.load(tmp_path / "run" / "teacher" / "last.pt", weights_only=True)["progress"]["step"]
+    assert saved > 0
+    monkeypatch.setattr(engine, "_optimise", whole)
+    results = compression.compress(content, tmp_path / "run")
+    reports = [json.loads(done.read_text()) for done in (tmp_path / "run").rglob("done.json")]
+    assert json.loads((tmp_path / "run" / "teacher" / "done.json").read_text())["seconds"] >= 0.2 * saved
+    assert results["seconds"] == pytest.approx(sum(report["seconds"] for report in reports), abs=0.1)
+
+
 def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import errno
 

@@ -358,4 +358,3 @@ def _warnings(recipe: Recipe) -> list[str]:
     if recipe.repeats == 1:
         warnings.append("One seed only: differences between rows may be chance. Set repeats: 3 to see the spread.")
     return warnings
-
