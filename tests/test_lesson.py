@@ -15,6 +15,7 @@ from docstill.lesson import Lesson, make_objectives
 from docstill.models.classifier import new_classifier
 from docstill.models.io import DocumentModel
 from docstill.optimiser import seed_everything
+from docstill.recipe import Training
 from docstill.tasks.classification import Classification
 
 TASK = Classification()
@@ -26,7 +27,7 @@ def _model(seed: int, labels: tuple[str, ...] = tiny.KINDS) -> DocumentModel:
 
 
 def _batch(data: Path, student: DocumentModel, teacher: DocumentModel | None) -> dict[str, Any]:
-    examples = page_set(TASK, TASK.read(data / "train"), student, teacher, 1.0, seed=0)
+    examples = page_set(TASK, TASK.read(data / "train"), student, teacher, Training(augment=1.0), seed=0)
     return next(epoch_batches(examples, 0, 0, 6, 0))
 
 
@@ -114,7 +115,7 @@ def test_two_hints_have_two_names() -> None:
 
 def test_views_depend_on_seed_epoch_and_document_alone(data: Path) -> None:
     student = _model(0)
-    examples = page_set(TASK, TASK.read(data / "train"), student, None, 1.0, seed=0)
+    examples = page_set(TASK, TASK.read(data / "train"), student, None, Training(augment=1.0), seed=0)
     small = {
         file: pixels
         for batch in epoch_batches(examples, 1, 0, 1, 0)

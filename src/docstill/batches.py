@@ -15,9 +15,10 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from docstill.data.augment import augment_page
+from docstill.data.augment import augment_page, faded
 from docstill.data.images import open_image
 from docstill.models.io import DocumentModel
+from docstill.recipe import Training
 from docstill.tasks.base import Pages, Task
 
 CACHE_BYTES = 2 * 2**30
@@ -62,7 +63,7 @@ class PageSet(Dataset[dict[str, Any]]):
     pages: Pages
     student: DocumentModel
     teacher: DocumentModel | None
-    augment: float
+    training: Training
     seed: int
     cache: PageCache
     epoch: int = 0
@@ -71,8 +72,8 @@ class PageSet(Dataset[dict[str, Any]]):
         document = self.pages.documents[index]
         image = self.cache.get(self.pages, index)
         key = f"{self.seed}:{self.epoch}:{index}"
-        if self.augment > 0:
-            image = augment_page(image, random.Random(key), self.augment)
+        strength = faded(self.training.augment, self.epoch, self.training.epochs, self.training.augment_fade)
+        image = augment_page(image, random.Random(key), strength)
         example: dict[str, Any] = {"file": document.where}
         for name, model in (("student", self.student), ("teacher", self.teacher)):
             if model is not None:  # the same generator for both: the same random choices, the same view
@@ -91,12 +92,12 @@ class PageSet(Dataset[dict[str, Any]]):
 
 
 def page_set(
-    task: Task, pages: Pages, student: DocumentModel, teacher: DocumentModel | None, augment: float, seed: int
+    task: Task, pages: Pages, student: DocumentModel, teacher: DocumentModel | None, training: Training, seed: int
 ) -> PageSet:
     """The training examples of ``pages`` for a student and, if it is to be asked, a teacher."""
     sizes = [task.page_size(model) for model in (student, teacher) if model is not None]
     size = (max(width for width, _ in sizes), max(height for _, height in sizes))
-    return PageSet(task, pages, student, teacher, augment, seed, PageCache(size))
+    return PageSet(task, pages, student, teacher, training, seed, PageCache(size))
 
 
 def batch_count(documents: int, batch_size: int, processes: int = 1) -> int:

@@ -63,6 +63,8 @@ class Training(_Strict):
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     augment: Annotated[float, Field(ge=0, le=2)] = 0.0
     """Strength of the document-safe augmentation; 0 is none. Teacher and student see the same view."""
+    augment_fade: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Share of the epochs, at the end, over which the augmentation falls to nothing."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes that decode and augment pages; 0 does it in the training process."""

@@ -104,7 +104,7 @@ def learn(
     lesson = Lesson(task, student, bench.teacher, weighted)
     processes = PartialState().num_processes if torch.cuda.is_available() else 1
     rank = PartialState().process_index if torch.cuda.is_available() else 0
-    examples = page_set(task, bench.training, student, lesson.teacher, settings.augment, seed)
+    examples = page_set(task, bench.training, student, lesson.teacher, settings, seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     # Convolutions run a quarter faster in this order of memory, on a CPU in bf16 as on a GPU; the numbers are the same.
     student.network.to(device, memory_format=torch.channels_last)

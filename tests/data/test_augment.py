@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from docstill.data.augment import augment_page
+from docstill.data.augment import augment_page, faded
 
 
 def page(mode: str = "L", size: tuple[int, int] = (256, 256)) -> Image.Image:
@@ -98,3 +98,10 @@ def test_a_page_costs_a_few_milliseconds() -> None:
             augment_page(image, random.Random(100 * start + seed), 1.0)
         rounds.append((time.process_time() - began) / 20)
     assert min(rounds) < 0.008
+
+
+def test_the_strength_falls_in_a_straight_line_and_ends_near_nothing() -> None:
+    strengths = [faded(0.8, epoch, 10, 0.4) for epoch in range(10)]
+    assert strengths == pytest.approx([0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.6, 0.4, 0.2])
+    assert [faded(0.8, epoch, 10, 0) for epoch in (0, 9)] == [0.8, 0.8]
+    assert faded(0.8, 0, 1, 0.2) == 0.8  # a single epoch keeps it

@@ -13,6 +13,21 @@ ROTATION, SHEAR, SHIFT, ZOOM = 6.0, 4.0, 0.08, 0.3
 """At strength 1: degrees, degrees, share of the side, share of the size."""
 
 
+def faded(strength: float, epoch: int, epochs: float, fade: float) -> float:
+    """The strength of one epoch: falls towards nothing, in a straight line, over the last ``fade`` of the epochs.
+
+    Batch-norm statistics taken over faded, binarised and noisy views do not fit the pages a model meets in use; a
+    network ends better when its last looks are at pages as they are (He et al. 2019, arXiv 1909.09148).
+
+    Args:
+        strength: before it falls.
+        epoch: counts from 0.
+        epochs: of the whole training, not necessarily whole.
+        fade: share of the epochs in [0, 1]; 0 never falls.
+    """
+    return strength if fade <= 0 else strength * max(0.0, min(1.0, (epochs - epoch) / (fade * epochs)))
+
+
 def augment_page(image: Image.Image, rng: random.Random, strength: float) -> Image.Image:
     """A random view of a page; the same for the same generator state.
 
