@@ -21,17 +21,19 @@ class Board:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise UserError("tensorboard: true needs the package tensorboard; run: pip install tensorboard") from error
-        self._writer = SummaryWriter(folder / "tensorboard")  # type: ignore[no-untyped-call]
+        # Typed in some releases of torch and not in others.
+        make: Any = SummaryWriter
+        self._writer = make(folder / "tensorboard")
 
     def add(self, line: Mapping[str, Any]) -> None:
         """One line: numbers as curves, mappings of numbers as groups of curves."""
         for name, value in line.items():
             if isinstance(value, dict):
                 numbers = {key: number for key, number in value.items() if isinstance(number, int | float)}
-                self._writer.add_scalars(name, numbers, line["step"])  # type: ignore[no-untyped-call]
+                self._writer.add_scalars(name, numbers, line["step"])
             elif name not in {"step", "epoch"}:
-                self._writer.add_scalar(name, value, line["step"])  # type: ignore[no-untyped-call]
+                self._writer.add_scalar(name, value, line["step"])
 
     def close(self) -> None:
         """Writes what is still held back."""
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()

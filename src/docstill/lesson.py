@@ -98,10 +98,12 @@ class Lesson(nn.Module):
         """The losses of one batch, one for each objective."""
         student, teacher = self.outputs(batch)
         counts = self.counts(batch)
-        return [
-            Loss(name, objective(student, teacher), weight, counts[name])
-            for name, weight, objective in zip(self.names, self.weights, self.objectives, strict=True)
-        ]
+        # Losses are small differences of large sums: whatever precision the networks run in, these take float32.
+        with torch.autocast(student.logits.device.type, enabled=False):
+            return [
+                Loss(name, objective(student, teacher), weight, counts[name])
+                for name, weight, objective in zip(self.names, self.weights, self.objectives, strict=True)
+            ]
 
     def counts(self, batch: dict[str, Any]) -> dict[str, int]:
         """How many things each objective's mean runs over in this batch."""
@@ -123,5 +125,5 @@ def _look(
     }
     with tapped(model.network, paths) as features:
         outputs = task.forward(model, moved)
-    outputs.features = features
+    outputs.features = {path: value.float() for path, value in features.items()}
     return outputs

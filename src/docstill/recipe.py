@@ -169,9 +169,12 @@ def objective_problems(objectives: list[dict[str, Any]]) -> list[str]:
             continue
         options = options_of(str(kind), OBJECTIVES[str(kind)])
         try:
-            options.model_validate(entry)
+            checked = options.model_validate(entry)
+            OBJECTIVES[str(kind)](**checked.model_dump(exclude={"kind", "weight"}))
         except ValidationError as error:
             problems += [f"{index}.{line}" for line in _lines(error, options)]
+        except ValueError as error:  # options that are right each by itself, and wrong together
+            problems.append(f"{index}.{error}")
     return problems
 
 

@@ -14,7 +14,8 @@ from docstill.objectives.base import Objective, Outputs
 from docstill.objectives.hint import Hint
 from docstill.objectives.kd import Kd
 from docstill.objectives.labels import Labels
-from docstill.objectives.projectors import TokenProjector, as_tokens
+from docstill.objectives.positions import as_tokens
+from docstill.objectives.projectors import TokenProjector
 
 
 def outputs(logits: list[list[float]], targets: list[int], **features: torch.Tensor) -> Outputs:

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+from docstill.objectives.attention import Attention
 from docstill.objectives.base import Objective
+from docstill.objectives.cka import Cka
+from docstill.objectives.dist import Dist
+from docstill.objectives.dkd import Dkd
 from docstill.objectives.hint import Hint
 from docstill.objectives.kd import Kd
 from docstill.objectives.labels import Labels
+from docstill.objectives.mse import Mse
+from docstill.objectives.nkd import Nkd
+from docstill.objectives.review import Review
+from docstill.objectives.rkd import Rkd
+from docstill.objectives.vkd import Vkd
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "labels": Labels,
     "kd": Kd,
+    "mse": Mse,
+    "nkd": Nkd,
+    "dkd": Dkd,
+    "dist": Dist,
     "hint": Hint,
+    "vkd": Vkd,
+    "attention": Attention,
+    "review": Review,
+    "rkd": Rkd,
+    "cka": Cka,
 }

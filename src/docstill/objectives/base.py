@@ -23,8 +23,10 @@ class Outputs:
         logits: ``(N, C)`` float32, one row a decision that is scored: a page, a position of the answer, a region.
         targets: ``(N,)`` int64, the right answers of those decisions.
         documents: how many documents the batch held.
-        features: activations tapped by module path; the first axis is the document.
+        features: float32 activations tapped by module path; the first axis is the document.
         loss: the task's own supervised loss (a mean over decisions), where cross entropy on ``logits`` is not it.
+        answers: for a network that writes, the path of the part that does, and ``(B, T)`` bool, True where a position
+            is scored: what that part makes of padding never counts.
     """
 
     logits: Tensor
@@ -32,6 +34,7 @@ class Outputs:
     documents: int
     features: dict[str, Tensor] = field(default_factory=dict)
     loss: Tensor | None = None
+    answers: tuple[str, Tensor] | None = None
 
 
 class Objective(nn.Module):
@@ -49,6 +52,10 @@ class Objective(nn.Module):
 
     student_modules: tuple[str, ...] = ()
     teacher_modules: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        """No options; without this, those of an objective that has none would be read off `nn.Module`."""
+        super().__init__()
 
     def prepare(self, student: Outputs, teacher: Outputs | None) -> None:
         """Sees the outputs of one dry batch before training, to make projectors from their shapes."""

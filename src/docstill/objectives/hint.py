@@ -9,15 +9,15 @@ weight fits all layers; ``normalise: false`` gives the paper's plain squared err
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
-
 from torch import Tensor, nn
 
-from docstill.objectives.base import Objective, Outputs
-from docstill.objectives.projectors import TokenProjector, as_tokens
+from docstill.objectives.base import Outputs
+from docstill.objectives.paired import Paired
+from docstill.objectives.positions import as_tokens, document_mean, kept
+from docstill.objectives.projectors import TokenProjector
 
 
-class Hint(Objective):
+class Hint(Paired):
     """Squared error between projected student features and teacher features.
 
     Args:
@@ -26,12 +26,8 @@ class Hint(Objective):
         normalise: divide by the variance of the teacher's features.
     """
 
-    average: ClassVar[Literal["decisions", "documents"]] = "documents"
-
     def __init__(self, student_module: str, teacher_module: str | None = None, normalise: bool = True) -> None:
-        super().__init__()
-        self.student_module, self.teacher_module = student_module, teacher_module or student_module
-        self.student_modules, self.teacher_modules = (self.student_module,), (self.teacher_module,)
+        super().__init__(student_module, teacher_module)
         self.normalise = normalise
         self.projector: nn.Module = nn.Identity()
         self.variance = 1.0
@@ -42,13 +38,13 @@ class Hint(Objective):
         target = teacher.features[self.teacher_module]
         self.projector = TokenProjector(student.features[self.student_module], target)
         if self.normalise:
-            tokens = as_tokens(target).float()
-            self.variance = max(float((tokens - tokens.mean((0, 1))).square().mean()), 1e-6)
+            tokens = as_tokens(target)[kept(teacher, self.teacher_module).squeeze(-1) > 0]
+            self.variance = max(float((tokens - tokens.mean(0)).square().mean()), 1e-6)
 
     def forward(self, student: Outputs, teacher: Outputs | None) -> Tensor:
-        """Mean squared error over documents, positions and channels, over the teacher's variance."""
+        """Mean squared error over documents, positions and channels, over the teacher's variance; padding does not count."""
         assert teacher is not None
-        projected = self.projector(student.features[self.student_module]).float()
-        target = as_tokens(teacher.features[self.teacher_module]).float()
-        error: Tensor = (projected - target).square().mean()
+        projected = self.projector(student.features[self.student_module])
+        target = as_tokens(teacher.features[self.teacher_module])
+        error = document_mean((projected - target).square(), kept(teacher, self.teacher_module))
         return error / self.variance

@@ -1,21 +1,21 @@
 """Knowledge distillation on the teacher's probabilities (Hinton et al. 2015, arXiv 1503.02531, section 2).
 
-    loss = T² · mean over decisions of KL( softmax(z_t / T) ‖ softmax(z_s / T) )
+    loss = T² · mean over decisions of D( softmax(z_t / T), softmax(z_s / T) )
 
-T² keeps the gradient's size when T changes. The mean runs over scored decisions only: padding, prompts and ignored
-positions never reach `Outputs`. Zero when the student equals the teacher.
+T² keeps the gradient's size when T changes. D is the Kullback-Leibler divergence from student to teacher, or one of
+`divergences`. The mean runs over scored decisions only: padding, prompts and ignored positions never reach `Outputs`.
+Zero when the student equals the teacher.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional
 
-from docstill.errors import ModelError
 from docstill.objectives.base import Objective, Outputs
+from docstill.objectives.divergences import check_width, divergence, standardised
 
 
 class Kd(Objective):
@@ -23,21 +23,36 @@ class Kd(Objective):
 
     Args:
         temperature: T; above 1 the teacher's small probabilities count for more.
+        divergence: ``forward``, ``reverse``, ``jsd`` or ``skew``.
+        mix: β of ``jsd`` (default 0.5) or λ of ``skew`` (default 0.1); the other two have none.
+        standardise: compare logits of mean 0 and deviation 1, so that the student need not copy the teacher's scale;
+            its own scale is then free, so calibrate it before reading its probabilities (arXiv 2403.01427).
+
+    Raises:
+        ValueError: ``mix`` given to a divergence that has none.
     """
 
-    def __init__(self, temperature: Annotated[float, Field(gt=0)] = 2.0) -> None:
+    def __init__(
+        self,
+        temperature: Annotated[float, Field(gt=0)] = 2.0,
+        divergence: Literal["forward", "reverse", "jsd", "skew"] = "forward",
+        mix: Annotated[float, Field(gt=0, lt=1)] | None = None,
+        standardise: bool = False,
+    ) -> None:
         super().__init__()
-        self.temperature = temperature
+        if mix is not None and divergence not in ("jsd", "skew"):
+            raise ValueError(
+                f"mix: {mix} is given, but divergence {divergence} has none; take jsd or skew, or leave it out"
+            )
+        self.temperature, self.divergence, self.standardise = temperature, divergence, standardise
+        self.mix = mix if mix is not None else {"jsd": 0.5, "skew": 0.1}.get(divergence, 0.5)
 
     def forward(self, student: Outputs, teacher: Outputs | None) -> Tensor:
         """Mean divergence over the decisions, in nats times T²."""
         assert teacher is not None
-        if student.logits.shape != teacher.logits.shape:
-            raise ModelError(
-                f"kd compares logits of one shape, the student's are {tuple(student.logits.shape)} and the teacher's "
-                f"{tuple(teacher.logits.shape)}; use a student with the teacher's classes or vocabulary"
-            )
-        log_student = functional.log_softmax(student.logits / self.temperature, dim=-1)
-        log_teacher = functional.log_softmax(teacher.logits / self.temperature, dim=-1)
-        divergence = functional.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(-1)
-        return divergence.mean() * self.temperature**2
+        check_width("kd", student, teacher)
+        ours, theirs = student.logits, teacher.logits
+        if self.standardise:
+            ours, theirs = standardised(ours), standardised(theirs)
+        distance = divergence(self.divergence, ours / self.temperature, theirs / self.temperature, self.mix)
+        return distance.mean() * self.temperature**2

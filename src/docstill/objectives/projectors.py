@@ -10,19 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from docstill.errors import ModelError
-
-
-def as_tokens(features: Tensor) -> Tensor:
-    """``(B, C, H, W)`` maps become ``(B, H·W, C)`` tokens, ``(B, C)`` vectors ``(B, 1, C)``; tokens stay."""
-    if features.dim() == 4:
-        return features.flatten(2).transpose(1, 2)
-    if features.dim() == 2:
-        return features.unsqueeze(1)
-    if features.dim() == 3:
-        return features
-    raise ModelError(
-        f"features of shape {tuple(features.shape)} cannot be compared; tap a module whose output is (B, C), (B, T, C) or (B, C, H, W)"
-    )
+from docstill.objectives.positions import as_tokens
 
 
 class TokenProjector(nn.Module):
@@ -31,12 +19,13 @@ class TokenProjector(nn.Module):
     Args:
         student: shape of the student's features, batch first.
         teacher: shape of the teacher's features.
+        bias: whether the linear map has one.
 
     Raises:
         ModelError: the token counts differ and cannot be brought together by resizing maps.
     """
 
-    def __init__(self, student: Tensor, teacher: Tensor) -> None:
+    def __init__(self, student: Tensor, teacher: Tensor, bias: bool = True) -> None:
         super().__init__()
         self.grid = tuple(teacher.shape[2:]) if student.dim() == teacher.dim() == 4 else None
         resized = self._resize(student)
@@ -46,7 +35,7 @@ class TokenProjector(nn.Module):
                 f"the student's features have {source.shape[1]} positions and the teacher's {target.shape[1]}; "
                 "tap modules with the same grid, or feature maps (B, C, H, W) on both sides"
             )
-        self.linear = nn.Linear(source.shape[-1], target.shape[-1])
+        self.linear = nn.Linear(source.shape[-1], target.shape[-1], bias=bias)
 
     def _resize(self, features: Tensor) -> Tensor:
         if self.grid is None or tuple(features.shape[2:]) == self.grid:

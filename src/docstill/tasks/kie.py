@@ -37,6 +37,8 @@ from docstill.tasks.base import Advance, Batch, Evaluation, Judged, ModelSpec, P
 EVALUATION_BATCH = 16
 TIMED_TOKENS = 32
 IGNORED = -100
+WRITING_PART = "decoder."
+"""Path of the part that writes; its activations have one position for each token of the answer."""
 
 Item = TypeVar("Item")
 
@@ -188,8 +190,9 @@ class Kie:
         answer = model.network(
             pixel_values=batch["pixel_values"], decoder_input_ids=batch["decoder_input_ids"], use_cache=False
         )
-        logits = answer.logits[batch["labels"] != IGNORED].float()
-        return Outputs(logits, batch["targets"], documents=len(batch["pixel_values"]))
+        scored = batch["labels"] != IGNORED
+        logits = answer.logits[scored].float()
+        return Outputs(logits, batch["targets"], documents=len(batch["pixel_values"]), answers=(WRITING_PART, scored))
 
     def page_size(self, model: DocumentModel) -> tuple[int, int]:
         """(width, height) of the canvas."""
