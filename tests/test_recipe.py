@@ -10,6 +10,7 @@ import yaml
 
 import tiny
 from docstill.errors import RecipeError, UserError
+from docstill.objectives import OBJECTIVES
 from docstill.recipe import differences, dump_recipe, load_recipe, parse_recipe
 from docstill.shipped import copy_recipe, find_recipe, recipes
 
@@ -32,7 +33,8 @@ def test_all_mistakes_come_at_once_each_with_path_and_nearest_name() -> None:
     assert "control: unknown key; did you mean controls?" in problems
     assert "stages.0.prune.sparcity: unknown key; did you mean sparsity?" in problems
     assert (
-        "stages.1.distill.objectives.1.kind: 'kl' given, one of labels, kd, hint expected; did you mean kd?" in problems
+        f"stages.1.distill.objectives.1.kind: 'kl' given, one of {', '.join(OBJECTIVES)} expected; did you mean kd?"
+        in problems
     )
     assert "stages.1.distill.objectives.0.wieght: unknown key; did you mean weight?" in problems
     assert "repeats: 0 given" in text

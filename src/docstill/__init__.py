@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from docstill.api import benchmark, compress, distill, evaluate, load, prune, report, train
+    from docstill.api import benchmark, compare, compress, distill, evaluate, load, prune, report, train
     from docstill.data.validator import check
     from docstill.demonstration import demo
     from docstill.errors import DataError, DocstillError, MissingExtra, ModelError, RecipeError, UserError
@@ -30,6 +30,7 @@ __all__ = [
     "__version__",
     "benchmark",
     "check",
+    "compare",
     "compress",
     "demo",
     "distill",
@@ -43,7 +44,7 @@ __all__ = [
 
 _HOMES = {
     **dict.fromkeys(
-        ("benchmark", "compress", "distill", "evaluate", "load", "prune", "report", "train"), "docstill.api"
+        ("benchmark", "compare", "compress", "distill", "evaluate", "load", "prune", "report", "train"), "docstill.api"
     ),
     **dict.fromkeys(
         ("DataError", "DocstillError", "MissingExtra", "ModelError", "RecipeError", "UserError"), "docstill.errors"

@@ -21,6 +21,8 @@ from docstill.progress import counter
 from docstill.recipe import NewModel, Recipe, load_recipe, parse_stage
 from docstill.reporting.build import write_report
 from docstill.run import locked, read_json, step, write_text
+from docstill.similarity.comparison import comparison
+from docstill.similarity.heatmap import heatmap, save_heatmap
 from docstill.stages import Bench, run_stage
 from docstill.tasks import TASKS, task_named
 from docstill.tasks.base import ModelSpec, Task
@@ -120,6 +122,51 @@ def benchmark(
     folders = {name: _saved(name) for name in loaded}
     figures = measure({name: (folders[name], model.model) for name, model in loaded.items()}, images, rounds, threads)
     return {"hardware": hardware(), "models": figures}
+
+
+def compare(
+    teacher: str | Path,
+    student: str | Path,
+    data: str | Path,
+    task: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    tokens: str = "pooled",
+    picture: str | Path | None = None,
+) -> dict[str, Any]:
+    """How alike two models are: layer by layer (CKA), and in their answers; see `docs/similarity.md`.
+
+    Args:
+        teacher: a model folder or hub id.
+        student: another, for the same task and the same classes.
+        data: a split's folder, or the folder that holds the splits; labelled.
+        task: default: what the teacher is.
+        split: default: ``validation``.
+        limit: look at the first so many documents only.
+        tokens: ``pooled`` (documents are compared) or ``flattened`` (documents and places).
+        picture: PNG file for the heatmap of all layers against all.
+    """
+    first, second = load(teacher, task), load(student, task)
+    if first.task.name != second.task.name:
+        raise ModelError(
+            f"only models of one task can be compared, {teacher} is for {first.task.name} and {student} for {second.task.name}"
+        )
+    if first.task.name == "classification":
+        first.task.check_pair(first.model, second.model)
+    folder = resolve_split(Path(data), split)
+    pages = first.task.read(folder)
+    if limit is not None:
+        pages = replace(pages, documents=pages.documents[:limit])
+    with counter("comparing", len(pages.documents)) as advance:
+        found = comparison(first.task, first.model, second.model, pages, tokens, advance)
+    result = {"task": first.task.name, "teacher": str(teacher), "student": str(student), "data": str(folder), **found}
+    if picture is not None:
+        layers = found["similarity"]["layers"]
+        title = f"CKA of the layers; global {found['similarity']['global']:.3f}"
+        drawn = heatmap(layers["matrix"], layers["teacher_names"], layers["student_names"], title, "teacher", "student")
+        save_heatmap(drawn, Path(picture))
+        result["picture"] = str(picture)
+    return result
 
 
 def train(

@@ -229,6 +229,32 @@ def benchmark(
 
 
 @app.command()
+def compare(
+    teacher: Annotated[str, typer.Argument(help="Model folder or hub id.")],
+    student: Annotated[str, typer.Argument(help="Another, for the same task.")],
+    data: Annotated[Path, typer.Argument(help="A split's folder, or the folder that holds the splits.")],
+    task: TaskName = None,
+    split: Annotated[str | None, typer.Option(help="Default: validation.")] = None,
+    limit: Annotated[int | None, typer.Option(min=4, help="Look at the first so many documents only.")] = None,
+    tokens: Annotated[str, typer.Option(help="pooled: alike documents; flattened: at alike places too.")] = "pooled",
+    picture: Annotated[Path | None, typer.Option(help="PNG file for the heatmap.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare two models: layer by layer (CKA), and in their answers.
+
+    Example: docstill compare runs/pages/teacher/model runs/pages/model pages --picture cka.png
+    """
+    found = docstill.compare(teacher, student, data, task, split, limit, tokens, picture)
+    if as_json:
+        _print(found, True)
+        return
+    similar, shown = found["similarity"], found.get("picture")
+    head = {"n": found["n"], "global_cka": similar["global"], "by_chance": similar["chance"], **similar["parts"]}
+    matched = {f"{pair['teacher']} ~ {pair['student']}": pair["cka"] for pair in _matched(similar["layers"])}
+    _print({**head, "layers": matched, "agreement": found["agreement"], **({"picture": shown} if shown else {})}, False)
+
+
+@app.command()
 def predict(
     model: Annotated[str, typer.Argument(help="Model folder or hub id.")],
     files: Annotated[list[Path], typer.Argument(help="Pictures of pages.")],
@@ -352,6 +378,18 @@ def _print_stage(done: dict[str, Any], as_json: bool) -> None:
         _print(done, True)
     else:
         sys.stdout.write(f"{done['text']}\nmodel: {done['model']}\n")
+
+
+def _matched(layers: dict[str, Any]) -> list[dict[str, Any]]:
+    """The matched layers by their short names."""
+    return [
+        {
+            "teacher": layers["teacher_names"][pair["teacher"]],
+            "student": layers["student_names"][pair["student"]],
+            "cka": pair["cka"],
+        }
+        for pair in layers["matched"]
+    ]
 
 
 def _table(table: Table) -> None:

@@ -1,0 +1,1 @@
+"""Similarity of two models on the same documents: their layers (CKA) and their answers."""

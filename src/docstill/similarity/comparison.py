@@ -1,0 +1,56 @@
+"""Two models on the same labelled pages: how alike are they inside, and in what they answer?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from docstill.errors import UserError
+from docstill.metrics.cka import LEAST
+from docstill.models.io import DocumentModel
+from docstill.similarity.agreement import disagreements
+from docstill.similarity.layers import TOKENS
+from docstill.similarity.pair import Pair
+from docstill.tasks.base import Advance, Pages, Task
+
+SHOWN = 20
+"""Documents on which the two disagree most that are named."""
+
+
+def comparison(
+    task: Task,
+    teacher: DocumentModel,
+    student: DocumentModel,
+    pages: Pages,
+    tokens: str = "pooled",
+    advance: Advance | None = None,
+) -> dict[str, Any]:
+    """Layers by CKA, and answers, over all documents of ``pages``.
+
+    Args:
+        task: of both models.
+        teacher: its layers are the rows.
+        student: its layers are the columns.
+        pages: labelled documents; decoders are given the right answer up to each position.
+        tokens: ``pooled`` or ``flattened``; see `docstill.similarity.layers`.
+        advance: for a progress bar.
+
+    Returns:
+        ``{"n", "similarity", "agreement", "disagreements"}``, as `docs/similarity.md` describes them.
+
+    Raises:
+        UserError: fewer documents than CKA needs, or no such ``tokens``.
+    """
+    if tokens not in TOKENS:
+        raise UserError(f"tokens can be {' or '.join(TOKENS)}, {tokens!r} given")
+    if len(pages.documents) < LEAST:
+        raise UserError(f"{pages.folder} holds {len(pages.documents)} documents, CKA needs at least {LEAST}; give more")
+    for model in (teacher, student):
+        task.check_model(model, pages)
+    pair = Pair(task, teacher, student, tokens)
+    pair.see(pages, advance=advance)
+    return {
+        "n": len(pages.documents),
+        "similarity": pair.similarity(),
+        "agreement": pair.agreement(),
+        "disagreements": disagreements(pair.documents)[:SHOWN],
+    }

@@ -1,0 +1,155 @@
+"""The layers of a network that are compared, and their features: one row of numbers a document.
+
+A layer is a block of the network (a residual block, a transformer layer), at its output. Its tokens (places of a feature
+map, patches, positions of an answer) become one row in one of two ways:
+
+- ``pooled``: the mean over tokens. Asks whether two models tell the same documents apart; any two layers can be compared.
+- ``flattened``: all tokens side by side, as usual for feature maps (Kornblith et al. 2019). Asks, too, whether they do so
+  at the same places of the page.
+
+Positions behind the end of an answer are padding: they are left out of the mean, and are zero in the row of all tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from docstill.errors import ModelError
+from docstill.models.io import DocumentModel
+from docstill.models.taps import tapped
+from docstill.objectives.base import Outputs
+from docstill.tasks.base import Task
+
+TOKENS = ("pooled", "flattened")
+_LISTS, _INNER = frozenset({"layers", "layer", "stages", "blocks"}), ("blocks", "layers")
+
+Features = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A layer: its path in the network, the part it belongs to, and a short name, ``encoder 3.2``: stage, block."""
+
+    path: str
+    part: str
+    name: str
+
+
+def blocks_of(network: nn.Module) -> list[Block]:
+    """The blocks of a network, from the input to the output.
+
+    They are the entries of the outermost lists called layers, layer, stages or blocks; an entry that holds such a list of
+    its own is a stage, and gives way to its blocks.
+
+    Raises:
+        ModelError: the network has no such list.
+    """
+    found: list[Block] = []
+    for path, entries in _outermost(network):
+        part = "decoder" if path.startswith("decoder.") else "encoder"
+        for number, (key, entry) in enumerate(entries.named_children(), 1):
+            inner = next((name for name, _ in entry.named_children() if name in _INNER), None)
+            if inner is None:
+                found.append(Block(f"{path}.{key}", part, f"{part} {number}"))
+                continue
+            for place, (inner_key, _) in enumerate(entry.get_submodule(inner).named_children(), 1):
+                found.append(Block(f"{path}.{key}.{inner}.{inner_key}", part, f"{part} {number}.{place}"))
+    if not found:
+        raise ModelError(
+            f"the {type(network).__name__} has no list of layers that could be compared "
+            f"(none is called {', '.join(sorted(_LISTS))}); give a model of stacked blocks"
+        )
+    return found
+
+
+def _outermost(module: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]]:
+    for name, child in module.named_children():
+        where = f"{path}.{name}" if path else name
+        if name in _LISTS and isinstance(child, nn.ModuleList | nn.Sequential):
+            yield where, child
+        else:
+            yield from _outermost(child, where)
+
+
+def look(
+    task: Task, model: DocumentModel, blocks: Sequence[Block], batch: dict[str, Any], tokens: str
+) -> tuple[Outputs, list[Features]]:
+    """Runs a batch through a model in eval mode.
+
+    Returns:
+        What the task makes of it, and the features of each block, ``(B, p)``.
+
+    Raises:
+        ModelError: features that are not finite, or not one for each document.
+    """
+    moved = {name: value.to(model.device) if isinstance(value, Tensor) else value for name, value in batch.items()}
+    training = model.network.training
+    model.network.eval()
+    with torch.inference_mode(), tapped(model.network, [block.path for block in blocks]) as kept:
+        outputs = task.forward(model, moved)
+    model.network.train(training)
+    rows = []
+    for block in blocks:
+        row = rows_of(kept.pop(block.path), _written(outputs, block), tokens)
+        if len(row) != outputs.documents or not np.isfinite(row).all():
+            raise ModelError(
+                f"the features of {block.path} are not finite numbers, one row for each document; "
+                "evaluate the model first, it may be damaged"
+            )
+        rows.append(row)
+    return outputs, rows
+
+
+def _written(outputs: Outputs, block: Block) -> Tensor | None:
+    """Where a block of the part that writes has positions that count; None elsewhere."""
+    if outputs.answers is None or not block.path.startswith(outputs.answers[0]):
+        return None
+    return outputs.answers[1]
+
+
+def rows_of(output: Tensor, written: Tensor | None, tokens: str) -> Features:
+    """A block's output as one row a document.
+
+    Args:
+        output: ``(B, C)``, ``(B, T, C)``, or a feature map ``(B, C, H, W)``.
+        written: ``(B, T)``, false at padding; None where there is none.
+        tokens: ``pooled`` or ``flattened``.
+
+    Returns:
+        ``(B, C)`` float64 if pooled, ``(B, T · C)`` if flattened.
+    """
+    output = (
+        output.flatten(2).transpose(1, 2) if output.ndim == 4 else output.reshape(len(output), -1, output.shape[-1])
+    )
+    if written is not None:
+        output = output.masked_fill(~written[..., None], 0)
+    if tokens == "flattened":
+        return output.flatten(1).cpu().numpy()
+    count = output.shape[1] if written is None else written.sum(1, keepdim=True)
+    return (output.double().sum(1) / count).cpu().numpy()
+
+
+def joined(parts: Sequence[Features]) -> Features:
+    """Rows of several small batches as one; narrower ones, whose answers are all shorter, get zeros at the end."""
+    width = max(part.shape[1] for part in parts)
+    return np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in parts])
+
+
+def matched(teacher: Sequence[Block], student: Sequence[Block]) -> list[tuple[int, int]]:
+    """For each layer of the teacher the student's layer at the same relative depth of the same part: ``(i, j)``."""
+    pairs = []
+    for part in dict.fromkeys(block.part for block in teacher):
+        rows = [index for index, block in enumerate(teacher) if block.part == part]
+        columns = [index for index, block in enumerate(student) if block.part == part]
+        for place, row in enumerate(rows):
+            if columns:
+                share = place / (len(rows) - 1) if len(rows) > 1 else 1.0
+                pairs.append((row, columns[int(share * (len(columns) - 1) + 0.5)]))
+    return pairs
