@@ -39,7 +39,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def test_the_verbs_are_there() -> None:
-    promised = "compress train prune distill evaluate score compare benchmark predict check recipes report demo"
+    promised = "compress study train prune distill evaluate score compare benchmark predict check recipes report demo"
     assert set(promised.split()) <= set(VERBS)
 
 

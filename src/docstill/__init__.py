@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from docstill.api import benchmark, compare, compress, distill, evaluate, load, prune, report, train
+    from docstill.api import benchmark, compare, compress, distill, evaluate, load, prune, report, study, train
     from docstill.data.validator import check
     from docstill.demonstration import demo
     from docstill.errors import DataError, DocstillError, MissingExtra, ModelError, RecipeError, UserError
@@ -39,12 +39,14 @@ __all__ = [
     "prune",
     "report",
     "score",
+    "study",
     "train",
 ]
 
 _HOMES = {
     **dict.fromkeys(
-        ("benchmark", "compare", "compress", "distill", "evaluate", "load", "prune", "report", "train"), "docstill.api"
+        ("benchmark", "compare", "compress", "distill", "evaluate", "load", "prune", "report", "study", "train"),
+        "docstill.api",
     ),
     **dict.fromkeys(
         ("DataError", "DocstillError", "MissingExtra", "ModelError", "RecipeError", "UserError"), "docstill.errors"

@@ -21,9 +21,12 @@ from docstill.progress import counter
 from docstill.recipe import NewModel, Recipe, load_recipe, parse_stage
 from docstill.reporting.build import write_report
 from docstill.run import locked, read_json, step, write_text
+from docstill.shipped import STUDIES, find_recipe
 from docstill.similarity.comparison import comparison
 from docstill.similarity.heatmap import heatmap, save_heatmap
 from docstill.stages import Bench, run_stage
+from docstill.studies.grid import Study, load_study
+from docstill.studies.walk import run_study
 from docstill.tasks import TASKS, task_named
 from docstill.tasks.base import ModelSpec, Task
 
@@ -64,10 +67,16 @@ def compress(
     """Runs a recipe; see `docstill.compression.compress`. ``recipe`` is a file, a shipped recipe's name, or a `Recipe`."""
     if isinstance(recipe, Recipe):
         return compress_recipe(recipe, Path(run), command)
-    from docstill.shipped import find_recipe
-
     path = find_recipe(str(recipe))
     return compress_recipe(load_recipe(path, list(overrides)), Path(run), command)
+
+
+def study(
+    grid: str | Path | Study, run: str | Path, overrides: Sequence[str] = (), command: str = ""
+) -> dict[str, Any]:
+    """Runs a grid of recipes; see `docstill.studies.walk.run_study`. ``grid`` is a file, a shipped study's name, or a `Study`."""
+    chosen = grid if isinstance(grid, Study) else load_study(find_recipe(str(grid), STUDIES), list(overrides))
+    return run_study(chosen, Path(run), command)
 
 
 def evaluate(

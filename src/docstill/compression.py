@@ -56,7 +56,7 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "") -> di
         DataError: documents are bad; all of them are named.
         ModelError: teacher or student cannot be used as asked.
     """
-    open_run(run, recipe)
+    open_run(run, dump_recipe(recipe))
     with locked(run):
         step(run / "data", lambda: _check_data(recipe))
         task = task_named(recipe.task)
@@ -133,20 +133,7 @@ def _teacher(recipe: Recipe, bench: Bench, run: Path) -> Taught:
     """Trains the teacher if the recipe says so, loads it whole, scores it, and refuses one that is too weak."""
     task, folder = bench.task, run / "teacher"
     if isinstance(recipe.teacher, Teacher):
-        chosen = recipe.teacher
-
-        def train() -> dict[str, Any]:
-            seed_everything(recipe.seed)
-            model = _begin(chosen.model, bench, None)
-            task.adapt(model, bench.training)
-            stage = Stage(train=chosen.train)
-            report = run_stage(bench, model, stage, folder, recipe.seed, "training the teacher")
-            model.save(folder / MODEL)
-            _forget(folder)
-            return report
-
-        step(folder, train)
-        source = str(folder / MODEL)
+        source = str(train_teacher(recipe.teacher, bench, folder, recipe.seed))
     else:
         source = recipe.teacher
         folder.mkdir(exist_ok=True)
@@ -164,6 +151,22 @@ def _teacher(recipe: Recipe, bench: Bench, run: Path) -> Taught:
             f"{recipe.teacher_floor}; train it further, or lower the floor"
         )
     return taught
+
+
+def train_teacher(teacher: Teacher, bench: Bench, folder: Path, seed: int) -> Path:
+    """Trains a teacher in ``folder``, unless that is done; returns its model folder."""
+
+    def train() -> dict[str, Any]:
+        seed_everything(seed)
+        model = _begin(teacher.model, bench, None)
+        bench.task.adapt(model, bench.training)
+        report = run_stage(bench, model, Stage(train=teacher.train), folder, seed, "training the teacher")
+        model.save(folder / MODEL)
+        _forget(folder)
+        return report
+
+    step(folder, train)
+    return folder / MODEL
 
 
 def _begin(source: str | NewModel, bench: Bench, teacher: DocumentModel | None) -> DocumentModel:

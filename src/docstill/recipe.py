@@ -5,9 +5,6 @@ All mistakes are reported at once, one line each: key path, what was given, what
 
 from __future__ import annotations
 
-import difflib
-import types
-import typing
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from docstill.errors import RecipeError
+from docstill.mistakes import choice, mistakes
 
 
 class _Strict(BaseModel):
@@ -165,14 +163,14 @@ def objective_problems(objectives: list[dict[str, Any]]) -> list[str]:
     for index, entry in enumerate(objectives):
         kind = entry.get("kind")
         if kind not in OBJECTIVES:
-            problems.append(f"{index}.kind: " + _choice(kind, list(OBJECTIVES)))
+            problems.append(f"{index}.kind: " + choice(kind, list(OBJECTIVES)))
             continue
         options = options_of(str(kind), OBJECTIVES[str(kind)])
         try:
             checked = options.model_validate(entry)
             OBJECTIVES[str(kind)](**checked.model_dump(exclude={"kind", "weight"}))
         except ValidationError as error:
-            problems += [f"{index}.{line}" for line in _lines(error, options)]
+            problems += [f"{index}.{line}" for line in mistakes(error, options)]
         except ValueError as error:  # options that are right each by itself, and wrong together
             problems.append(f"{index}.{error}")
     return problems
@@ -183,6 +181,15 @@ def load_recipe(source: Path, overrides: list[str] | None = None) -> Recipe:
 
     Raises:
         RecipeError: every mistake, one line each.
+    """
+    return parse_recipe(read_yaml(source, overrides), str(source))
+
+
+def read_yaml(source: Path, overrides: list[str] | None = None) -> dict[str, Any]:
+    """The mapping that a YAML file holds, with ``key.path=value`` overrides.
+
+    Raises:
+        RecipeError: the file cannot be read, is not YAML, holds no mapping, or an override does not fit it.
     """
     try:
         text = source.read_text(encoding="utf-8")
@@ -201,7 +208,7 @@ def load_recipe(source: Path, overrides: list[str] | None = None) -> Recipe:
     problems = [problem for entry in overrides or [] if (problem := _override(content, entry))]
     if problems:
         raise RecipeError("an override does not hold", problems)
-    return parse_recipe(content, str(source))
+    return content
 
 
 def parse_recipe(content: dict[str, Any], name: str = "the recipe") -> Recipe:
@@ -209,7 +216,7 @@ def parse_recipe(content: dict[str, Any], name: str = "the recipe") -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        lines = _lines(error, Recipe)
+        lines = mistakes(error, Recipe)
         raise RecipeError(f"{name} has {len(lines)} mistake{'s' if len(lines) > 1 else ''}", lines) from error
 
 
@@ -222,7 +229,7 @@ def parse_stage(kind: str, settings: dict[str, Any]) -> Stage:
     try:
         return Stage.model_validate({kind: settings})
     except ValidationError as error:
-        lines = _lines(error, Stage)
+        lines = mistakes(error, Stage)
         raise RecipeError(f"these settings of {kind} do not hold", lines) from error
 
 
@@ -281,69 +288,3 @@ def _override(content: dict[str, Any], entry: str) -> str | None:
     except (ValueError, IndexError, yaml.YAMLError) as error:
         return f"{key}: {error}"
     return None
-
-
-def _choice(given: Any, allowed: list[str]) -> str:
-    near = difflib.get_close_matches(str(given), allowed, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return f"{given!r} given, one of {', '.join(allowed)} expected{hint}"
-
-
-def _lines(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """One line a mistake. Union branches that do not fit what was written are left out."""
-    lines: dict[str, None] = {}
-    for item in error.errors(include_url=False):
-        path = [part for part in item["loc"] if not _is_branch(part)]
-        key = ".".join(map(str, path))
-        if item["type"] == "extra_forbidden":
-            allowed = _keys_at(model, path[:-1])
-            near = difflib.get_close_matches(str(path[-1]), allowed, n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]}?" if near else f"; allowed: {', '.join(allowed)}"
-            lines[f"{key}: unknown key{hint}"] = None
-        elif item["type"] == "missing":
-            lines[f"{key}: required, not given"] = None
-        elif item["type"] == "literal_error":
-            allowed = [part.strip(" '") for part in str(item["ctx"]["expected"]).replace(" or ", ",").split(",")]
-            lines[f"{key}: {_choice(item['input'], allowed)}"] = None
-        elif item["type"] == "value_error":
-            raw = str(item["ctx"]["error"]).splitlines()
-            lines |= dict.fromkeys(
-                f"{key}.objectives.{line}" if line[:1].isdigit() else f"{key}: {line}" for line in raw
-            )
-        elif item["type"] == "string_type" and isinstance(item["input"], dict):
-            continue  # the other branch of `str | mapping` says what is wrong with the mapping
-        elif item["type"] == "model_type" and isinstance(item["input"], str):
-            continue
-        else:
-            lines[f"{key}: {item['input']!r} given; {item['msg'][0].lower()}{item['msg'][1:]}"] = None
-    return list(lines)
-
-
-def _is_branch(part: Any) -> bool:
-    return isinstance(part, str) and (part == "str" or part in {"NewModel", "Teacher"})
-
-
-def _keys_at(model: Any, path: list[Any]) -> list[str]:
-    """The keys allowed at ``path`` below ``model``, walking through lists, optionals and unions."""
-    candidates = _models(model)
-    for part in path:
-        candidates = [
-            found
-            for candidate in candidates
-            for found in (
-                [candidate]
-                if isinstance(part, int)
-                else _models(candidate.model_fields[part].annotation)
-                if part in candidate.model_fields
-                else []
-            )
-        ]
-    return [name for candidate in candidates for name in candidate.model_fields]
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    if typing.get_origin(annotation) in {typing.Union, types.UnionType, list, Annotated}:
-        return [model for part in typing.get_args(annotation) for model in _models(part)]
-    return []

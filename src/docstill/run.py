@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from docstill.errors import RecipeError, UserError
-from docstill.recipe import Recipe, differences, dump_recipe
+from docstill.recipe import differences
 
 DONE = "done.json"
 RECIPE = "recipe.yaml"
@@ -64,23 +64,28 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def open_run(folder: Path, recipe: Recipe) -> None:
+def open_run(folder: Path, text: str, name: str = RECIPE) -> None:
     """Makes the run folder, or checks that it belongs to the same recipe.
+
+    Args:
+        folder: the run folder.
+        text: the resolved recipe, or study, as YAML.
+        name: the file that it is kept in.
 
     Raises:
         RecipeError: the folder was begun with another recipe; lists what differs.
     """
-    text = dump_recipe(recipe)
-    path = folder / RECIPE
+    path = folder / name
     if path.exists():
         changed = differences(path.read_text(encoding="utf-8"), text)
         if changed:
             raise RecipeError(
-                f"{folder} was begun with another recipe; give another --run folder, or undo these changes", changed
+                f"{folder} was begun with another {path.stem}; give another --run folder, or undo these changes",
+                changed,
             )
         return
     if folder.exists() and any(folder.iterdir()):
-        raise UserError(f"{folder} is not empty and holds no {RECIPE}; give an empty or new folder with --run")
+        raise UserError(f"{folder} is not empty and holds no {name}; give an empty or new folder with --run")
     write_text(path, text)
 
 

@@ -1,4 +1,4 @@
-"""The recipes that come with the package: list, show, copy."""
+"""The recipes and studies that come with the package: list, show, copy."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from pathlib import Path
 from docstill.errors import UserError
 
 FOLDER = Path(__file__).parent / "recipes"
+STUDIES = FOLDER / "studies"
 
 
-def recipes() -> dict[str, str]:
-    """Names of the shipped recipes, with the first comment line of each."""
-    return {path.stem: _about(path) for path in sorted(FOLDER.glob("*.yaml"))}
+def recipes(folder: Path = FOLDER) -> dict[str, str]:
+    """Names of the shipped recipes (or, in `STUDIES`, studies), with the first comment line of each."""
+    return {path.stem: _about(path) for path in sorted(folder.glob("*.yaml"))}
 
 
-def find_recipe(name: str) -> Path:
-    """The file ``name``, or the shipped recipe of that name.
+def find_recipe(name: str, folder: Path = FOLDER) -> Path:
+    """The file ``name``, or the shipped recipe (or study) of that name.
 
     Raises:
         UserError: neither exists.
@@ -24,12 +25,17 @@ def find_recipe(name: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    shipped = FOLDER / f"{path.stem}.yaml"
+    shipped = folder / f"{path.stem}.yaml"
     if len(path.parts) == 1 and shipped.is_file():
         return shipped
-    near = difflib.get_close_matches(path.stem, recipes(), n=1)
+    near = difflib.get_close_matches(path.stem, recipes(folder), n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    raise UserError(f"there is no recipe {name}; give a YAML file or one of {', '.join(recipes())}{hint}")
+    raise UserError(f"there is no recipe {name}; give a YAML file or one of {', '.join(recipes(folder))}{hint}")
+
+
+def find_any(name: str) -> Path:
+    """A shipped study of that name, else as `find_recipe`."""
+    return STUDIES / f"{name}.yaml" if name in recipes(STUDIES) else find_recipe(name)
 
 
 def copy_recipe(name: str, target: Path) -> Path:
@@ -38,7 +44,7 @@ def copy_recipe(name: str, target: Path) -> Path:
     Raises:
         UserError: no such recipe, or the target exists.
     """
-    source = find_recipe(name)
+    source = find_any(name)
     path = target / source.name if target.is_dir() else target
     if path.exists():
         raise UserError(f"{path} exists and is not overwritten; give another name")

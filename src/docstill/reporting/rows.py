@@ -8,7 +8,14 @@ from typing import Any
 
 SAME = 1.05
 """Two latencies or sizes within this factor count as the same."""
-NAMES = {"field_f1": "field F1", "ted_accuracy": "TED accuracy", "macro_f1": "macro F1", "ece": "ECE"}
+NAMES = {
+    "field_f1": "field F1",
+    "ted_accuracy": "TED accuracy",
+    "macro_f1": "macro F1",
+    "ece": "ECE",
+    "aurc": "AURC",
+    "augrc": "AUGRC",
+}
 
 Row = Mapping[str, Any]
 

@@ -1,0 +1,5 @@
+"""`python -m docstill.cli`."""
+
+from docstill.cli import main
+
+main()

@@ -1,0 +1,73 @@
+"""Verbs that look at what is there: data, recipes, finished runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+import docstill
+from docstill import shipped
+from docstill.cli.app import Json, TaskName, app
+from docstill.cli.output import print_table, print_value
+from docstill.errors import UserError
+
+
+@app.command()
+def check(
+    data: Annotated[Path, typer.Argument(help="A split's folder, or the folder that holds the splits.")],
+    task: TaskName = None,
+    as_json: Json = False,
+) -> None:
+    """Look at every page and label of a data set, and name all that is wrong. Exit code 2 if anything is.
+
+    Example: docstill check pages
+    """
+    found = docstill.check(data, task)
+    print_value(found, as_json)
+    if found["problems"]:
+        raise typer.Exit(2)
+
+
+@app.command()
+def recipes(
+    action: Annotated[str, typer.Argument(help="list, show NAME, or copy NAME [FILE].")] = "list",
+    name: Annotated[str | None, typer.Argument()] = None,
+    target: Annotated[Path | None, typer.Argument()] = None,
+    as_json: Json = False,
+) -> None:
+    """List the shipped recipes and studies, show one, or copy one out for editing.
+
+    Example: docstill recipes copy doctype my-recipe.yaml
+    """
+    if action == "list":
+        found = {"compress": shipped.recipes(), "study": shipped.recipes(shipped.STUDIES)}
+        if as_json:
+            print_value({name: about for group in found.values() for name, about in group.items()}, True)
+            return
+        table = Table("recipe", "for", "what it does")
+        for verb, group in found.items():
+            for key, about in group.items():
+                table.add_row(key, verb, about)
+        print_table(table)
+    elif action in {"show", "copy"} and name is not None:
+        if action == "show":
+            text = shipped.find_any(name).read_text(encoding="utf-8")
+            print_value({"name": name, "recipe": text}, True) if as_json else sys.stdout.write(text)
+        else:
+            path = shipped.copy_recipe(name, target or Path.cwd())
+            print_value({"name": name, "file": str(path)}, as_json)
+    else:
+        raise UserError(f"`docstill recipes {action}` is not complete; use list, show NAME, or copy NAME [FILE]")
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="A finished run folder.")], as_json: Json = False) -> None:
+    """Write a run's report.html again from its results.
+
+    Example: docstill report runs/pages
+    """
+    print_value({"report": str(docstill.report(run))}, as_json)

@@ -1,0 +1,165 @@
+"""Verbs that make models: whole recipes, studies, single stages."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+import docstill
+from docstill.cli.app import BatchSize, Epochs, Json, Out, Rate, Seed, Settings, TaskName, app
+from docstill.cli.output import print_run, print_stage, print_value
+from docstill.errors import UserError
+
+
+@app.command()
+def compress(
+    recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped recipe.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Changes to the recipe.")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Run folder; default: runs/RECIPE. An interrupted run goes on.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a recipe: teacher and data in; small student, controls, measurements and report out.
+
+    Example: docstill compress doctype data.train=pages/train data.validation=pages/validation --run runs/pages
+    """
+    folder = run or Path("runs") / Path(recipe).stem
+    words = ["docstill", "compress", recipe, *(overrides or []), "--run", str(folder)]
+    results = docstill.compress(recipe, folder, overrides or [], shlex.join(words))
+    print_run(results, folder, as_json)
+
+
+@app.command()
+def study(
+    grid: Annotated[str, typer.Argument(metavar="STUDY", help="A YAML file, or the name of a shipped study.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Changes to the study.")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of the study; default: runs/STUDY. An interrupted study goes on.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a grid of recipes: teachers × students × methods × seeds, with one table and a page of plots.
+
+    Example: docstill study distildoc data.train=pages/train data.validation=pages/validation --run runs/study
+    """
+    folder = run or Path("runs") / Path(grid).stem
+    words = ["docstill", "study", grid, *(overrides or []), "--run", str(folder)]
+    results = docstill.study(grid, folder, overrides or [], shlex.join(words))
+    if as_json:
+        print_value(results, True)
+        return
+    sys.stdout.write((folder / "table.md").read_text(encoding="utf-8"))
+    sys.stdout.write(f"page: {folder / 'study.html'}\n")
+
+
+@app.command()
+def demo(
+    run: Annotated[Path, typer.Option(help="Run folder; an interrupted demo goes on.")] = Path("runs/demo"),
+    as_json: Json = False,
+) -> None:
+    """Run the main job on generated pages: no data and no weights needed.
+
+    Example: docstill demo
+    """
+    results = docstill.demo(run)
+    print_run(results, run / "run", as_json)
+
+
+@app.command()
+def train(
+    settings: Settings = None,
+    task: Annotated[str, typer.Option(help="classification or kie.")] = "classification",
+    new: Annotated[str | None, typer.Option(help="Train this size from scratch, e.g. resnet-18 or donut-mini.")] = None,
+    model: Annotated[str | None, typer.Option(help="Or go on from this model folder or hub id.")] = None,
+    data: Annotated[Path, typer.Option(help="Folder that holds train/ and validation/.")] = ...,  # type: ignore[assignment]
+    out: Out = ...,  # type: ignore[assignment]
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: Rate = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Train a model on labels alone.
+
+    Example: docstill train --new resnet-18 --data pages --out runs/teacher --epochs 40 augment=1
+    """
+    chosen = _settings(settings, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
+    print_stage(docstill.train(task, _source(new, model), data, out, seed, **chosen), as_json)
+
+
+@app.command()
+def prune(
+    model: Annotated[str, typer.Argument(help="Model folder or hub id.")],
+    sparsity: Annotated[float, typer.Option(help="Share of the chosen weights that become zero.")],
+    out: Out,
+    of: Annotated[str, typer.Option(help="all, non-embedding, or a glob over parameter names.")] = "non-embedding",
+    scope: Annotated[
+        str, typer.Option(help="One threshold for all tensors (global) or one for each (layer).")
+    ] = "global",
+    task: TaskName = None,
+    as_json: Json = False,
+) -> None:
+    """Set the smallest weights to zero, at once.
+
+    Example: docstill prune runs/teacher/model --sparsity 0.5 --out runs/pruned
+    """
+    print_stage(docstill.prune(model, out, task, sparsity=sparsity, of=of, scope=scope), as_json)
+
+
+@app.command()
+def distill(
+    teacher: Annotated[str, typer.Argument(help="Model folder or hub id.")],
+    settings: Settings = None,
+    student: Annotated[str | None, typer.Option(help="Model folder to start from, e.g. a pruned one.")] = None,
+    new: Annotated[str | None, typer.Option(help="Or a student of this size from scratch.")] = None,
+    data: Annotated[Path, typer.Option(help="Folder that holds train/ and validation/.")] = ...,  # type: ignore[assignment]
+    out: Out = ...,  # type: ignore[assignment]
+    temperature: Annotated[float, typer.Option(help="Temperature of kd.")] = 2.0,
+    alpha: Annotated[float, typer.Option(min=0, max=1, help="Weight of kd; the labels get 1 − alpha.")] = 0.5,
+    task: TaskName = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: Rate = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Train a student on its teacher's probabilities and the labels.
+
+    Example: docstill distill runs/teacher/model --student runs/pruned/model --data pages --out runs/student
+    """
+    chosen = _settings(settings, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
+    chosen.setdefault(
+        "objectives",
+        [{"kind": "labels", "weight": 1 - alpha}, {"kind": "kd", "temperature": temperature, "weight": alpha}],
+    )
+    print_stage(docstill.distill(teacher, _source(new, student), data, out, task, seed, **chosen), as_json)
+
+
+def _settings(pairs: list[str] | None, **flags: Any) -> dict[str, Any]:
+    chosen = {name: value for name, value in flags.items() if value is not None}
+    for pair in pairs or []:
+        key, separator, text = pair.partition("=")
+        if not separator:
+            raise UserError(f"{pair!r} is not a setting; write key=value")
+        chosen[key] = yaml.safe_load(text)
+    return chosen
+
+
+def _source(new: str | None, model: str | None) -> Any:
+    if (new is None) == (model is None):
+        raise UserError("give exactly one of: a size to begin from scratch (--new), or an existing model folder")
+    if model is not None:
+        return model
+    from docstill.recipe import NewModel
+
+    return NewModel(new=str(new))

@@ -1,0 +1,125 @@
+"""Verbs that measure models, or any system's answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+import docstill
+from docstill.cli.app import Json, TaskName, app
+from docstill.cli.output import print_table, print_value
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Model folder or hub id.")],
+    data: Annotated[Path, typer.Argument(help="A split's folder, or the folder that holds the splits.")],
+    task: TaskName = None,
+    split: Annotated[str | None, typer.Option(help="Default: validation.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Score the first so many documents only.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Score a model on labelled documents.
+
+    Example: docstill evaluate runs/pages/model pages --split validation --json
+    """
+    print_value(docstill.evaluate(model, data, task, split, limit), as_json)
+
+
+@app.command()
+def score(
+    predictions: Annotated[Path, typer.Argument(help="JSON lines, one answer a document.")],
+    answers: Annotated[Path, typer.Argument(help="JSON lines, one right answer a document, in the same order.")],
+    task: Annotated[str, typer.Option(help="kie or classification.")],
+    as_json: Json = False,
+) -> None:
+    """Score any system's answers, without a model.
+
+    Example: docstill score --task kie predictions.jsonl answers.jsonl --json
+    """
+    print_value(docstill.score(task, predictions, answers), as_json)
+
+
+@app.command()
+def benchmark(
+    models: Annotated[list[str], typer.Argument(help="Model folders or hub ids.")],
+    data: Annotated[Path | None, typer.Option(help="Folder with pages to time with.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Measure models side by side: size, FLOPs, bytes, latency, memory.
+
+    Example: docstill benchmark runs/pages/teacher/model runs/pages/model --data pages/validation
+    """
+    result = docstill.benchmark(models, data, threads, rounds)
+    if as_json:
+        print_value(result, True)
+        return
+    table = Table("model", "parameters", "non-zero", "bytes", "part", "p50 ms", "p95 ms", "memory MB")
+    for name, row in result["models"].items():
+        parts = {"document": row["latency_ms"]} if "p50" in row["latency_ms"] else row["latency_ms"]
+        for part, times in parts.items():
+            size = (f"{row['params']['total']:,}", f"{row['params']['nonzero']:,}", f"{row['bytes']:,}")
+            table.add_row(
+                name, *size, part, f"{times['p50']:.2f}", f"{times['p95']:.2f}", f"{row['peak_memory_mb']:.0f}"
+            )
+    print_table(table)
+
+
+@app.command()
+def compare(
+    teacher: Annotated[str, typer.Argument(help="Model folder or hub id.")],
+    student: Annotated[str, typer.Argument(help="Another, for the same task.")],
+    data: Annotated[Path, typer.Argument(help="A split's folder, or the folder that holds the splits.")],
+    task: TaskName = None,
+    split: Annotated[str | None, typer.Option(help="Default: validation.")] = None,
+    limit: Annotated[int | None, typer.Option(min=4, help="Look at the first so many documents only.")] = None,
+    tokens: Annotated[str, typer.Option(help="pooled: alike documents; flattened: at alike places too.")] = "pooled",
+    picture: Annotated[Path | None, typer.Option(help="PNG file for the heatmap.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare two models: layer by layer (CKA), and in their answers.
+
+    Example: docstill compare runs/pages/teacher/model runs/pages/model pages --picture cka.png
+    """
+    found = docstill.compare(teacher, student, data, task, split, limit, tokens, picture)
+    if as_json:
+        print_value(found, True)
+        return
+    similar, shown = found["similarity"], found.get("picture")
+    head = {"n": found["n"], "global_cka": similar["global"], "by_chance": similar["chance"], **similar["parts"]}
+    matched = {f"{pair['teacher']} ~ {pair['student']}": pair["cka"] for pair in _matched(similar["layers"])}
+    print_value(
+        {**head, "layers": matched, "agreement": found["agreement"], **({"picture": shown} if shown else {})}, False
+    )
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="Model folder or hub id.")],
+    files: Annotated[list[Path], typer.Argument(help="Pictures of pages.")],
+    task: TaskName = None,
+    as_json: Json = False,
+) -> None:
+    """Read pages with a model.
+
+    Example: docstill predict runs/pages/model scan.jpg --json
+    """
+    answers = docstill.load(model, task).predict(files)
+    print_value([{"file": str(file), **answer} for file, answer in zip(files, answers, strict=True)], as_json)
+
+
+def _matched(layers: dict[str, Any]) -> list[dict[str, Any]]:
+    """The matched layers by their short names."""
+    return [
+        {
+            "teacher": layers["teacher_names"][pair["teacher"]],
+            "student": layers["student_names"][pair["student"]],
+            "cka": pair["cka"],
+        }
+        for pair in layers["matched"]
+    ]

@@ -1,0 +1,52 @@
+"""What verbs print on stdout: one JSON document with ``--json``, else tables and YAML for people."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.table import Table
+
+
+def print_value(value: Any, as_json: bool) -> None:
+    """One JSON document, or the same as YAML for people."""
+    if as_json:
+        sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    else:
+        sys.stdout.write(
+            yaml.safe_dump(json.loads(json.dumps(value, default=str)), sort_keys=False, allow_unicode=True)
+        )
+
+
+def print_table(table: Table) -> None:
+    """A table as wide as the terminal."""
+    from rich.console import Console
+
+    Console(highlight=False).print(table)
+
+
+def print_run(results: dict[str, Any], folder: Path, as_json: bool) -> None:
+    """A finished run: its rows, and where model and report lie."""
+    if as_json:
+        print_value(results, True)
+        return
+    metric = results["primary_metric"]
+    table = Table("", metric, "spread", "parameters", "non-zero", "ms a page (p50)")
+    for row in results["rows"]:
+        figure, latency = row["metrics"][metric], row["latency_ms"].get("document", row["latency_ms"])
+        spread = "–" if figure["std"] is None else f"± {figure['std']:.4f}"
+        size = (f"{row['params']['total']:,}", f"{row['params']['nonzero']:,}")
+        table.add_row(row["name"], f"{figure['mean']:.4f}", spread, *size, f"{latency['p50']:.1f}")
+    print_table(table)
+    sys.stdout.write(f"student: {folder / 'model'}\nreport:  {folder / 'report.html'}\n")
+
+
+def print_stage(done: dict[str, Any], as_json: bool) -> None:
+    """A finished stage: what was done, and where the model lies."""
+    if as_json:
+        print_value(done, True)
+    else:
+        sys.stdout.write(f"{done['text']}\nmodel: {done['model']}\n")

@@ -1,0 +1,123 @@
+"""`study.html` and `table.md`: a study's cells pair by pair, as plots for people who look and tables for those who read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from docstill.reporting.figures import date, duration
+from docstill.reporting.rows import real, times, title_of
+from docstill.reporting.strips import Strip, strips
+from docstill.run import write_text
+
+PAGE, TABLE = "study.html", "table.md"
+BESIDE = {"classification": ("ece", "aurc", "augrc"), "kie": ("ted_accuracy", "reading")}
+"""Metrics that stand beside a task's primary one."""
+
+Row = Mapping[str, Any]
+
+
+def write_study(results: Mapping[str, Any], run: Path) -> Path:
+    """Writes the page and the table into ``run``; returns the page's path.
+
+    Args:
+        results: the content of a study's `results.json`.
+        run: the study's folder.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"date": date, "duration": duration, "named": title_of}
+    metric, beside = results["primary_metric"], BESIDE[results["task"]]
+    headings = ["method", title_of(metric), "over no-KD", "gap closed", *map(title_of, beside)]
+    headings += ["parameters", "speed", "training"]
+    pairs = [_pair(name, rows, metric, beside) for name, rows in pairs_of(results["cells"]).items()]
+    page = environment.get_template("study.html.j2").render(r=results, metric=metric, headings=headings, pairs=pairs)
+    write_text(run / PAGE, page)
+    write_text(run / TABLE, _markdown(pairs, headings))
+    return run / PAGE
+
+
+def pairs_of(cells: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
+    """The cells of each teacher and student, in order."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    for cell in cells:
+        found.setdefault((cell["teacher"], cell["student"]), []).append(cell)
+    return found
+
+
+def _pair(name: tuple[str, str], rows: Sequence[Row], metric: str, beside: Sequence[str]) -> dict[str, Any]:
+    done = [row for row in rows if row["state"] == "done"]
+    found: dict[str, Any] = {"teacher": name[0], "student": name[1], "plots": [], "rows": []}
+    twins = _twins(done, metric)
+    lines = [("teacher", "teacher", done[0]["teacher_metric"])] if done else []
+    strip_rows = [Strip(twin, values, "control") for twin, values in twins.items()]
+    strip_rows += [Strip(row["method"], row["metrics"][metric]["values"]) for row in done]
+    if done:
+        label = f"{title_of(metric)} of each method, {name[0]} teaching {name[1]}"
+        found["plots"] = [strips(strip_rows, lines, title_of(metric), width, label) for width in (760, 360)]
+        found["teacher_line"] = f"{done[0]['teacher_metric']:.4f}"
+    for twin, values in twins.items():
+        row = next(
+            row for row in done if row["twin"] is not None and row["twin"]["metrics"][metric]["values"] == values
+        )
+        found["rows"].append([twin, *_cells(row["twin"]["metrics"], metric, beside, None, None), "", "", ""])
+    for row in rows:
+        if row["state"] != "done":
+            found["rows"].append([row["method"], row.get("error", "not run yet")])
+            continue
+        cost = [f"{row['params_share']:.1%}", times(row["speed_up"]) if real(row["speed_up"]) else "–"]
+        figures = _cells(row["metrics"], metric, beside, row["over_twin"], row["gap_closed"])
+        found["rows"].append([row["method"], *figures, *cost, duration(row["seconds"])])
+    return found
+
+
+def _twins(done: Sequence[Row], metric: str) -> dict[str, list[float]]:
+    """The different no-KD twins of a pair: methods that prune first have another one than those that do not."""
+    found: dict[str, list[float]] = {}
+    for row in done:
+        if row["twin"] is None:
+            continue
+        values = row["twin"]["metrics"][metric]["values"]
+        if values not in found.values():
+            found["no-KD" if not found else f"no-KD of {row['method']}"] = values
+    return found
+
+
+def _cells(
+    metrics: Mapping[str, Any],
+    metric: str,
+    beside: Sequence[str],
+    over: Mapping[str, Any] | None,
+    gap: float | None,
+) -> list[str]:
+    plain = [_spread(metrics[metric])]
+    plain.append("–" if over is None else _spread(over, signed=True))
+    plain.append("–" if gap is None else f"{gap:.0%}".replace("-", "−"))
+    return plain + [_spread(metrics[name], digits=3) if name in metrics else "–" for name in beside]
+
+
+def _spread(figure: Mapping[str, Any], signed: bool = False, digits: int = 4) -> str:
+    mean = f"{figure['mean']:{'+' if signed else ''}.{digits}f}".replace("-", "−")
+    return mean if figure["std"] is None else f"{mean} ± {figure['std']:.{digits}f}"
+
+
+def _markdown(pairs: Sequence[Mapping[str, Any]], headings: Sequence[str]) -> str:
+    parts = []
+    for pair in pairs:
+        teacher = f"; the teacher scores {pair['teacher_line']}" if "teacher_line" in pair else ""
+        parts.append(f"## {pair['teacher']} → {pair['student']}{teacher}\n")
+        parts.append("| " + " | ".join(headings) + " |")
+        parts.append("|" + "---|" * len(headings))
+        for row in pair["rows"]:
+            cells = [*row, *[""] * (len(headings) - len(row))]
+            parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        parts.append("")
+    return "\n".join(parts) + "\n"

@@ -1,0 +1,86 @@
+"""What a study says of a cell: against its twin without a teacher, and how much of the way to the teacher it goes.
+
+    over the twin        mean over seeds of student − twin, each pair from the same start
+    knowledge gap closed (student − twin) / (teacher − twin), means over seeds
+
+The second is not defined where the teacher is no better than the twin by more than the twin's own spread: a ratio to noise
+says nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from docstill.reporting.rows import ratio
+
+Row = Mapping[str, Any]
+
+
+def summary(values: Sequence[float]) -> dict[str, Any]:
+    """``mean``, ``std`` (sample; None of one value) and ``values``."""
+    return {
+        "mean": statistics.fmean(values),
+        "std": statistics.stdev(values) if len(values) > 1 else None,
+        "values": list(values),
+    }
+
+
+def over_twin(student: Row, twin: Row, metric: str) -> dict[str, Any]:
+    """Differences seed by seed, summed up."""
+    pairs = zip(student["metrics"][metric]["values"], twin["metrics"][metric]["values"], strict=True)
+    return summary([one - other for one, other in pairs])
+
+
+def gap_closed(student: float, twin: float, teacher: float, noise: float | None) -> float | None:
+    """The share of the way from twin to teacher that the student goes; None where there is no way to speak of.
+
+    Args:
+        student: its figure, higher is better.
+        twin: the same network's without a teacher.
+        teacher: the teacher's.
+        noise: the twin's spread over seeds; None if unknown (one seed), then any gap counts.
+    """
+    gap = teacher - twin
+    if not math.isfinite(gap) or gap <= max(noise or 0.0, 1e-12):
+        return None
+    return (student - twin) / gap
+
+
+def line(results: Mapping[str, Any], twin_results: Mapping[str, Any] | None, metric: str) -> dict[str, Any]:
+    """The figures of one finished cell.
+
+    Args:
+        results: the cell's ``results.json``.
+        twin_results: that of the cell which holds its no-KD twin; None if it has none.
+        metric: the primary metric.
+    """
+    rows = {row["role"]: row for row in results["rows"]}
+    student, teacher = rows["student"], rows["teacher"]
+    twin = None
+    if twin_results is not None:
+        twin = next((row for row in twin_results["rows"] if row["role"] == "control"), None)
+    mean, best = student["metrics"][metric]["mean"], teacher["metrics"][metric]["mean"]
+    found: dict[str, Any] = {
+        "metrics": student["metrics"],
+        "teacher_metric": best,
+        "twin": None,
+        "over_twin": None,
+        "gap_closed": None,
+        "params_share": student["params"]["total"] / teacher["params"]["total"],
+        "nonzero_share": student["params"]["nonzero"] / teacher["params"]["nonzero"],
+        "speed_up": ratio(_milliseconds(teacher), _milliseconds(student)),
+    }
+    if twin is not None:
+        figures = twin["metrics"][metric]
+        found["twin"] = {"metrics": twin["metrics"]}
+        found["over_twin"] = over_twin(student, twin, metric)
+        found["gap_closed"] = gap_closed(mean, figures["mean"], best, figures["std"])
+    return found
+
+
+def _milliseconds(row: Row) -> float | None:
+    times = row["latency_ms"]
+    return float(times.get("document", times)["p50"])

@@ -1,0 +1,171 @@
+"""What a study file may say, and the cells it stands for: each cell is one ordinary recipe."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from docstill.errors import RecipeError
+from docstill.mistakes import mistakes
+from docstill.recipe import Data, NewModel, Recipe, Stage, Teacher, parse_recipe, read_yaml
+
+SHARED = ("train", "distill")
+"""Stages that take the study's `training` settings where they say nothing else."""
+
+
+class Study(BaseModel):
+    """Teachers × students × methods, each cell with the same seeds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task: Literal["classification", "kie"]
+    data: Data
+    teachers: Annotated[dict[str, str | Teacher], Field(min_length=1)]
+    """Model folders, hub ids, or models that are trained once and shared."""
+    students: Annotated[dict[str, str | NewModel | None], Field(min_length=1)]
+    """Null is a copy of the teacher."""
+    methods: Annotated[dict[str, list[dict[str, Any]]], Field(min_length=1)]
+    """The stages of each method, as in a recipe."""
+    training: dict[str, Any] = Field(default_factory=dict)
+    """Settings of every train and distil stage that does not say otherwise."""
+    pairs: list[tuple[str, str]] | None = None
+    """Teacher and student of each pair; default: every teacher with every student."""
+    repeats: Annotated[int, Field(gt=0)] = 3
+    seed: Annotated[int, Field(ge=0)] = 0
+    teacher_floor: float | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One teacher, one student, one method: one recipe, and the cell whose run holds its no-KD twin."""
+
+    teacher: str
+    student: str
+    method: str
+    recipe: Recipe
+    twin: str | None
+
+    @property
+    def name(self) -> str:
+        """The cell's folder."""
+        return cell_name(self.teacher, self.student, self.method)
+
+
+def cell_name(teacher: str, student: str, method: str) -> str:
+    """``teacher--student--method``."""
+    return f"{teacher}--{student}--{method}"
+
+
+def load_study(source: Path, overrides: list[str] | None = None) -> Study:
+    """Reads a study file and applies ``key.path=value`` overrides.
+
+    Raises:
+        RecipeError: every mistake, one line each; those inside a method's stages too.
+    """
+    return parse_study(read_yaml(source, overrides), str(source))
+
+
+def parse_study(content: dict[str, Any], name: str = "the study") -> Study:
+    """Validates a plain dict; see `load_study`."""
+    try:
+        study = Study.model_validate(content)
+    except ValidationError as error:
+        lines = mistakes(error, Study)
+        raise RecipeError(f"{name} has {len(lines)} mistake{'s' if len(lines) > 1 else ''}", lines) from error
+    lines = _problems(study)
+    if lines:
+        raise RecipeError(f"{name} has {len(lines)} mistake{'s' if len(lines) > 1 else ''}", lines)
+    return study
+
+
+def dump_study(study: Study) -> str:
+    """The resolved study as YAML."""
+    return yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+
+def cells(study: Study, trained: dict[str, str]) -> list[Cell]:
+    """The cells in the order they run: pair by pair.
+
+    The no-KD twin of a student depends on its stages without a teacher, not on the teacher (unless it is a copy of it, or
+    takes its vocabulary): it is run once, beside the first cell that needs it.
+
+    Args:
+        study: what is asked.
+        trained: the model folder or hub id of each teacher.
+    """
+    found: list[Cell] = []
+    twins: dict[str, str] = {}
+    for teacher, student in _pairs(study):
+        for method, stages in study.methods.items():
+            content: dict[str, Any] = {
+                "task": study.task,
+                "teacher": trained[teacher],
+                "student": study.model_dump(mode="json")["students"][student],
+                "data": study.model_dump(mode="json")["data"],
+                "stages": _resolved(study, stages),
+                "repeats": study.repeats,
+                "seed": study.seed,
+                "teacher_floor": study.teacher_floor,
+            }
+            name, twin, controls = cell_name(teacher, student, method), None, ["teacher"]
+            if any("distill" in stage for stage in content["stages"]):
+                own = teacher if study.task == "kie" or study.students[student] is None else ""
+                key = json.dumps([own, student, _without_teacher(content["stages"])], sort_keys=True)
+                twin = twins.setdefault(key, name)
+                if twin == name:
+                    controls.append("no-kd")
+            recipe = parse_recipe({**content, "controls": controls}, f"cell {name}")
+            found.append(Cell(teacher, student, method, recipe, twin))
+    return found
+
+
+def _resolved(study: Study, stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {kind: {**study.training, **settings} if kind in SHARED else settings for kind, settings in stage.items()}
+        for stage in stages
+    ]
+
+
+def _without_teacher(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {kind: {**settings, "objectives": None} if kind == "distill" else settings for kind, settings in stage.items()}
+        for stage in stages
+    ]
+
+
+def _pairs(study: Study) -> list[tuple[str, str]]:
+    return study.pairs or list(itertools.product(study.teachers, study.students))
+
+
+def _problems(study: Study) -> list[str]:
+    """What pydantic cannot see: names that do not exist, bad names, stages that do not hold, methods that are the same."""
+    lines = []
+    for group in ("teachers", "students", "methods"):
+        for name in getattr(study, group):
+            if not name or any(letter in name for letter in "/\\") or "--" in name or name.startswith("."):
+                lines.append(
+                    f"{group}.{name}: a name becomes part of a folder's name; it has no /, no \\, no -- and no dot first"
+                )
+    for index, (teacher, student) in enumerate(study.pairs or []):
+        if teacher not in study.teachers:
+            lines.append(f"pairs.{index}: there is no teacher {teacher!r}; one of {', '.join(study.teachers)} expected")
+        if student not in study.students:
+            lines.append(f"pairs.{index}: there is no student {student!r}; one of {', '.join(study.students)} expected")
+    seen: dict[str, str] = {}
+    for method, stages in study.methods.items():
+        resolved = _resolved(study, stages)
+        for index, stage in enumerate(resolved):
+            try:
+                Stage.model_validate(stage)
+            except ValidationError as error:
+                lines += [f"methods.{method}.{index}.{line}" for line in mistakes(error, Stage)]
+        same = seen.setdefault(json.dumps(resolved, sort_keys=True, default=str), method)
+        if same != method:
+            lines.append(f"methods.{method}: the same as {same}; leave one out")
+    return lines

@@ -1,0 +1,136 @@
+"""Walks a study: trains each teacher once, runs the cells one after the other, writes the table after each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import docstill
+from docstill.compression import compress, train_teacher
+from docstill.errors import DocstillError, UserError
+from docstill.measure import hardware
+from docstill.progress import say
+from docstill.recipe import Teacher
+from docstill.reporting.figures import duration
+from docstill.reporting.study import write_study
+from docstill.run import locked, open_run, read_json, seconds_spent, write_json
+from docstill.stages import Bench
+from docstill.studies.figures import line
+from docstill.studies.grid import Cell, Study, cells, dump_study
+from docstill.tasks import task_named
+
+STUDY = "study.yaml"
+
+
+def run_study(study: Study, run: Path, command: str = "") -> dict[str, Any]:
+    """Runs all cells, or goes on where an earlier call was stopped; finished cells are not run again.
+
+    A cell that fails is named in the table and does not keep the others from running.
+
+    Args:
+        study: what to do.
+        run: the study's folder; each cell is an ordinary run folder below ``cells``.
+        command: what reproduces it.
+
+    Returns:
+        The content of ``results.json``, as `docs/studies.md` describes it.
+
+    Raises:
+        RecipeError: the folder was begun with another study.
+        UserError: cells failed for reasons the user can mend; all others are done and written.
+        DocstillError: cells failed through a fault of docstill's.
+    """
+    open_run(run, dump_study(study), STUDY)
+    with locked(run):
+        grid = cells(study, _teachers(study, run))
+        failed: dict[str, DocstillError] = {}
+        began, ran = time.monotonic(), 0
+        for index, cell in enumerate(grid, 1):
+            folder = run / "cells" / cell.name
+            if (folder / "results.json").is_file():
+                continue
+            left = (
+                ""
+                if not ran
+                else f", about {duration((time.monotonic() - began) / ran * (len(grid) - index + 1))} left"
+            )
+            say(f"cell {index} of {len(grid)}{left}: {cell.name}")
+            try:
+                compress(cell.recipe, folder, f"docstill compress {folder}/recipe.yaml --run {folder}", cell.name)
+            except DocstillError as error:
+                failed[cell.name] = error
+                say(f"cell {cell.name} failed: {error}")
+            ran += 1
+            _write(study, run, grid, failed, command)
+        results = _write(study, run, grid, failed, command)
+    if failed:
+        kind = UserError if all(isinstance(error, UserError) for error in failed.values()) else DocstillError
+        shown = "; ".join(f"{name}: {error}" for name, error in failed.items())
+        raise kind(f"{len(failed)} of {len(grid)} cells failed, the others are done and in {run}/study.html ({shown})")
+    return results
+
+
+def _teachers(study: Study, run: Path) -> dict[str, str]:
+    """The model folder or hub id of each teacher; those to be trained are trained first, once."""
+    task, bench = task_named(study.task), None
+    sources = {}
+    for name, teacher in study.teachers.items():
+        if isinstance(teacher, Teacher):
+            if bench is None:
+                training = task.read(study.data.train)
+                bench = Bench(task, training, task.read(study.data.validation, training))
+            say(f"teacher {name}")
+            sources[name] = str(train_teacher(teacher, bench, run / "teachers" / name, study.seed))
+        else:
+            sources[name] = teacher
+    return sources
+
+
+def _write(
+    study: Study, run: Path, grid: Sequence[Cell], failed: dict[str, DocstillError], command: str
+) -> dict[str, Any]:
+    metric = task_named(study.task).primary_metric
+    finished = {
+        cell.name: read_json(path) for cell in grid if (path := run / "cells" / cell.name / "results.json").is_file()
+    }
+    rows = []
+    for cell in grid:
+        row: dict[str, Any] = {
+            "teacher": cell.teacher,
+            "student": cell.student,
+            "method": cell.method,
+            "run": cell.name,
+        }
+        if cell.name in finished:
+            twin = None if cell.twin is None else finished.get(cell.twin)
+            row |= {"state": "done", **line(finished[cell.name], twin, metric)}
+            row["seconds"] = (
+                sum(
+                    seconds_spent(run / "cells" / cell.name / f"seed-{seed}" / "student")
+                    for seed in range(study.seed, study.seed + study.repeats)
+                )
+                / study.repeats
+            )
+        else:
+            error = failed.get(cell.name)
+            row |= {"state": "waiting"} if error is None else {"state": "failed", "error": str(error)}
+        rows.append(row)
+    results = {
+        "docstill": docstill.__version__,
+        "name": run.resolve().name,
+        "task": study.task,
+        "command": command,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "hardware": hardware(),
+        "primary_metric": metric,
+        "repeats": study.repeats,
+        "data": {split: str(getattr(study.data, split)) for split in ("train", "validation")},
+        "cells": rows,
+        "seconds": round(seconds_spent(run), 1),
+    }
+    write_json(run / "results.json", results)
+    write_study(results, run)
+    return results

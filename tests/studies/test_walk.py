@@ -1,0 +1,128 @@
+"""`docstill study`: teachers trained once, cells resumed, failures named, one table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import tiny
+from docstill import cli, compression
+from docstill.errors import RecipeError, UserError
+from docstill.studies import walk
+from docstill.studies.grid import parse_study
+
+TRAINING = {"epochs": 1, "batch_size": 6, "learning_rate": 0.003, "precision": "fp32"}
+KD = [{"distill": {"objectives": [{"kind": "labels"}, {"kind": "kd"}]}}]
+HINT = [{"distill": {"objectives": [{"kind": "labels"}, {"kind": "hint", "student_module": "vit.layers.0"}]}}]
+
+
+def content(data: Path, **changes: Any) -> dict[str, Any]:
+    return {
+        "task": "classification",
+        "data": {"train": str(data / "train"), "validation": str(data / "validation")},
+        "teachers": {"vit": {"model": tiny.TINY_VIT, "train": TRAINING}},
+        "students": {"small": tiny.SMALLER_VIT},
+        "training": TRAINING,
+        "methods": {"kd": KD, "hint": HINT},
+        "repeats": 1,
+        **changes,
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, Any]]:
+    """Data, a finished study and its results, through the command line."""
+    root = tmp_path_factory.mktemp("study")
+    data = tiny.class_folders(root / "data")
+    file = tiny.write_recipe(root / "grid.yaml", content(data))
+    result = CliRunner().invoke(cli.app, ["study", str(file), "seed=1", "--run", str(root / "run"), "--json"])
+    assert result.exit_code == 0, result.stderr
+    return data, root / "run", json.loads(result.stdout)
+
+
+def test_what_comes_out(finished: tuple[Path, Path, dict[str, Any]]) -> None:
+    _, run, results = finished
+    assert [cell["method"] for cell in results["cells"]] == ["kd", "hint"]
+    assert all(cell["state"] == "done" for cell in results["cells"])
+    kd, hint = results["cells"]
+    assert kd["twin"] == hint["twin"]
+    values = kd["metrics"]["accuracy"]["values"], kd["twin"]["metrics"]["accuracy"]["values"]
+    assert kd["over_twin"]["mean"] == pytest.approx(values[0][0] - values[1][0])
+    assert kd["seconds"] > 0
+    assert json.loads((run / "results.json").read_text(encoding="utf-8")) == results
+    table = (run / "table.md").read_text(encoding="utf-8")
+    assert "## vit → small" in table
+    assert table.count("\n|") == 2 + 3  # head, rule, the twin and two methods
+    page = (run / "study.html").read_text(encoding="utf-8")
+    assert "vit teaches small" in page
+    assert page.count("<svg") >= 2
+    assert "<script" not in page
+
+
+def test_the_teacher_is_trained_once_and_the_twin_is_run_once(finished: tuple[Path, Path, dict[str, Any]]) -> None:
+    _, run, _ = finished
+    assert (run / "teachers" / "vit" / "model").is_dir()
+    assert not list(run.glob("cells/*/teacher/metrics.jsonl"))
+    assert [path.parent.parent.name for path in run.glob("cells/*/seed-*/no-kd")] == ["vit--small--kd"]
+
+
+def test_a_second_call_runs_nothing(
+    finished: tuple[Path, Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, run, results = finished
+
+    def never(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a finished cell was run again")
+
+    monkeypatch.setattr(walk, "compress", never)
+    monkeypatch.setattr(compression, "run_stage", never)
+    again = walk.run_study(parse_study(content(data, seed=1)), run, results["command"])
+    assert again["cells"] == results["cells"]
+
+
+def test_a_study_that_was_stopped_goes_on(
+    finished: tuple[Path, Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, _, results = finished
+    study, whole, calls = parse_study(content(data, seed=1)), compression.compress, 0
+
+    def stop_at_the_second(*arguments: Any) -> dict[str, Any]:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise KeyboardInterrupt
+        return whole(*arguments)
+
+    monkeypatch.setattr(walk, "compress", stop_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        walk.run_study(study, tmp_path / "run")
+    states = [cell["state"] for cell in json.loads((tmp_path / "run" / "results.json").read_text())["cells"]]
+    assert states == ["done", "waiting"]
+    monkeypatch.setattr(walk, "compress", whole)
+    resumed = walk.run_study(study, tmp_path / "run")
+    figures = [[cell["metrics"], cell["over_twin"], cell["gap_closed"]] for cell in resumed["cells"]]
+    assert figures == [[cell["metrics"], cell["over_twin"], cell["gap_closed"]] for cell in results["cells"]]
+
+
+def test_a_cell_that_fails_is_named_and_the_others_run(
+    finished: tuple[Path, Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    data, _, _ = finished
+    nowhere = [{"distill": {"objectives": [{"kind": "hint", "student_module": "vit.layer.0"}]}}]
+    study = parse_study(content(data, methods={"nowhere": nowhere, "kd": KD}))
+    with pytest.raises(UserError, match=r"1 of 2 cells failed.*vit--small--nowhere: .*did you mean"):
+        walk.run_study(study, tmp_path / "run")
+    results = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))
+    assert [cell["state"] for cell in results["cells"]] == ["failed", "done"]
+    assert "did you mean" in results["cells"][0]["error"]
+    assert "did you mean" in (tmp_path / "run" / "table.md").read_text(encoding="utf-8")
+
+
+def test_a_changed_study_is_refused_with_what_differs(finished: tuple[Path, Path, dict[str, Any]]) -> None:
+    data, run, _ = finished
+    with pytest.raises(RecipeError, match=r"(?s)another study.*repeats: 1 -> 2"):
+        walk.run_study(parse_study(content(data, seed=1, repeats=2)), run)
