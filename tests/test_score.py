@@ -196,3 +196,52 @@ def test_all_that_is_wrong_with_a_classification_is_told_at_once(files: Any) -> 
         [f"{predictions}:{line}" for line in range(1, len(BAD_PREDICTIONS) + 1)]
         + [f"{answers}:{line}" for line in range(first, first + len(BAD_ANSWERS))]
     )
+
+
+def test_intervals_hold_the_figures(files: Any) -> None:
+    pages, labels = probabilities(PAGES * 20), LABELS * 20
+    result = docstill.score("classification", *files(pages, labels), intervals=True)
+    for name, (low, high) in result["intervals"].items():
+        assert low <= high
+        if name in ("accuracy", "nll", "brier"):
+            assert low <= result["metrics"][name] <= high
+    assert "ece_floor" not in result["intervals"]
+    kie = docstill.score("kie", *files(RECEIPTS * 10, RECEIPTS * 10), intervals=True)
+    assert kie["intervals"]["field_f1"] == [1.0, 1.0]
+
+
+def test_the_figures_behind_kie_intervals_are_those_of_the_metrics(files: Any) -> None:
+    wrong = [{"company": "Ono", "total": "12.50"}, {"total": "7.00"}, {}]
+    result = docstill.score("kie", *files(wrong, [RECEIPTS[1], {}, {}]), against=files(wrong, [RECEIPTS[1], {}, {}])[0])
+    assert result["metrics"]["field_f1"] == pytest.approx(2 * 1 / (3 + 2))
+    assert all(entry == {"value": 0.0, "interval": [0.0, 0.0]} for entry in result["difference"].values())
+
+
+def test_two_systems_are_compared_on_the_same_documents(files: Any, tmp_path: Path) -> None:
+    predictions, answers = files(probabilities(PAGES * 10), LABELS * 10)
+    other = tmp_path / "other.jsonl"
+    other.write_text("".join(json.dumps(row) + "\n" for row in probabilities(PAGES[::-1] * 10)), encoding="utf-8")
+    difference = docstill.score("classification", predictions, answers, against=other)["difference"]["accuracy"]
+    assert difference["value"] == pytest.approx(2 / 3)
+    assert difference["interval"][0] < 2 / 3 < difference["interval"][1]
+    other.write_text("{}\n", encoding="utf-8")
+    with pytest.raises(UserError, match="has 1 lines and"):
+        docstill.score("classification", predictions, answers, against=other)
+
+
+def test_unknown_pages(files: Any, tmp_path: Path) -> None:
+    logits = [{"logits": row} for row in ([4.0, 0.0, 0.0], [0.0, 5.0, 0.0], [0.0, 0.0, 6.0])]
+    predictions, answers = files(logits, LABELS)
+    unknown = tmp_path / "unknown.jsonl"
+    unknown.write_text('{"logits": [0.1, 0.0, 0.0]}\n{"logits": [0.0, 5.5, 0.0]}\n', encoding="utf-8")
+    found = docstill.score("classification", predictions, answers, ood=unknown)["ood"]
+    assert found["n"] == 2
+    assert found["max_probability"] == {"auroc": pytest.approx(5 / 6 - 1 / 6), "fpr95": 0.5}
+    assert set(found["energy"]) == {"auroc", "fpr95"}
+    unknown.write_text('{"probabilities": [0.5, 0.5]}\n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"2 classes, .* has 3"):
+        docstill.score("classification", predictions, answers, ood=unknown)
+    unknown.write_text('{"probabilities": [0.3, 0.3, 0.4]}\n', encoding="utf-8")
+    assert "energy" not in docstill.score("classification", predictions, answers, ood=unknown)["ood"]
+    with pytest.raises(UserError, match="score --task classification"):
+        docstill.score("kie", predictions, answers, ood=unknown)

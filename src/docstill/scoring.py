@@ -4,20 +4,40 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from docstill.errors import DataError, UserError
-from docstill.metrics.classification import classification_metrics, softmax
-from docstill.metrics.fields import document_f1, field_scores
+from docstill.metrics import bootstrap
+from docstill.metrics.bootstrap import Figures
+from docstill.metrics.classification import classification_metrics, figures_without_floor, softmax
+from docstill.metrics.fields import document_f1, field_scores, pairs
+from docstill.metrics.ood import detection, energy
 from docstill.metrics.tree import ted_accuracy
 
 MOST = 1e300
 
 
-def score(task: str, predictions: str | Path, answers: str | Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Scored:
+    """What one system's answers score, and the same figures over any of the documents, for intervals."""
+
+    result: dict[str, Any]
+    figures: Figures
+
+
+def score(
+    task: str,
+    predictions: str | Path,
+    answers: str | Path,
+    intervals: bool = False,
+    against: str | Path | None = None,
+    ood: str | Path | None = None,
+) -> dict[str, Any]:
     """The metrics of a task over two files of JSON lines, in the same order.
 
     Args:
@@ -26,6 +46,11 @@ def score(task: str, predictions: str | Path, answers: str | Path) -> dict[str, 
             ``{"logits": […]}``, answers ``{"label": i}``).
         predictions: what a system said.
         answers: what is right.
+        intervals: add ``intervals``, ``[low, high]`` of each metric: 95 % over resampled documents.
+        against: another system's predictions of the same documents; adds ``difference``, ``{"value", "interval"}`` of
+            each metric, the first system's less the other's.
+        ood: classification only: the same system's predictions of pages of no known class; adds ``ood``, how well its
+            largest probability, and its energy where all lines hold logits, tell them from the known.
 
     Returns:
         ``{"n", "metrics"}``, for kie with ``documents``, the scores of each.
@@ -34,22 +59,49 @@ def score(task: str, predictions: str | Path, answers: str | Path) -> dict[str, 
         DataError: all lines that cannot be used, with file and line number.
         UserError: no such task, or files of different length.
     """
-    scorers: dict[str, Callable[[list[Any], list[Any], Path, Path], dict[str, Any]]] = {
+    scorers: dict[str, Callable[[list[Any], list[Any], Path, Path], Scored]] = {
         "kie": _kie,
         "classification": _classification,
     }
     if task not in scorers:
         raise UserError(f"there is no task {task!r} to score; choose one of {', '.join(scorers)}")
+    if ood is not None and task != "classification":
+        raise UserError(
+            "unknown pages (ood) are told apart by a classifier's probabilities; score --task classification"
+        )
     files = (Path(predictions), Path(answers))
+    given, right = _read(*files)
+    scored = scorers[task](given, right, *files)
+    result = dict(scored.result)
+    if intervals:
+        result["intervals"] = bootstrap.intervals(scored.figures, len(given))
+    if against is not None:
+        other_file = Path(against)
+        other = scorers[task](_read(other_file, files[1])[0], right, other_file, files[1])
+        spans = bootstrap.difference_intervals(scored.figures, other.figures, len(given))
+        every = np.arange(len(given))
+        one, two = scored.figures(every), other.figures(every)
+        result["difference"] = {
+            name: {"value": one[name] - two[name], "interval": span} for name, span in spans.items()
+        }
+    if ood is not None:
+        unknown_file = Path(ood)
+        (unknown,) = _read(unknown_file)
+        result["ood"] = _unknown(given, unknown, files[0], unknown_file)
+    return result
+
+
+def _read(*files: Path) -> list[list[Any]]:
+    """The values of each file's lines; all files must have as many."""
     problems: list[str] = []
-    given, right = (_lines(file, problems) for file in files)
+    found = [_lines(file, problems) for file in files]
     if problems:
         raise DataError("these lines are not JSON", problems)
-    if len(given) != len(right):
+    if len({len(values) for values in found}) > 1:
         raise UserError(
-            f"{files[0]} has {len(given)} lines and {files[1]} has {len(right)}; both need one line a document, in the same order"
+            f"{files[0]} has {len(found[0])} lines and {files[1]} has {len(found[1])}; both need one line a document, in the same order"
         )
-    return scorers[task](given, right, *files)
+    return found
 
 
 def _lines(path: Path, problems: list[str]) -> list[Any]:
@@ -73,7 +125,7 @@ def _lines(path: Path, problems: list[str]) -> list[Any]:
     return values
 
 
-def _kie(given: list[Any], right: list[Any], given_file: Path, right_file: Path) -> dict[str, Any]:
+def _kie(given: list[Any], right: list[Any], given_file: Path, right_file: Path) -> Scored:
     problems: list[str] = []
     predictions, truths = (
         [_unwrap(value, f"{file}:{number}", problems) for number, value in enumerate(values, 1)]
@@ -93,7 +145,29 @@ def _kie(given: list[Any], right: list[Any], given_file: Path, right_file: Path)
         "recall": fields.recall,
         "per_field": fields.per_field,
     }
-    return {"n": len(documents), "metrics": metrics, "documents": documents}
+    counts = np.array([_counts(*both) for both in zip(predictions, truths, strict=True)], dtype=np.float64)
+    trees = np.array([document["ted_accuracy"] for document in documents])
+
+    def figures(chosen: NDArray[np.int64]) -> dict[str, float]:
+        hits, found, wanted = counts[chosen].sum(axis=0)
+        return {
+            "ted_accuracy": float(trees[chosen].mean()),
+            "field_f1": _share(2 * hits, found + wanted),
+            "precision": _share(hits, found),
+            "recall": _share(hits, wanted),
+        }
+
+    return Scored({"n": len(documents), "metrics": metrics, "documents": documents}, figures)
+
+
+def _counts(prediction: Any, truth: Any) -> tuple[int, int, int]:
+    """Pairs found rightly, found, and wanted, of one document."""
+    found, wanted = pairs(prediction), pairs(truth)
+    return (found & wanted).total(), found.total(), wanted.total()
+
+
+def _share(part: float, whole: float) -> float:
+    return float(part / whole) if whole else 1.0
 
 
 def _unwrap(value: Any, where: str, problems: list[str]) -> Any:
@@ -116,14 +190,10 @@ def _unwrap(value: Any, where: str, problems: list[str]) -> Any:
     return value
 
 
-def _classification(given: list[Any], right: list[Any], given_file: Path, right_file: Path) -> dict[str, Any]:
+def _classification(given: list[Any], right: list[Any], given_file: Path, right_file: Path) -> Scored:
     problems: list[str] = []
-    rows = [_row(value, f"{given_file}:{number}", problems) for number, value in enumerate(given, 1)]
-    widths = [len(row) for row in rows if row is not None]
-    width = max(set(widths), key=widths.count, default=0)
-    for number, row in enumerate(rows, 1):
-        if row is not None and len(row) != width:
-            problems.append(f"{given_file}:{number}: {len(row)} classes, where most lines have {width}")
+    rows = _rows(given, given_file, problems)
+    width = _width(rows)
     allowed = f"from 0 to {width - 1}" if width else "not negative"
     for number, value in enumerate(right, 1):
         label = value.get("label") if isinstance(value, dict) else None
@@ -133,8 +203,44 @@ def _classification(given: list[Any], right: list[Any], given_file: Path, right_
             )
     if problems:
         raise DataError("these lines cannot be scored", problems)
-    labels = np.array([value["label"] for value in right])
-    return {"n": len(labels), "metrics": classification_metrics(np.array(rows, dtype=np.float64), labels)}
+    labels, probabilities = np.array([value["label"] for value in right]), np.array(rows, dtype=np.float64)
+    return Scored(
+        {"n": len(labels), "metrics": classification_metrics(probabilities, labels)},
+        lambda chosen: figures_without_floor(probabilities[chosen], labels[chosen]),
+    )
+
+
+def _unknown(given: list[Any], unknown: list[Any], given_file: Path, unknown_file: Path) -> dict[str, Any]:
+    """How well the scores of known and unknown pages can be told apart."""
+    problems: list[str] = []
+    rows = _rows(given, given_file, []), _rows(unknown, unknown_file, problems)
+    if rows[1] and _width(rows[1]) != _width(rows[0]):
+        problems.append(f"{unknown_file}: {_width(rows[1])} classes, {given_file} has {_width(rows[0])}")
+    if problems:
+        raise DataError("these lines cannot be scored", problems)
+    known, other = (np.array(part, dtype=np.float64).max(axis=1) for part in (rows[0], rows[1]))
+    found: dict[str, Any] = {"n": len(unknown), "max_probability": detection(known, other)}
+    if all("logits" in value for value in (*given, *unknown)):
+        found["energy"] = detection(
+            *(energy(np.array([value["logits"] for value in part])) for part in (given, unknown))
+        )
+    return found
+
+
+def _rows(given: list[Any], file: Path, problems: list[str]) -> list[Sequence[float] | None]:
+    """The probabilities of each line, all of one width; what is wrong is added to ``problems``."""
+    rows = [_row(value, f"{file}:{number}", problems) for number, value in enumerate(given, 1)]
+    width = _width(rows)
+    for number, row in enumerate(rows, 1):
+        if row is not None and len(row) != width:
+            problems.append(f"{file}:{number}: {len(row)} classes, where most lines have {width}")
+    return rows
+
+
+def _width(rows: Sequence[Sequence[float] | None]) -> int:
+    """The number of classes that most lines have."""
+    widths = [len(row) for row in rows if row is not None]
+    return max(set(widths), key=widths.count, default=0)
 
 
 def _row(value: Any, where: str, problems: list[str]) -> Sequence[float] | None:

@@ -17,6 +17,7 @@ from docstill.metrics.classification import (
     classification_metrics,
     coverage_at_risk,
     ece,
+    ece_equal_mass,
     ece_floor,
     macro_f1,
     oracle_aurc,
@@ -25,7 +26,7 @@ from docstill.metrics.classification import (
 )
 
 KEYS = {
-    "accuracy", "macro_f1", "nll", "brier", "ece", "ece_floor", "aurc", "e_aurc", "augrc", "auroc_failure", "coverage_at_5_risk",
+    "accuracy", "macro_f1", "nll", "brier", "ece", "ece_equal_mass", "ece_floor", "aurc", "e_aurc", "augrc", "auroc_failure", "coverage_at_5_risk",
 }  # fmt: skip
 
 
@@ -176,3 +177,19 @@ def test_metrics_and_scoring_do_not_need_torch() -> None:
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_ece_of_equal_mass_by_hand() -> None:
+    """15 documents, one a bin: the mean of |correct − confidence|; and ties share a bin, whatever their number."""
+    confidence = np.linspace(0.5, 0.99, 15)
+    correct = np.arange(15) % 2 == 0
+    assert ece_equal_mass(confidence, correct) == pytest.approx(np.abs(correct - confidence).mean())
+    assert ece_equal_mass(np.full(100, 0.8), np.arange(100) < 70) == pytest.approx(0.1)
+
+
+def test_ece_of_equal_mass_sees_what_one_wide_bin_hides() -> None:
+    """All confidences in the last bin of equal width: half too sure, half not sure enough."""
+    confidence = np.repeat([0.95, 0.99], 100)
+    correct = np.concatenate([np.ones(100, dtype=bool), np.arange(100) < 94])
+    assert ece(confidence, correct) == pytest.approx(0.0, abs=1e-9)
+    assert ece_equal_mass(confidence, correct) == pytest.approx(0.05)
