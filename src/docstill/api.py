@@ -9,7 +9,8 @@ from typing import Any
 
 from PIL import Image
 
-from docstill.compression import MODEL, TIMED_PAGES
+from docstill.chains import MODEL
+from docstill.compression import TIMED_PAGES
 from docstill.compression import compress as compress_recipe
 from docstill.data.images import IMAGE_SUFFIXES, open_image
 from docstill.data.splits import resolve_split
@@ -20,15 +21,16 @@ from docstill.optimiser import seed_everything
 from docstill.progress import counter
 from docstill.recipe import NewModel, Recipe, load_recipe, parse_stage
 from docstill.reporting.build import write_report
+from docstill.robustness import looks, missing_labels, on_other_pages, under_corruptions
 from docstill.run import locked, read_json, step, write_text
 from docstill.shipped import STUDIES, find_recipe
-from docstill.similarity.comparison import comparison
-from docstill.similarity.heatmap import heatmap, save_heatmap
+from docstill.similarity.comparison import comparison, drawn
+from docstill.similarity.heatmap import picture_of, save_heatmap
 from docstill.stages import Bench, run_stage
 from docstill.studies.grid import Study, load_study
 from docstill.studies.walk import run_study
 from docstill.tasks import TASKS, task_named
-from docstill.tasks.base import ModelSpec, Task
+from docstill.tasks.base import ModelSpec, Pages, Task
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,15 @@ def study(
 
 
 def evaluate(
-    model: str | Path, data: str | Path, task: str | None = None, split: str | None = None, limit: int | None = None
+    model: str | Path,
+    data: str | Path,
+    task: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    shift: str | Path | None = None,
+    against: Sequence[str | Path] = (),
 ) -> dict[str, Any]:
-    """Scores a model on labelled documents: ``{"task", "model", "data", "n", "metrics"}``.
+    """Scores a model on labelled documents: ``{"task", "model", "data", "n", "metrics"}``, and ``shift`` if asked.
 
     Args:
         model: a model folder or hub id.
@@ -90,21 +98,45 @@ def evaluate(
         task: default: what the model is.
         split: default: ``validation``.
         limit: score the first so many documents only.
+        shift: ``corruptions`` (see `docs/robustness.md`), or a folder with labelled pages from elsewhere.
+        against: models to be shifted beside it, such as its teacher and its no-KD twin.
     """
     loaded = load(model, task)
+    if against and shift is None:
+        raise UserError("models to be set against need a shift; add shift=corruptions, or a folder with other pages")
     folder = resolve_split(Path(data), split)
     pages = loaded.task.read(folder)
     if limit is not None:
         pages = replace(pages, documents=pages.documents[:limit])
     with counter("scoring", len(pages.documents)) as advance:
         evaluation = loaded.task.evaluate(loaded.model, pages, advance)
-    return {
+    result: dict[str, Any] = {
         "task": loaded.task.name,
         "model": str(model),
         "data": str(folder),
         "n": len(pages.documents),
         "metrics": evaluation.metrics,
     }
+    if shift is not None:
+        others = {str(source): load(source, loaded.task.name).model for source in against}
+        result["shift"] = _shifted(loaded.task, {str(model): loaded.model, **others}, pages, shift, limit)
+    return result
+
+
+def _shifted(
+    task: Task, models: dict[str, DocumentModel], pages: Pages, shift: str | Path, limit: int | None
+) -> dict[str, Any]:
+    """What `evaluate` adds under ``shift``."""
+    if str(shift) == "corruptions":
+        with counter("under corruptions", looks(len(models), len(pages.documents))) as advance:
+            return {"kind": "corruptions", "models": under_corruptions(task, models, pages, advance)}
+    others = task.read(Path(shift), pages)
+    if limit is not None:
+        others = replace(others, documents=others.documents[:limit])
+    with counter("on other pages", len(models) * (len(pages.documents) + len(others.documents))) as advance:
+        found = on_other_pages(task, models, pages, others, advance)
+    about = {"kind": "pages", "data": str(shift), "n": len(others.documents)}
+    return {**about, "missing_labels": missing_labels(pages, others), "models": found}
 
 
 def benchmark(
@@ -142,6 +174,7 @@ def compare(
     limit: int | None = None,
     tokens: str = "pooled",
     picture: str | Path | None = None,
+    layers: Sequence[str] = (),
 ) -> dict[str, Any]:
     """How alike two models are: layer by layer (CKA), and in their answers; see `docs/similarity.md`.
 
@@ -151,9 +184,10 @@ def compare(
         data: a split's folder, or the folder that holds the splits; labelled.
         task: default: what the teacher is.
         split: default: ``validation``.
-        limit: look at the first so many documents only.
+        limit: look at so many documents only, drawn at random, always the same ones.
         tokens: ``pooled`` (documents are compared) or ``flattened`` (documents and places).
         picture: PNG file for the heatmap of all layers against all.
+        layers: paths of modules, with ``*`` for any name; default: all blocks of both networks.
     """
     first, second = load(teacher, task), load(student, task)
     if first.task.name != second.task.name:
@@ -165,15 +199,12 @@ def compare(
     folder = resolve_split(Path(data), split)
     pages = first.task.read(folder)
     if limit is not None:
-        pages = replace(pages, documents=pages.documents[:limit])
+        pages = drawn(pages, limit)
     with counter("comparing", len(pages.documents)) as advance:
-        found = comparison(first.task, first.model, second.model, pages, tokens, advance)
+        found = comparison(first.task, first.model, second.model, pages, tokens, advance, layers)
     result = {"task": first.task.name, "teacher": str(teacher), "student": str(student), "data": str(folder), **found}
     if picture is not None:
-        layers = found["similarity"]["layers"]
-        title = f"CKA of the layers; global {found['similarity']['global']:.3f}"
-        drawn = heatmap(layers["matrix"], layers["teacher_names"], layers["student_names"], title, "teacher", "student")
-        save_heatmap(drawn, Path(picture))
+        save_heatmap(picture_of(found["similarity"], found["n"]), Path(picture))
         result["picture"] = str(picture)
     return result
 

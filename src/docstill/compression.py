@@ -6,37 +6,31 @@ Read `compress` from top to bottom; each call below it is one step of the run, d
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-import docstill
+from docstill.chains import DOCUMENTS, MODEL, Chain, Taught, without_teacher
 from docstill.data.images import open_image
+from docstill.data.unlabelled import problems_of, read_unlabelled
 from docstill.data.validator import check
-from docstill.engine import BEST, CHECKPOINT, METRICS
-from docstill.errors import DataError, ModelError
-from docstill.measure import hardware, measure
+from docstill.engine import BEST, CHECKPOINT
+from docstill.errors import DataError, ModelError, UserError
+from docstill.measure import measure
 from docstill.models.io import DocumentModel
 from docstill.optimiser import seed_everything
 from docstill.progress import counter, say
-from docstill.recipe import DistillStage, NewModel, Recipe, Stage, Teacher, dump_recipe
+from docstill.recipe import NewModel, Recipe, Stage, Teacher, dump_recipe
 from docstill.reporting.build import write_report
-from docstill.run import locked, open_run, read_json, read_metrics, seconds_spent, step, write_json
-from docstill.stages import Bench, labels_only, run_stage
+from docstill.results import results_of
+from docstill.run import locked, open_run, read_json, seconds_spent, step, write_json
+from docstill.similarity.comparison import IN_A_RUN, layers_alike
+from docstill.similarity.rows import share_of_same_answers
+from docstill.stages import Bench, run_stage
 from docstill.tasks import task_named
-from docstill.tasks.base import Judged, ModelSpec, Pages
+from docstill.tasks.base import ModelSpec
 
-MODEL = "model"
-DOCUMENTS = "documents.json"
-WORST = 10
 TIMED_PAGES = 8
-LATENCY_NOTE = (
-    "One page at a time, from picture to answer, in rounds that take the models in turn; quote the ratios, "
-    "absolute times depend on what else the machine does."
-)
 
 
 def compress(recipe: Recipe, run: Path, command: str = "", name: str = "") -> dict[str, Any]:
@@ -63,57 +57,28 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "") -> di
         training = task.read(recipe.data.train)
         bench = Bench(task, training, task.read(recipe.data.validation, training))
         teacher = _teacher(recipe, bench, run)
-        bench = replace(bench, teacher=teacher.model)
+        unlabelled = [] if recipe.data.unlabelled is None else read_unlabelled(recipe.data.unlabelled)
+        bench = replace(bench, teacher=teacher.model, unlabelled=unlabelled)
+        more = 1 + len(unlabelled) / len(training.documents)
 
         chains = []
         for seed in range(recipe.seed, recipe.seed + recipe.repeats):
             student = Chain("student", seed, run / f"seed-{seed}" / "student", list(enumerate(recipe.stages, 1)))
             chains.append(student)
             if "no-kd" in recipe.controls and any(stage.kind == "distill" for stage in recipe.stages):
-                chains.append(_without_teacher(student, run / f"seed-{seed}" / "no-kd"))
+                chains.append(without_teacher(student, run / f"seed-{seed}" / "no-kd", more))
         for chain in chains:
             _run_chain(chain, recipe, bench, teacher)
+        compared = _compare(recipe, bench, teacher, chains)
 
         first = chains[0]
         _hand_over(first.model_folder, run / MODEL)
         figures = step(run / "measurements", lambda: _measure(bench, teacher, chains, recipe))
-        results = _results(recipe, bench, run, teacher, chains, figures, command, name or run.resolve().name)
+        results = results_of(recipe, bench, teacher, chains, figures, compared, command, name or run.resolve().name)
         results["seconds"] = round(seconds_spent(run), 1)
         write_json(run / "results.json", results)
         write_report(results, run)
     return results
-
-
-@dataclass(frozen=True)
-class Taught:
-    """The teacher of a run: the model, its folder, and what it scores."""
-
-    model: DocumentModel
-    source: str
-    folder: Path
-
-
-@dataclass(frozen=True)
-class Chain:
-    """The stages of one student or control with one seed, numbered, and where they are kept.
-
-    ``start`` is a finished model folder that the first stage begins from, if the chain shares its first stages.
-    """
-
-    row: str
-    seed: int
-    folder: Path
-    stages: list[tuple[int, Stage]]
-    start: Path | None = None
-
-    def stage_folder(self, number: int, stage: Stage) -> Path:
-        """Where a stage keeps what it makes."""
-        return self.folder / f"{number}-{stage.kind}"
-
-    @property
-    def model_folder(self) -> Path:
-        """The model at the chain's end."""
-        return self.stage_folder(*self.stages[-1]) / MODEL
 
 
 def _check_data(recipe: Recipe) -> dict[str, Any]:
@@ -122,6 +87,8 @@ def _check_data(recipe: Recipe) -> dict[str, Any]:
     problems = []
     for folder in dict.fromkeys([recipe.data.train, recipe.data.validation]):
         problems += check(folder, recipe.task)["problems"]
+    if recipe.data.unlabelled is not None:
+        problems += problems_of(recipe.data.unlabelled)
     if problems:
         raise DataError(
             f"the data cannot be used, {len(problems)} problem(s) were found; mend these files and run again", problems
@@ -175,23 +142,6 @@ def _begin(source: str | NewModel, bench: Bench, teacher: DocumentModel | None) 
     return bench.task.load_model(source)
 
 
-def _without_teacher(student: Chain, folder: Path) -> Chain:
-    """The no-KD control: the same stages from the same start, each distil stage learning from the labels alone.
-
-    Stages before the first distil stage are the same for both, so the control begins from the student's.
-    """
-    first = next(index for index, (_, stage) in enumerate(student.stages) if stage.kind == "distill")
-    start = student.stage_folder(*student.stages[first - 1]) / MODEL if first else None
-    stages = [(number, _no_kd(stage)) for number, stage in student.stages[first:]]
-    return Chain("no-kd", student.seed, folder, stages, start)
-
-
-def _no_kd(stage: Stage) -> Stage:
-    if not isinstance(stage.settings, DistillStage):
-        return stage
-    return Stage(distill=stage.settings.model_copy(update={"objectives": labels_only(stage.settings)}))
-
-
 def _run_chain(chain: Chain, recipe: Recipe, bench: Bench, teacher: Taught) -> None:
     task, previous = bench.task, chain.start
     for number, stage in chain.stages:
@@ -228,6 +178,30 @@ def _run_chain(chain: Chain, recipe: Recipe, bench: Bench, teacher: Taught) -> N
     say(f"{chain.row}, seed {chain.seed}: {task.primary_metric} {figure:.4f}")
 
 
+def _compare(recipe: Recipe, bench: Bench, teacher: Taught, chains: list[Chain]) -> dict[str, list[dict[str, Any]]]:
+    """Layers and answers of every student and control beside the teacher's, by row; empty if the recipe asks for none."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    if not (recipe.task == "kie" if recipe.compare is None else recipe.compare):
+        return found
+    of_teacher = read_json(teacher.folder / "evaluation" / DOCUMENTS)
+    for chain in chains:
+
+        def work(chain: Chain = chain) -> dict[str, Any]:
+            model = bench.task.load_model(str(chain.model_folder))
+            answers = read_json(chain.folder / "evaluation" / DOCUMENTS)
+            same = share_of_same_answers(recipe.task, of_teacher, answers)
+            count = min(IN_A_RUN, len(bench.validation.documents))
+            with counter(f"comparing {chain.row}, seed {chain.seed}", count) as advance:
+                try:
+                    alike = layers_alike(bench.task, teacher.model, model, bench.validation, advance)
+                except UserError as error:  # no reason to lose a run that is otherwise done
+                    alike = {"problem": f"Layers were not compared: {error}."}
+            return {"seed": chain.seed, "same_answers": same, **alike}
+
+        found.setdefault(chain.row, []).append(step(chain.folder / "similarity", work))
+    return found
+
+
 def _forget(folder: Path) -> None:
     """Drops a finished stage's checkpoints; its model and its curve stay."""
     for name in (CHECKPOINT, BEST):
@@ -261,103 +235,3 @@ def _measure(bench: Bench, teacher: Taught, chains: list[Chain], recipe: Recipe)
     models = {row: (folder, bench.task.load_model(str(folder))) for row, folder in folders.items()}
     images = [open_image(document.file) for document in bench.validation.documents[:TIMED_PAGES]]
     return measure(models, images)
-
-
-def _results(
-    recipe: Recipe,
-    bench: Bench,
-    run: Path,
-    teacher: Taught,
-    chains: list[Chain],
-    figures: dict[str, Any],
-    command: str,
-    name: str,
-) -> dict[str, Any]:
-    evaluations: dict[str, list[tuple[int, Path]]] = {}
-    for chain in chains:
-        evaluations.setdefault(chain.row, []).append((chain.seed, chain.folder / "evaluation"))
-    roles = {"student": "student", "no-kd": "control", "teacher": "teacher"}
-    rows = [_row(row, roles[row], seeds, figures[row]) for row, seeds in evaluations.items()]
-    if "teacher" in recipe.controls:
-        rows.insert(0, _row("teacher", "teacher", [(recipe.seed, teacher.folder / "evaluation")], figures["teacher"]))
-    curves = [_curve("teacher", recipe.seed, "train", teacher.folder)]
-    curves += [
-        _curve(chain.row, chain.seed, stage.kind, chain.stage_folder(number, stage))
-        for chain in chains
-        for number, stage in chain.stages
-    ]
-    first = chains[0]
-    done = [read_json(first.stage_folder(number, stage) / "done.json") for number, stage in first.stages]
-    if (teacher.folder / "done.json").is_file():
-        report = read_json(teacher.folder / "done.json")
-        done.insert(0, {**report, "name": "teacher"})
-    return {
-        "docstill": docstill.__version__,
-        "name": name,
-        "task": recipe.task,
-        "command": command,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "hardware": hardware(),
-        "recipe": dump_recipe(recipe),
-        "primary_metric": bench.task.primary_metric,
-        "data": {
-            split: {"path": str(pages.folder), "n": len(pages.documents)}
-            for split, pages in (("train", bench.training), ("validation", bench.validation))
-        },
-        "stages": [{"name": entry["name"], "text": entry["text"], "seconds": entry["seconds"]} for entry in done],
-        "rows": rows,
-        "latency_note": LATENCY_NOTE,
-        "curves": [curve for curve in curves if curve["points"]],
-        "worst": _worst(bench.validation, first.folder / "evaluation", teacher.folder / "evaluation"),
-        "warnings": _warnings(recipe),
-    }
-
-
-def _row(row: str, role: str, seeds: list[tuple[int, Path]], figures: dict[str, Any]) -> dict[str, Any]:
-    found = [read_json(folder / "done.json")["metrics"] for _, folder in seeds]
-    names = [metric for metric, value in found[0].items() if isinstance(value, float | int)]
-    return {
-        "name": row,
-        "role": role,
-        "seeds": [seed for seed, _ in seeds],
-        "metrics": {metric: _summary([metrics[metric] for metrics in found]) for metric in names},
-        "per_class": [metrics.get("per_class") or metrics.get("per_field") or {} for metrics in found],
-        **figures,
-    }
-
-
-def _summary(values: list[float]) -> dict[str, Any]:
-    """Mean and sample standard deviation; no spread from one value."""
-    return {
-        "mean": float(np.mean(values)),
-        "std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
-        "values": [float(value) for value in values],
-    }
-
-
-def _curve(row: str, seed: int, stage: str, folder: Path) -> dict[str, Any]:
-    return {"name": row, "seed": seed, "stage": stage, "points": read_metrics(folder / METRICS)}
-
-
-def _worst(pages: Pages, student: Path, teacher: Path) -> list[dict[str, Any]]:
-    judged = [Judged(**entry) for entry in read_json(student / DOCUMENTS)]
-    of_teacher = {entry["file"]: entry["predicted"] for entry in read_json(teacher / DOCUMENTS)}
-    files = {document.where: str(document.file) for document in pages.documents}
-    return [
-        {
-            "file": document.file,
-            "image": files.get(document.file),
-            "expected": document.expected,
-            "student": document.predicted,
-            "teacher": of_teacher.get(document.file),
-            "score": document.score,
-        }
-        for document in sorted(judged, key=lambda document: document.score)[:WORST]
-    ]
-
-
-def _warnings(recipe: Recipe) -> list[str]:
-    warnings = []
-    if recipe.repeats == 1:
-        warnings.append("One seed only: differences between rows may be chance. Set repeats: 3 to see the spread.")
-    return warnings

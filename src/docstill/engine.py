@@ -165,7 +165,7 @@ def _optimise(
     for index, batch in enumerate(group):
         with autocast:
             losses: list[Loss] = lesson(batch)
-        parts = [(loss, loss.value * (loss.count / totals[loss.name])) for loss in losses]
+        parts = [(loss, loss.value * (loss.count / (totals[loss.name] or 1))) for loss in losses]
         total = torch.stack([loss.weight * part for loss, part in parts]).sum()
         if not torch.isfinite(total):
             files = ", ".join(batch["files"][:8])

@@ -14,7 +14,7 @@ from docstill.errors import ModelError
 from docstill.models.io import DocumentModel
 from docstill.models.taps import tapped
 from docstill.objectives import OBJECTIVES
-from docstill.objectives.base import Objective, Outputs
+from docstill.objectives.base import UNLABELLED, Objective, Outputs
 from docstill.tasks.base import Task
 
 
@@ -60,6 +60,20 @@ class Lesson(nn.Module):
         self._outside = (task, student, teacher if asked else None)
         if self.teacher is not None:
             self.teacher.network.requires_grad_(False).eval()
+        for weighted in objectives:
+            weighted.objective.attach(student.network, None if self.teacher is None else self.teacher.network)
+        gone = set(student.masks) - {name for name, _ in student.network.named_parameters()}
+        if gone:
+            raise ModelError(
+                f"an objective replaces the student's classifier, and the pruned weights of that classifier ({', '.join(gone)}) "
+                "would come back; prune with an `of` that leaves it out, or use another objective"
+            )
+
+    def finish(self) -> None:
+        """To be called once when training has ended: the student is an ordinary network again."""
+        for objective in self.objectives:
+            assert isinstance(objective, Objective)
+            objective.detach()
 
     @property
     def teacher(self) -> DocumentModel | None:
@@ -107,7 +121,9 @@ class Lesson(nn.Module):
 
     def counts(self, batch: dict[str, Any]) -> dict[str, int]:
         """How many things each objective's mean runs over in this batch."""
-        sizes = {"documents": len(batch["files"]), "decisions": len(batch["student"]["targets"])}
+        targets = batch["student"]["targets"]
+        labelled = int((targets != UNLABELLED).sum())
+        sizes = {"documents": len(batch["files"]), "decisions": len(targets), "labelled": labelled}
         return {
             name: sizes[str(objective.average)] for name, objective in zip(self.names, self.objectives, strict=True)
         }

@@ -33,6 +33,8 @@ class Data(_Strict):
 
     train: Path
     validation: Path
+    unlabelled: Path | None = None
+    """Pages of the same kinds without labels, for distil stages: there the teacher says what they are."""
 
 
 class GradualPruning(_Strict):
@@ -152,6 +154,24 @@ class Recipe(_Strict):
     seed: Annotated[int, Field(ge=0)] = 0
     teacher_floor: float | None = None
     """Refuse to distil from a teacher whose primary metric on the validation split is below this."""
+    compare: bool | None = None
+    """Compare the layers of student and no-KD control with the teacher's by CKA; default: for kie alone."""
+
+    @model_validator(mode="after")
+    def _unlabelled_pages_have_a_use(self) -> Recipe:
+        if self.data.unlabelled is None:
+            return self
+        if self.task != "classification":
+            raise ValueError(f"data.unlabelled is for classification, the task is {self.task}; leave it out")
+        if not any(
+            isinstance(stage.settings, DistillStage)
+            and any(entry["kind"] != "labels" for entry in stage.settings.objectives)
+            for stage in self.stages
+        ):
+            raise ValueError(
+                "data.unlabelled needs a distil stage with an objective that asks the teacher; add one, or leave it out"
+            )
+        return self
 
 
 def objective_problems(objectives: list[dict[str, Any]]) -> list[str]:

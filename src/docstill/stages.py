@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from accelerate import PartialState
 
 from docstill.batches import batch_count, epoch_batches, page_set
 from docstill.checkpoint import Extra
+from docstill.data.document import Document
 from docstill.engine import Trainee, fit
 from docstill.lesson import Lesson, make_objectives
 from docstill.models.io import DocumentModel
@@ -33,6 +35,8 @@ class Bench:
     training: Pages
     validation: Pages
     teacher: DocumentModel | None = None
+    unlabelled: Sequence[Document] = ()
+    """Pages that only stages with a teacher look at."""
 
 
 def run_stage(
@@ -104,14 +108,17 @@ def learn(
     lesson = Lesson(task, student, bench.teacher, weighted)
     processes = PartialState().num_processes if torch.cuda.is_available() else 1
     rank = PartialState().process_index if torch.cuda.is_available() else 0
-    examples = page_set(task, bench.training, student, lesson.teacher, settings, seed)
+    training = bench.training
+    if lesson.teacher is not None:
+        training = replace(training, documents=[*training.documents, *bench.unlabelled])
+    examples = page_set(task, training, student, lesson.teacher, settings, seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     # Convolutions run a quarter faster in this order of memory, on a CPU in bf16 as on a GPU; the numbers are the same.
     student.network.to(device, memory_format=torch.channels_last)
     if lesson.teacher is not None:
         lesson.teacher.network.to(device, memory_format=torch.channels_last)
     lesson.prepare(next(epoch_batches(examples, 0, 0, settings.batch_size, 0)))
-    count = len(bench.training.documents)
+    count = len(training.documents)
     pruning = Pruning(student, settings.prune)
 
     def validate() -> dict[str, float]:
@@ -134,6 +141,7 @@ def learn(
     )
     with bar(title) as advance:
         progress = fit(trainee, settings, folder, seed, advance)
+    lesson.finish()
     student.network.to(memory_format=torch.contiguous_format)
     pruned = f", pruned to {settings.prune.sparsity:.0%} of {settings.prune.of} on the way" if settings.prune else ""
     names = " + ".join(f"{entry.weight:g} × {entry.name}" for entry in weighted)

@@ -139,6 +139,6 @@ def test_projectors_refuse_grids_that_cannot_be_matched() -> None:
 def test_every_objective_says_what_it_averages_and_is_documented() -> None:
     for kind, objective in OBJECTIVES.items():
         assert issubclass(objective, Objective)
-        assert objective.average in {"decisions", "documents"}
+        assert objective.average in {"decisions", "labelled", "documents"}
         assert kind == objective.__name__.lower()
         assert objective.__doc__

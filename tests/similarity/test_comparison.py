@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -14,11 +16,15 @@ import docstill
 import kie_tiny
 import tiny
 from docstill import cli
+from docstill.data.images import open_image
 from docstill.errors import UserError
+from docstill.metrics.cka import cka
 from docstill.models.classifier import new_classifier
+from docstill.models.taps import tapped
 from docstill.optimiser import seed_everything
-from docstill.similarity.comparison import comparison
+from docstill.similarity.comparison import comparison, drawn
 from docstill.similarity.heatmap import heatmap
+from docstill.similarity.pair import Pair
 from docstill.tasks.classification import Classification
 from docstill.tasks.kie import Kie
 
@@ -47,7 +53,9 @@ def test_a_model_and_itself(world: dict[str, Path]) -> None:
     assert found["n"] == 12
     assert found["similarity"]["global"] == 1
     assert [pair["cka"] for pair in found["similarity"]["layers"]["matched"]] == [1, 1]
+    assert found["similarity"]["biased"]["global"] == 1
     assert found["agreement"]["top1"] == 1
+    assert found["agreement"]["against_truth"]["accuracy"]["difference"] == 0
     assert found["agreement"]["kl"] == pytest.approx(0, abs=1e-9)
     assert found["disagreements"] == []
 
@@ -68,9 +76,52 @@ def test_two_families_side_by_side(world: dict[str, Path], tmp_path: Path) -> No
         )
         == 12
     )
+    agreed = found["agreement"]
+    truth = agreed["against_truth"]["accuracy"]
+    assert truth["teacher"] == pytest.approx((agreed["both_right"] + agreed["only_teacher_right"]) / 12)
+    assert truth["student"] == pytest.approx((agreed["both_right"] + agreed["only_student_right"]) / 12)
+    assert truth["difference"] == pytest.approx(truth["student"] - truth["teacher"])
     text = run("compare", world["vit"], world["resnet"], world["data"])
     assert "global_cka" in text
     assert "encoder 1 ~ encoder 1.1" in text
+
+
+def test_layers_are_chosen_by_path(world: dict[str, Path]) -> None:
+    layers = ("--layers", "vit.layers.1", "--layers", "resnet.encoder.stages.*")
+    found = run("compare", world["vit"], world["resnet"], world["data"], *layers, "--json")["similarity"]["layers"]
+    assert found["teacher_layers"] == found["teacher_names"] == ["vit.layers.1"]
+    assert found["student_layers"] == ["resnet.encoder.stages.0", "resnet.encoder.stages.1"]
+    assert [len(row) for row in found["matrix"]] == [2]
+    wrong = run("compare", world["vit"], world["resnet"], world["data"], "--layers", "vit.layers.7", code=2)
+    assert "no module of teacher or student fits 'vit.layers.7'" in " ".join(wrong.split())
+
+
+def test_figures_are_those_of_the_features_themselves(world: dict[str, Path]) -> None:
+    """Through the public parts: each model's own pixels, the blocks' outputs by hooks, CKA of all pages at once."""
+    task, pages = Classification(), Classification().read(world["data"] / "validation")
+    rows = []
+    for name, path in (("vit", "vit.layers.1"), ("resnet", "resnet.encoder.stages.1.layers.0")):
+        model = task.load_model(str(world[name]))
+        images = [open_image(document.file) for document in pages.documents]
+        pixels = model.processor(images=images, return_tensors="pt")["pixel_values"]
+        with torch.inference_mode(), tapped(model.network, [path]) as kept:
+            model.network(pixels)
+        rows.append(kept[path].double())
+    features = rows[0].mean(1).numpy(), rows[1].mean((2, 3)).numpy()
+    found = run("compare", world["vit"], world["resnet"], world["data"], "--json")["similarity"]
+    assert found["layers"]["matrix"][1][1] == pytest.approx(cka(*features, estimator="unbiased"), abs=1e-5)
+    assert found["biased"]["matrix"][1][1] == pytest.approx(cka(*features, estimator="biased"), abs=1e-5)
+
+
+def test_a_limit_draws_from_all_classes_and_always_the_same(world: dict[str, Path]) -> None:
+    pages = Classification().read(world["data"] / "validation")
+    some = drawn(pages, 6)
+    assert len(some.documents) == 6
+    assert len({document.target for document in some.documents}) == 3
+    assert drawn(pages, 6) == some
+    assert drawn(pages, 12) is pages
+    found = run("compare", world["vit"], world["vit"], world["data"], "--limit", "6", "--json")
+    assert found["n"] == 6
 
 
 def test_batches_do_not_change_the_answer_when_all_fit(world: dict[str, Path]) -> None:
@@ -97,6 +148,32 @@ def test_donuts_are_compared_in_both_parts(tmp_path: Path) -> None:
     assert found["similarity"]["global"] < 1
 
 
+@pytest.mark.parametrize("tokens", ["pooled", "flattened"])
+def test_padding_never_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokens: str) -> None:
+    """Answers of very unlike lengths: one document at a time (no padding at all) gives what one batch of all gives."""
+    answers = [{"shop": "A" * (1 + 7 * index), "total": "1"} for index in range(6)]
+    pages = Kie().read(kie_tiny.tiny_folder(tmp_path / "validation", answers))
+    found = []
+    for at_once in (1, 16):
+        monkeypatch.setattr("docstill.similarity.pair.MOST_AT_ONCE", at_once)
+        pair = Pair(Kie(), kie_tiny.tiny_donut(0), kie_tiny.tiny_donut(1), tokens)
+        pair.see(pages, answers=False)
+        found.append(pair.similarity())
+    for part in ("layers", "biased"):
+        one, other = (np.array(similar[part]["matrix"]) for similar in found)
+        assert one == pytest.approx(other, abs=1e-4)
+
+
+def test_donuts_of_other_sizes_and_other_vocabularies(tmp_path: Path) -> None:
+    pages = Kie().read(kie_tiny.tiny_folder(tmp_path / "validation"))
+    small = kie_tiny.tiny_donut(1, tags=[*kie_tiny.TAGS, "<s_more>", "</s_more>"], image_size=(160, 224))
+    found = comparison(Kie(), kie_tiny.tiny_donut(0), small, pages, "flattened")
+    assert found["agreement"]["tokens"] is None
+    assert found["agreement"]["kl"] is None
+    assert 0 <= found["similarity"]["biased"]["global"] < 1
+    assert set(found["agreement"]["against_truth"]) == {"exact", "field_f1"}
+
+
 def test_mistakes_are_one_sentence(world: dict[str, Path], tmp_path: Path) -> None:
     assert "pooled or flattened" in run(
         "compare", world["vit"], world["vit"], world["data"], "--tokens", "averaged", code=2
@@ -112,6 +189,13 @@ def test_mistakes_are_one_sentence(world: dict[str, Path], tmp_path: Path) -> No
 
 
 def test_the_picture_is_dark_where_layers_are_alike() -> None:
-    image = heatmap([[1.0, 0.0], [None, 0.5]], ["a", "b"], ["c", "d"], "title", "teacher", "student")
+    image = heatmap([[1.0, 0.0], [None, 0.5]], ["a", "b"], ["c", "d"], "title", framed=[(0, 0)])
     colours = {colour for _, colour in image.getcolors(maxcolors=100_000) or []}
     assert {(12, 68, 124), (246, 248, 251), (222, 222, 222), (129, 158, 188)} <= colours
+
+
+def test_the_picture_has_room_for_long_names() -> None:
+    short = heatmap([[0.5]], ["a"], ["b"], "title")
+    long = heatmap([[0.5]], ["decoder.model.decoder.layers.0"], ["encoder.encoder.layers.0.blocks.1"], "title")
+    assert long.width > short.width + 250
+    assert long.height > short.height + 250

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from docstill.metrics.cka import cka
+from docstill.metrics.cka import cka, hsic_unbiased
 from docstill.similarity.streaming import LayerCka
 
 
@@ -30,12 +30,29 @@ def test_many_batches_come_near_all_at_once_and_memory_stays() -> None:
     teacher, student = layers(0, 3, m=2000), layers(0, 2, m=2000)
     whole, parts = LayerCka(3, 2), LayerCka(3, 2)
     whole.add(teacher, student)
-    held = {name: value.shape for name, value in parts._sums.items()}
+    held = parts._sums.shape
     for start in range(0, 2000, 50):
         rows = slice(start, start + 50)
         parts.add([one[rows] for one in teacher], [one[rows] for one in student])
     assert parts.matrix() == pytest.approx(whole.matrix(), abs=0.02)
-    assert {name: value.shape for name, value in parts._sums.items()} == held
+    assert parts.matrix("biased") == pytest.approx(whole.matrix("biased"), abs=1e-9)
+    assert parts.overall("biased", chance=True) == pytest.approx(whole.overall("biased", chance=True), abs=1e-9)
+    assert parts._sums.shape == held == (5, 5)
+
+
+def test_minibatch_cka_follows_its_definition() -> None:
+    """Nguyen et al. 2021, equation 2: sums of HSIC₁ over batches above and below, one ratio at the end."""
+    teacher, student = layers(0, 2), layers(1, 3)
+    summed = LayerCka(2, 3)
+    above, one, other = np.zeros((2, 3)), np.zeros(2), np.zeros(3)
+    for start in range(0, 24, 8):
+        batch = slice(start, start + 8)
+        summed.add([rows[batch] for rows in teacher], [rows[batch] for rows in student])
+        grams, others = (np.stack([rows[batch] @ rows[batch].T for rows in model]) for model in (teacher, student))
+        above += hsic_unbiased(grams, others)
+        one += np.diag(hsic_unbiased(grams, grams))
+        other += np.diag(hsic_unbiased(others, others))
+    assert summed.matrix() == pytest.approx(above / np.sqrt(np.outer(one, other)), abs=1e-9)
 
 
 def test_global_is_cka_of_the_summed_kernels() -> None:

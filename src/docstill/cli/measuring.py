@@ -20,13 +20,25 @@ def evaluate(
     task: TaskName = None,
     split: Annotated[str | None, typer.Option(help="Default: validation.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Score the first so many documents only.")] = None,
+    shift: Annotated[str | None, typer.Option(help="corruptions, or a folder with pages from elsewhere.")] = None,
+    against: Annotated[list[str] | None, typer.Option(help="Another model under the same shift; repeatable.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Score a model on labelled documents.
+    """Score a model on labelled documents; with --shift also on worse pages, or on pages from elsewhere.
 
     Example: docstill evaluate runs/pages/model pages --split validation --json
     """
-    print_value(docstill.evaluate(model, data, task, split, limit), as_json)
+    result = docstill.evaluate(model, data, task, split, limit, shift, against or [])
+    if as_json or shift is None:
+        print_value(result, as_json)
+        return
+    from docstill.robustness import table
+
+    headings, rows = table(result["shift"]["models"], result["task"])
+    shown = Table(*headings)
+    for row in rows:
+        shown.add_row(*row)
+    print_table(shown)
 
 
 @app.command()
@@ -34,13 +46,18 @@ def score(
     predictions: Annotated[Path, typer.Argument(help="JSON lines, one answer a document.")],
     answers: Annotated[Path, typer.Argument(help="JSON lines, one right answer a document, in the same order.")],
     task: Annotated[str, typer.Option(help="kie or classification.")],
+    intervals: Annotated[
+        bool, typer.Option("--intervals", help="Add 95 % intervals over resampled documents.")
+    ] = False,
+    against: Annotated[Path | None, typer.Option(help="Another system's predictions: add differences.")] = None,
+    ood: Annotated[Path | None, typer.Option(help="Predictions of pages of no known class: are they noticed?")] = None,
     as_json: Json = False,
 ) -> None:
     """Score any system's answers, without a model.
 
     Example: docstill score --task kie predictions.jsonl answers.jsonl --json
     """
-    print_value(docstill.score(task, predictions, answers), as_json)
+    print_value(docstill.score(task, predictions, answers, intervals, against, ood), as_json)
 
 
 @app.command()
@@ -77,8 +94,11 @@ def compare(
     data: Annotated[Path, typer.Argument(help="A split's folder, or the folder that holds the splits.")],
     task: TaskName = None,
     split: Annotated[str | None, typer.Option(help="Default: validation.")] = None,
-    limit: Annotated[int | None, typer.Option(min=4, help="Look at the first so many documents only.")] = None,
+    limit: Annotated[int | None, typer.Option(min=4, help="Look at so many documents only, drawn at random.")] = None,
     tokens: Annotated[str, typer.Option(help="pooled: alike documents; flattened: at alike places too.")] = "pooled",
+    layers: Annotated[
+        list[str] | None, typer.Option(help="Path of modules, * for any name; may be repeated. Default: all blocks.")
+    ] = None,
     picture: Annotated[Path | None, typer.Option(help="PNG file for the heatmap.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -86,12 +106,14 @@ def compare(
 
     Example: docstill compare runs/pages/teacher/model runs/pages/model pages --picture cka.png
     """
-    found = docstill.compare(teacher, student, data, task, split, limit, tokens, picture)
+    found = docstill.compare(teacher, student, data, task, split, limit, tokens, picture, layers or [])
     if as_json:
         print_value(found, True)
         return
     similar, shown = found["similarity"], found.get("picture")
-    head = {"n": found["n"], "global_cka": similar["global"], "by_chance": similar["chance"], **similar["parts"]}
+    head = {"n": found["n"], "tokens": similar["tokens"]}
+    head |= {"global_cka": similar["global"], "by_chance": similar["chance"], **similar["parts"]}
+    head |= {f"biased_{name}": similar["biased"][name] for name in ("global", "chance")}
     matched = {f"{pair['teacher']} ~ {pair['student']}": pair["cka"] for pair in _matched(similar["layers"])}
     print_value(
         {**head, "layers": matched, "agreement": found["agreement"], **({"picture": shown} if shown else {})}, False

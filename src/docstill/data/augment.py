@@ -69,7 +69,7 @@ def _move(image: Image.Image, rng: random.Random, strength: float) -> Image.Imag
     c = centre_x + shift_x - a * centre_x - b * centre_y
     f = centre_y + shift_y - d * centre_x - e * centre_y
     return image.transform(
-        image.size, Image.Transform.AFFINE, (a, b, c, d, e, f), Image.Resampling.BILINEAR, fillcolor=_edge_colour(image)
+        image.size, Image.Transform.AFFINE, (a, b, c, d, e, f), Image.Resampling.BILINEAR, fillcolor=edge_colour(image)
     )
 
 
@@ -90,7 +90,8 @@ def _gamma(image: Image.Image, gamma: float) -> Image.Image:
     return image.point(table * len(image.getbands()))
 
 
-def _edge_colour(image: Image.Image) -> tuple[int, ...] | int:
+def edge_colour(image: Image.Image) -> tuple[int, ...] | int:
+    """The usual colour along the page's edge: what lies beside a page that was moved."""
     small = image.resize((16, 16), Image.Resampling.BOX)
     values = np.asarray(small)
     edge = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])

@@ -14,6 +14,7 @@ from docstill.objectives.mse import Mse
 from docstill.objectives.nkd import Nkd
 from docstill.objectives.review import Review
 from docstill.objectives.rkd import Rkd
+from docstill.objectives.simkd import Simkd
 from docstill.objectives.vkd import Vkd
 
 OBJECTIVES: dict[str, type[Objective]] = {
@@ -25,6 +26,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "dist": Dist,
     "hint": Hint,
     "vkd": Vkd,
+    "simkd": Simkd,
     "attention": Attention,
     "review": Review,
     "rkd": Rkd,

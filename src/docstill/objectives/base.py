@@ -14,6 +14,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from torch import Tensor, nn
 
+UNLABELLED = -100
+"""The target of a decision whose right answer is not known; cross entropy leaves it out."""
+
 
 @dataclass
 class Outputs:
@@ -21,7 +24,7 @@ class Outputs:
 
     Attributes:
         logits: ``(N, C)`` float32, one row a decision that is scored: a page, a position of the answer, a region.
-        targets: ``(N,)`` int64, the right answers of those decisions.
+        targets: ``(N,)`` int64, the right answers of those decisions; `UNLABELLED` where none is known.
         documents: how many documents the batch held.
         features: float32 activations tapped by module path; the first axis is the document.
         loss: the task's own supervised loss (a mean over decisions), where cross entropy on ``logits`` is not it.
@@ -48,7 +51,7 @@ class Objective(nn.Module):
     """
 
     needs_teacher: ClassVar[bool] = True
-    average: ClassVar[Literal["decisions", "documents"]] = "decisions"
+    average: ClassVar[Literal["decisions", "labelled", "documents"]] = "decisions"
 
     student_modules: tuple[str, ...] = ()
     teacher_modules: tuple[str, ...] = ()
@@ -56,6 +59,12 @@ class Objective(nn.Module):
     def __init__(self) -> None:
         """No options; without this, those of an objective that has none would be read off `nn.Module`."""
         super().__init__()
+
+    def attach(self, student: nn.Module, teacher: nn.Module | None) -> None:
+        """Sees the two networks before training; may change the student's, as `detach` must be able to undo or settle."""
+
+    def detach(self) -> None:
+        """Called once when training has ended: leaves an ordinary network behind."""
 
     def prepare(self, student: Outputs, teacher: Outputs | None) -> None:
         """Sees the outputs of one dry batch before training, to make projectors from their shapes."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from docstill.errors import ModelError
-from docstill.objectives.base import Outputs
+from docstill.objectives.base import UNLABELLED, Outputs
 
 
 def check_width(name: str, student: Outputs, teacher: Outputs) -> None:
@@ -27,6 +27,11 @@ def check_width(name: str, student: Outputs, teacher: Outputs) -> None:
             f"{name} compares logits of one shape, the student's are {tuple(student.logits.shape)} and the teacher's "
             f"{tuple(teacher.logits.shape)}; use a student with the teacher's classes or vocabulary"
         )
+
+
+def answers(student: Outputs, teacher: Outputs) -> Tensor:
+    """The right answers ``(N,)``; where none is known, what the teacher holds most likely."""
+    return torch.where(student.targets == UNLABELLED, teacher.logits.argmax(-1), student.targets)
 
 
 def standardised(logits: Tensor) -> Tensor:

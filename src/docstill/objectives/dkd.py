@@ -1,6 +1,6 @@
 """Decoupled knowledge distillation (Zhao et al. 2022, arXiv 2203.08679, equation 7).
 
-With y the right answer, b = (p_y, 1 − p_y) and p̂ the softmax over the other classes, all at temperature T:
+With y the right answer (of an unlabelled page, the teacher's), b = (p_y, 1 − p_y) and p̂ the softmax over the other classes, all at temperature T:
 
     loss = T² · mean over decisions of  α · KL( b_t ‖ b_s ) + β · KL( p̂_t ‖ p̂_s )
 
@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor
 
 from docstill.objectives.base import Objective, Outputs
-from docstill.objectives.divergences import check_width, divergence
+from docstill.objectives.divergences import answers, check_width, divergence
 
 
 class Dkd(Objective):
@@ -42,8 +42,9 @@ class Dkd(Objective):
         """Mean over the decisions, in nats times T²."""
         assert teacher is not None
         check_width("dkd", student, teacher)
-        ours, our_others = split(student.logits / self.temperature, student.targets)
-        theirs, their_others = split(teacher.logits / self.temperature, student.targets)
+        right = answers(student, teacher)
+        ours, our_others = split(student.logits / self.temperature, right)
+        theirs, their_others = split(teacher.logits / self.temperature, right)
         target = divergence("forward", ours, theirs, 0.5)
         others = divergence("forward", our_others, their_others, 0.5)
         return (self.alpha * target + self.beta * others).mean() * self.temperature**2

@@ -1,6 +1,6 @@
 """The labels themselves: cross entropy on the right answers.
 
-    loss = mean over decisions of −log softmax(z)[y]
+    loss = mean over labelled decisions of −log softmax(z)[y]
 
 The one objective that needs no teacher. A task whose supervised loss is not a cross entropy over ``logits`` fills
 ``Outputs.loss``, which is then used as it is.
@@ -8,13 +8,13 @@ The one objective that needs no teacher. A task whose supervised loss is not a c
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from docstill.objectives.base import Objective, Outputs
+from docstill.objectives.base import UNLABELLED, Objective, Outputs
 
 
 class Labels(Objective):
@@ -25,13 +25,18 @@ class Labels(Objective):
     """
 
     needs_teacher: ClassVar[bool] = False
+    average: ClassVar[Literal["decisions", "labelled", "documents"]] = "labelled"
 
     def __init__(self, smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0) -> None:
         super().__init__()
         self.smoothing = smoothing
 
     def forward(self, student: Outputs, teacher: Outputs | None) -> Tensor:
-        """Mean cross entropy over the decisions, in nats."""
+        """Mean cross entropy over the labelled decisions, in nats; 0 where there are none."""
         if student.loss is not None:
             return student.loss
-        return functional.cross_entropy(student.logits, student.targets, label_smoothing=self.smoothing)
+        if not (student.targets != UNLABELLED).any():
+            return 0 * student.logits.sum()
+        return functional.cross_entropy(
+            student.logits, student.targets, label_smoothing=self.smoothing, ignore_index=UNLABELLED
+        )

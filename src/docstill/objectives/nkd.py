@@ -1,6 +1,6 @@
 """Normalised knowledge distillation (Yang et al. 2023, arXiv 2303.13005, equation 9).
 
-With y the right answer and p̂ the softmax over the other classes at temperature T:
+With y the right answer (of an unlabelled page, the teacher's) and p̂ the softmax over the other classes at temperature T:
 
     loss = mean over decisions of  − p_t[y] · log p_s[y]  +  γ T² · KL( p̂_t ‖ p̂_s )
 
@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from docstill.objectives.base import Objective, Outputs
-from docstill.objectives.divergences import check_width, divergence
+from docstill.objectives.divergences import answers, check_width, divergence
 from docstill.objectives.dkd import split
 
 
@@ -44,10 +44,11 @@ class Nkd(Objective):
         """Mean over the decisions, in nats."""
         assert teacher is not None
         check_width("nkd", student, teacher)
-        right = student.targets[:, None]
+        targets = answers(student, teacher)
+        right = targets[:, None]
         sureness = functional.softmax(teacher.logits, dim=-1).gather(1, right).squeeze(1)
         target = -sureness * functional.log_softmax(student.logits, dim=-1).gather(1, right).squeeze(1)
-        _, ours = split(student.logits / self.temperature, student.targets)
-        _, theirs = split(teacher.logits / self.temperature, student.targets)
+        _, ours = split(student.logits / self.temperature, targets)
+        _, theirs = split(teacher.logits / self.temperature, targets)
         others = divergence("forward", ours, theirs, 0.5) * self.temperature**2
         return (target + self.gamma * others).mean()

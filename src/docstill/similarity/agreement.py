@@ -67,7 +67,8 @@ def classified(logits: Tensor, names: Sequence[str]) -> list[dict[str, Any]]:
 def agreement_on_classes(documents: Sequence[Answered], divergences: Sequence[float]) -> dict[str, Any]:
     """Share of pages that get the same class, mean divergence, and who is right."""
     same = [document.teacher["label"] == document.student["label"] for document in documents]
-    return {"top1": _mean(same), "kl": _mean(divergences), **_who_is_right(documents)}
+    truth = {"accuracy": _both(*zip(*(document.right for document in documents), strict=True))}
+    return {"top1": _mean(same), "kl": _mean(divergences), **_who_is_right(documents), "against_truth": truth}
 
 
 def agreement_on_fields(
@@ -82,6 +83,11 @@ def agreement_on_fields(
         divergences: KL for each of these tokens.
     """
     teacher, student = [document.teacher for document in documents], [document.student for document in documents]
+    truths = [document.expected for document in documents]
+    truth = {
+        "exact": _both(*zip(*(document.right for document in documents), strict=True)),
+        "field_f1": _both([field_scores(teacher, truths).f1], [field_scores(student, truths).f1]),
+    }
     return {
         "exact": _mean([same_answer(a, b) for a, b in zip(teacher, student, strict=True)]),
         "field_f1": float(field_scores(student, teacher).f1),
@@ -90,6 +96,7 @@ def agreement_on_fields(
         "tokens": _mean(same) if same else None,
         "kl": _mean(divergences) if divergences else None,
         **_who_is_right(documents),
+        "against_truth": truth,
     }
 
 
@@ -124,6 +131,12 @@ def _who_is_right(documents: Sequence[Answered]) -> dict[str, Any]:
     names = {"both_right": (True, True), "only_teacher_right": (True, False)}
     names |= {"only_student_right": (False, True), "none_right": (False, False)}
     return {name: rights.count(pair) for name, pair in names.items()}
+
+
+def _both(teacher: Sequence[float], student: Sequence[float]) -> dict[str, float]:
+    """What each model scores against the truth, and how much more the student does."""
+    of_teacher, of_student = _mean(teacher), _mean(student)
+    return {"teacher": of_teacher, "student": of_student, "difference": of_student - of_teacher}
 
 
 def _mean(values: Sequence[float]) -> float:

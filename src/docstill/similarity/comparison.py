@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from docstill.errors import UserError
@@ -14,6 +17,8 @@ from docstill.tasks.base import Advance, Pages, Task
 
 SHOWN = 20
 """Documents on which the two disagree most that are named."""
+IN_A_RUN = 256
+"""Documents at most that a run compares layers on."""
 
 
 def comparison(
@@ -23,6 +28,7 @@ def comparison(
     pages: Pages,
     tokens: str = "pooled",
     advance: Advance | None = None,
+    patterns: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Layers by CKA, and answers, over all documents of ``pages``.
 
@@ -33,12 +39,14 @@ def comparison(
         pages: labelled documents; decoders are given the right answer up to each position.
         tokens: ``pooled`` or ``flattened``; see `docstill.similarity.layers`.
         advance: for a progress bar.
+        patterns: which layers, by path; default: all blocks of both networks.
 
     Returns:
         ``{"n", "similarity", "agreement", "disagreements"}``, as `docs/similarity.md` describes them.
 
     Raises:
-        UserError: fewer documents than CKA needs, or no such ``tokens``.
+        UserError: fewer documents than CKA needs, no such ``tokens``, or no such layers.
+        ModelError: layers that cannot be compared.
     """
     if tokens not in TOKENS:
         raise UserError(f"tokens can be {' or '.join(TOKENS)}, {tokens!r} given")
@@ -46,7 +54,7 @@ def comparison(
         raise UserError(f"{pages.folder} holds {len(pages.documents)} documents, CKA needs at least {LEAST}; give more")
     for model in (teacher, student):
         task.check_model(model, pages)
-    pair = Pair(task, teacher, student, tokens)
+    pair = Pair(task, teacher, student, tokens, patterns)
     pair.see(pages, advance=advance)
     return {
         "n": len(pages.documents),
@@ -54,3 +62,27 @@ def comparison(
         "agreement": pair.agreement(),
         "disagreements": disagreements(pair.documents)[:SHOWN],
     }
+
+
+def layers_alike(
+    task: Task, teacher: DocumentModel, student: DocumentModel, pages: Pages, advance: Advance | None = None
+) -> dict[str, Any]:
+    """The layers alone, tokens pooled, on at most `IN_A_RUN` documents: ``{"n", "similarity"}``.
+
+    Raises:
+        UserError: fewer documents than CKA needs.
+        ModelError: a network whose layers cannot be compared.
+    """
+    if len(pages.documents) < LEAST:
+        raise UserError(f"{pages.folder} holds {len(pages.documents)} documents, CKA needs at least {LEAST}; give more")
+    some = drawn(pages, IN_A_RUN)
+    pair = Pair(task, teacher, student)
+    pair.see(some, advance=advance, answers=False)
+    return {"n": len(some.documents), "similarity": pair.similarity()}
+
+
+def drawn(pages: Pages, most: int) -> Pages:
+    """At most so many documents, drawn at random, the same ones every time: the first would be of one class."""
+    if len(pages.documents) <= most:
+        return pages
+    return replace(pages, documents=random.Random(0).sample(pages.documents, most))

@@ -1,60 +1,67 @@
-"""The layers of two models against each other as a picture: PNG for slides and pages, from plain numbers."""
+"""The layers of two models against each other as a picture: PNG for slides and pages. The report draws its own as SVG."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-CELL, GAP, MARGIN, TITLE = 38, 2, 18, 64
-INK, PALE, MISSING = (30, 34, 42), (246, 248, 251), (222, 222, 222)
+CELL, GAP, MARGIN, HEAD = 72, 4, 36, 150
+INK, SOFT, PALE, MISSING = (30, 34, 42), (95, 101, 107), (246, 248, 251), (222, 222, 222)
 DARK = (12, 68, 124)
+LINE = 52
+"""Height of a line of text beside the grid."""
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+def picture_of(similarity: Mapping[str, Any], documents: int) -> Image.Image:
+    """The heatmap of what `docstill compare` found in the layers."""
+    layers, overall = similarity["layers"], similarity["global"]
+    title = "CKA of the layers" + ("" if overall is None else f", global {overall:.3f}")
+    below = f"{similarity['estimator']}, tokens {similarity['tokens']}, {documents} documents; framed: the same depth"
+    matched = {(pair["teacher"], pair["student"]) for pair in layers["matched"]}
+    return heatmap(layers["matrix"], layers["teacher_names"], layers["student_names"], title, below, matched)
 
 
 def heatmap(
     matrix: Sequence[Sequence[float | None]],
-    rows: Sequence[str],
-    columns: Sequence[str],
+    teacher: Sequence[str],
+    student: Sequence[str],
     title: str,
-    row_title: str,
-    column_title: str,
+    subtitle: str = "",
+    framed: Collection[tuple[int, int]] = (),
 ) -> Image.Image:
     """A grid of shaded cells, 0 pale and 1 dark, each with its value; what is not defined is gray with a dash.
 
     Args:
         matrix: values in [0, 1], one list a row; None is not defined.
-        rows: a name for each row.
-        columns: a name for each column.
+        teacher: a name for each row.
+        student: a name for each column.
         title: above the grid.
-        row_title: what the rows are.
-        column_title: what the columns are.
+        subtitle: below the title.
+        framed: cells (row, column) that get a frame.
     """
-    font, small, large = (ImageFont.load_default(size) for size in (14, 12, 18))
-    left = MARGIN + 26 + max(int(font.getlength(name)) for name in rows) + 8
-    below = 8 + max(int(font.getlength(name)) for name in columns) + 26 + MARGIN
-    right = left + len(columns) * CELL
-    width = max(right, int(large.getlength(title)) + 2 * MARGIN - MARGIN, left + int(font.getlength(column_title)))
-    height = TITLE + len(rows) * CELL + below
-    image = Image.new("RGB", (width + MARGIN, height), "white")
+    small, normal, large = (ImageFont.load_default(size) for size in (23, 27, 36))
+    left = MARGIN + LINE + _longest(normal, teacher) + 16
+    right, bottom = left + len(student) * CELL, HEAD + len(teacher) * CELL
+    width = max(right, MARGIN + _longest(large, [title]), MARGIN + _longest(small, [subtitle])) + MARGIN
+    height = bottom + 16 + _longest(normal, student) + LINE + MARGIN
+    image = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(image)
     draw.text((MARGIN, MARGIN), title, fill=INK, font=large)
+    draw.text((MARGIN, MARGIN + 50), subtitle, fill=SOFT, font=small)
     for row, values in enumerate(matrix):
-        top = TITLE + row * CELL
-        draw.text((left - 8, top + CELL / 2), rows[row], fill=INK, font=font, anchor="rm")
+        draw.text((left - 16, HEAD + (row + 0.5) * CELL), teacher[row], fill=INK, font=normal, anchor="rm")
         for column, value in enumerate(values):
-            corner = (left + column * CELL, top)
-            shade = MISSING if value is None else _shade(value)
-            draw.rectangle((*corner, corner[0] + CELL - GAP, corner[1] + CELL - GAP), fill=shade)
-            text = "–" if value is None else f"{max(0.0, value):.2f}".replace("0.", ".")
-            ink = "white" if value is not None and value > 0.55 else INK
-            middle = (corner[0] + (CELL - GAP) / 2, corner[1] + (CELL - GAP) / 2)
-            draw.text(middle, text, fill=ink, font=small, anchor="mm")
-    bottom = TITLE + len(rows) * CELL
-    for column, name in enumerate(columns):
-        _upright(image, name, font, left + column * CELL + (CELL - GAP) // 2, bottom + 6)
-    draw.text(((left + right) / 2, height - MARGIN), column_title, fill=INK, font=font, anchor="ms")
-    _upright(image, row_title, font, MARGIN + 8, (TITLE + bottom) // 2, centred=True)
+            corner = (left + column * CELL, HEAD + row * CELL)
+            _cell(draw, corner, value, (row, column) in framed, small)
+    for column, name in enumerate(student):
+        _upright(image, name, normal, left + column * CELL + (CELL - LINE) // 2, bottom + 12)
+    draw.text(((left + right) / 2, height - MARGIN), "student", fill=SOFT, font=normal, anchor="ms")
+    _upright(image, "teacher", normal, MARGIN - 8, (HEAD + bottom - _longest(normal, ["teacher"])) // 2, SOFT)
     return image
 
 
@@ -64,24 +71,28 @@ def save_heatmap(image: Image.Image, path: Path) -> None:
     image.save(path, "PNG", optimize=True)
 
 
+def _cell(draw: ImageDraw.ImageDraw, corner: tuple[int, int], value: float | None, framed: bool, font: Font) -> None:
+    box = (*corner, corner[0] + CELL - GAP, corner[1] + CELL - GAP)
+    ink = "white" if value is not None and value > 0.65 else INK
+    draw.rectangle(box, fill=MISSING if value is None else _shade(value))
+    if framed:
+        draw.rectangle((box[0] + 4, box[1] + 4, box[2] - 4, box[3] - 4), outline=ink, width=2)
+    text = "-" if value is None else "1" if value > 1 - 1e-6 else f"{min(max(0.0, value), 0.99):.2f}".replace("0.", ".")
+    draw.text((corner[0] + (CELL - GAP) / 2, corner[1] + (CELL - GAP) / 2), text, fill=ink, font=font, anchor="mm")
+
+
 def _shade(value: float) -> tuple[int, int, int]:
     share = min(1.0, max(0.0, value))
     red, green, blue = (round(pale + share * (dark - pale)) for pale, dark in zip(PALE, DARK, strict=True))
     return red, green, blue
 
 
-def _upright(
-    image: Image.Image,
-    text: str,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-    x: int,
-    y: int,
-    centred: bool = False,
-) -> None:
-    """Text turned by a quarter, read from below; ``y`` is its upper end, or its middle."""
-    length = int(font.getlength(text)) + 2
-    strip = Image.new("L", (length, 20), 0)
-    ImageDraw.Draw(strip).text((0, 10), text, fill=255, font=font, anchor="lm")
-    turned = strip.rotate(90, expand=True)
-    corner = (x - 10, y - length // 2 if centred else y)
-    image.paste(INK, corner, turned)
+def _longest(font: Font, names: Sequence[str]) -> int:
+    return max(int(font.getlength(name)) + 2 for name in names)
+
+
+def _upright(image: Image.Image, text: str, font: Font, x: int, y: int, ink: tuple[int, int, int] = INK) -> None:
+    """Text turned by a quarter, read from below, that ends at ``y``."""
+    strip = Image.new("L", (_longest(font, [text]), LINE), 0)
+    ImageDraw.Draw(strip).text((0, LINE // 2), text, fill=255, font=font, anchor="lm")
+    image.paste(ink, (x, y), strip.rotate(90, expand=True))

@@ -1,7 +1,7 @@
 """The layers of a network that are compared, and their features: one row of numbers a document.
 
-A layer is a block of the network (a residual block, a transformer layer), at its output. Its tokens (places of a feature
-map, patches, positions of an answer) become one row in one of two ways:
+A layer is a block of the network (a residual block, a transformer layer), or any module that is asked for by its path, at
+its output. Its tokens (places of a feature map, patches, positions of an answer) become one row in one of two ways:
 
 - ``pooled``: the mean over tokens. Asks whether two models tell the same documents apart; any two layers can be compared.
 - ``flattened``: all tokens side by side, as usual for feature maps (Kornblith et al. 2019). Asks, too, whether they do so
@@ -12,8 +12,10 @@ Positions behind the end of an answer are padding: they are left out of the mean
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from docstill.errors import ModelError
+from docstill.errors import ModelError, UserError
 from docstill.models.io import DocumentModel
 from docstill.models.taps import tapped
 from docstill.objectives.base import Outputs
@@ -69,6 +71,50 @@ def blocks_of(network: nn.Module) -> list[Block]:
     return found
 
 
+def chosen(network: nn.Module, patterns: Sequence[str]) -> list[Block]:
+    """The modules whose paths match one of the patterns, from the input to the output, each named by its path.
+
+    Args:
+        network: of either model.
+        patterns: paths in which ``*`` stands for any part of a name between two dots: ``encoder.encoder.layers.*``.
+    """
+    wanted = [pattern.split(".") for pattern in patterns]
+    return [
+        Block(path, "decoder" if path.startswith("decoder.") else "encoder", path)
+        for path, _ in network.named_modules()
+        if any(_matches(path.split("."), names) for names in wanted)
+    ]
+
+
+def layers_of(teacher: nn.Module, student: nn.Module, patterns: Sequence[str] = ()) -> tuple[list[Block], list[Block]]:
+    """The layers of both networks that are compared: those the patterns name, or all blocks.
+
+    Raises:
+        UserError: a pattern fits neither network, or no pattern fits one of them; the nearest paths are listed.
+    """
+    if not patterns:
+        return blocks_of(teacher), blocks_of(student)
+    for pattern in patterns:
+        if not chosen(teacher, [pattern]) and not chosen(student, [pattern]):
+            paths = {path: None for network in (teacher, student) for path, _ in network.named_modules() if path}
+            near = difflib.get_close_matches(pattern, paths, n=3, cutoff=0.3)
+            raise UserError(
+                f"no module of teacher or student fits {pattern!r}; did you mean {', '.join(near) or 'another path'}?"
+            )
+    found = chosen(teacher, patterns), chosen(student, patterns)
+    for name, network, blocks in zip(("teacher", "student"), (teacher, student), found, strict=True):
+        if not blocks:
+            raise UserError(
+                f"no module of the {name} fits {', '.join(map(repr, patterns))}; "
+                f"give a pattern for it too, its blocks are called like {blocks_of(network)[0].path}"
+            )
+    return found
+
+
+def _matches(names: Sequence[str], wanted: Sequence[str]) -> bool:
+    return len(names) == len(wanted) and all(fnmatchcase(*pair) for pair in zip(names, wanted, strict=True))
+
+
 def _outermost(module: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]]:
     for name, child in module.named_children():
         where = f"{path}.{name}" if path else name
@@ -87,7 +133,7 @@ def look(
         What the task makes of it, and the features of each block, ``(B, p)``.
 
     Raises:
-        ModelError: features that are not finite, or not one for each document.
+        ModelError: a layer that is not run, whose output is not tokens of documents, or not finite.
     """
     moved = {name: value.to(model.device) if isinstance(value, Tensor) else value for name, value in batch.items()}
     training = model.network.training
@@ -95,23 +141,34 @@ def look(
     with torch.inference_mode(), tapped(model.network, [block.path for block in blocks]) as kept:
         outputs = task.forward(model, moved)
     model.network.train(training)
-    rows = []
-    for block in blocks:
-        row = rows_of(kept.pop(block.path), _written(outputs, block), tokens)
-        if len(row) != outputs.documents or not np.isfinite(row).all():
-            raise ModelError(
-                f"the features of {block.path} are not finite numbers, one row for each document; "
-                "evaluate the model first, it may be damaged"
-            )
-        rows.append(row)
-    return outputs, rows
+    return outputs, [_sound(kept.pop(block.path, None), outputs, block, tokens) for block in blocks]
 
 
-def _written(outputs: Outputs, block: Block) -> Tensor | None:
-    """Where a block of the part that writes has positions that count; None elsewhere."""
+def _sound(output: Tensor | None, outputs: Outputs, block: Block, tokens: str) -> Features:
+    if output is None:
+        raise ModelError(f"{block.path} is not run when the network reads a page; choose other layers")
+    written = _written(output, outputs, block)
+    most = 4 if outputs.answers is None or not block.path.startswith(outputs.answers[0]) else 3
+    if not 2 <= output.ndim <= most or len(output) != outputs.documents:
+        shape = " × ".join(map(str, output.shape))
+        raise ModelError(
+            f"the output of {block.path} is {shape}, not tokens of each of {outputs.documents} documents; choose other layers"
+        )
+    rows = rows_of(output, written, tokens)
+    if not np.isfinite(rows).all():
+        raise ModelError(f"the features of {block.path} are not finite; evaluate the model first, it may be damaged")
+    return rows
+
+
+def _written(output: Tensor, outputs: Outputs, block: Block) -> Tensor | None:
+    """Which positions count in a block of the part that writes; None elsewhere.
+
+    The cross-attention of that part also holds projections of the page: those have the page's length, and all count.
+    """
     if outputs.answers is None or not block.path.startswith(outputs.answers[0]):
         return None
-    return outputs.answers[1]
+    written = outputs.answers[1]
+    return written if output.shape[:2] == written.shape else None
 
 
 def rows_of(output: Tensor, written: Tensor | None, tokens: str) -> Features:
@@ -134,12 +191,6 @@ def rows_of(output: Tensor, written: Tensor | None, tokens: str) -> Features:
         return output.flatten(1).cpu().numpy()
     count = output.shape[1] if written is None else written.sum(1, keepdim=True)
     return (output.double().sum(1) / count).cpu().numpy()
-
-
-def joined(parts: Sequence[Features]) -> Features:
-    """Rows of several small batches as one; narrower ones, whose answers are all shorter, get zeros at the end."""
-    width = max(part.shape[1] for part in parts)
-    return np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in parts])
 
 
 def matched(teacher: Sequence[Block], student: Sequence[Block]) -> list[tuple[int, int]]:

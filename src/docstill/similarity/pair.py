@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from PIL.Image import Image
+from torch import Tensor
 
 from docstill.data.document import Document
 from docstill.data.images import open_image
@@ -16,7 +18,8 @@ from docstill.metrics.cka import LEAST
 from docstill.models.io import DocumentModel
 from docstill.similarity import agreement
 from docstill.similarity.agreement import Answered
-from docstill.similarity.layers import Block, Features, blocks_of, joined, look, matched
+from docstill.similarity.exact import joined
+from docstill.similarity.layers import Block, Features, layers_of, look, matched
 from docstill.similarity.streaming import LayerCka
 from docstill.tasks.base import Advance, Pages, Task
 
@@ -25,14 +28,36 @@ SAMPLES = {"pooled": 256, "flattened": 32}
 PIXELS_AT_ONCE = 5_000_000
 MOST_AT_ONCE = 16
 EXCHANGE_SEED = 0
+TOO_WIDE = (
+    "The layers are too wide for the biased figures over so many documents: choose fewer layers, or pool the tokens."
+)
 
 
 class Pair:
-    """Two models of one task, and what has been seen of them so far."""
+    """Two models of one task, and what has been seen of them so far.
 
-    def __init__(self, task: Task, teacher: DocumentModel, student: DocumentModel, tokens: str = "pooled") -> None:
+    Args:
+        task: of both models.
+        teacher: its layers are the rows.
+        student: its layers are the columns.
+        tokens: ``pooled`` or ``flattened``; see `docstill.similarity.layers`.
+        patterns: which layers; default: all blocks.
+
+    Raises:
+        UserError: a pattern that fits no layer.
+        ModelError: a network without blocks.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        teacher: DocumentModel,
+        student: DocumentModel,
+        tokens: str = "pooled",
+        patterns: Sequence[str] = (),
+    ) -> None:
         self.task, self.models, self.tokens = task, (teacher, student), tokens
-        self.blocks = tuple(blocks_of(model.network) for model in self.models)
+        self.blocks = layers_of(teacher.network, student.network, patterns)
         self.cka = LayerCka(len(self.blocks[0]), len(self.blocks[1]), seed=EXCHANGE_SEED)
         self.documents: list[Answered] = []
         self.texts: list[tuple[str, str]] = []
@@ -40,15 +65,20 @@ class Pair:
         self.divergences: list[float] = []
         self.one_vocabulary = task.name == "classification" or _one_vocabulary(teacher, student)
 
-    def see(self, pages: Pages, samples: int | None = None, advance: Advance | None = None) -> None:
-        """Looks at all documents of ``pages``, in an order that mixes the classes, in batches of at most ``samples``."""
+    def see(
+        self, pages: Pages, samples: int | None = None, advance: Advance | None = None, answers: bool = True
+    ) -> None:
+        """Looks at all documents of ``pages``, in an order that mixes the classes, in batches of at most ``samples``.
+
+        With ``answers`` it lets both models answer, too, which takes much longer where answers are written.
+        """
         documents = list(pages.documents)
         random.Random(0).shuffle(documents)
         for batch in even_batches(documents, samples or SAMPLES[self.tokens]):
             seen: tuple[list[list[Features]], ...] = ([], [])
             for start in range(0, len(batch), self._at_once()):
                 part = batch[start : start + self._at_once()]
-                for kept, rows in zip(seen, self._look(part, pages), strict=True):
+                for kept, rows in zip(seen, self._look(part, pages, answers), strict=True):
                     kept.append(rows)
                 if advance is not None:
                     advance(len(part))
@@ -58,7 +88,7 @@ class Pair:
         pixels = max(width * height for width, height in map(self.task.page_size, self.models))
         return max(1, min(MOST_AT_ONCE, PIXELS_AT_ONCE // pixels))
 
-    def _look(self, documents: Sequence[Document], pages: Pages) -> list[list[Features]]:
+    def _look(self, documents: Sequence[Document], pages: Pages, answers: bool) -> list[list[Features]]:
         images = [open_image(document.file) for document in documents]
         seen, logits = [], []
         for model, blocks in zip(self.models, self.blocks, strict=True):
@@ -69,20 +99,26 @@ class Pair:
             outputs, rows = look(self.task, model, blocks, self.task.collate(model, examples), self.tokens)
             seen.append(rows)
             logits.append(outputs.logits)
+        if answers:
+            self._answer(documents, images, pages, logits)
+        return seen
+
+    def _answer(
+        self, documents: Sequence[Document], images: Sequence[Image], pages: Pages, logits: Sequence[Tensor]
+    ) -> None:
         if self.one_vocabulary:
             same, divergences = agreement.decisions(*logits)
             self.same += same
             self.divergences += divergences
         if self.task.name == "classification":
             names = sorted(self.models[0].labels)
-            answers = [agreement.classified(rows, names) for rows in logits]
-            for document, first, second in zip(documents, *answers, strict=True):
+            classes = [agreement.classified(rows, names) for rows in logits]
+            for document, first, second in zip(documents, *classes, strict=True):
                 self._class(document, pages.labels[document.target], first, second)
         else:
             written = [self.task.predict(model, images) for model in self.models]
             for document, first, second in zip(documents, *written, strict=True):
                 self._fields(document, first, second)
-        return seen
 
     def _class(self, document: Document, expected: str, teacher: dict[str, Any], student: dict[str, Any]) -> None:
         right = (teacher["label"] == expected, student["label"] == expected)
@@ -128,6 +164,7 @@ class Pair:
                 "global": _number(self.cka.overall("biased")),
                 "chance": _number(self.cka.overall("biased", chance=True)),
                 "matrix": _rows(self.cka.matrix("biased")),
+                "note": TOO_WIDE if self.cka.too_wide else None,
             },
         }
 

@@ -15,11 +15,16 @@ from typing import Any, Protocol
 from PIL import Image
 
 from docstill.data.document import Document
+from docstill.data.images import open_image
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import Outputs
 
 Advance = Callable[[int], None]
 """Called with the number of documents that are done; drives a progress bar."""
+
+
+View = Callable[[Image.Image, Document], Image.Image]
+"""Changes a page before a model sees it."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +126,10 @@ class Task(Protocol):
         """(width, height) in pixels above which a page need not be decoded for this model."""
         ...
 
-    def evaluate(self, model: DocumentModel, pages: Pages, advance: Advance | None = None) -> Evaluation:
-        """Scores the model on every document of ``pages``; a document that fails scores 0, n stays."""
+    def evaluate(
+        self, model: DocumentModel, pages: Pages, advance: Advance | None = None, view: View | None = None
+    ) -> Evaluation:
+        """Scores the model on every document of ``pages``, through ``view``; one that fails scores 0, n stays."""
         ...
 
     def predict(self, model: DocumentModel, images: Iterable[Image.Image]) -> list[dict[str, Any]]:
@@ -132,3 +139,9 @@ class Task(Protocol):
     def latency_parts(self, model: DocumentModel, images: Sequence[Image.Image]) -> dict[str, Callable[[], int]]:
         """Named callables to be timed; each returns how many units (pages, tokens) it did."""
         ...
+
+
+def open_page(document: Document, view: View | None) -> Image.Image:
+    """A document's page, through ``view`` if there is one."""
+    image = open_image(document.file)
+    return image if view is None else view(image, document)

@@ -17,13 +17,12 @@ from PIL import Image
 
 from docstill.data.class_folders import read_class_folders
 from docstill.data.document import Document
-from docstill.data.images import open_image
 from docstill.errors import ModelError
 from docstill.metrics.classification import classification_metrics, per_class_accuracy
 from docstill.models.classifier import load_classifier, new_classifier, replace_head
 from docstill.models.io import DocumentModel
-from docstill.objectives.base import Outputs
-from docstill.tasks.base import Advance, Batch, Evaluation, Judged, ModelSpec, Pages
+from docstill.objectives.base import UNLABELLED, Outputs
+from docstill.tasks.base import Advance, Batch, Evaluation, Judged, ModelSpec, Pages, View, open_page
 
 EVALUATION_BATCH = 32
 
@@ -70,9 +69,12 @@ class Classification:
         labels: Sequence[str],
         rng: random.Random | None,
     ) -> dict[str, Any]:
-        """The page through the model's own processor, and the index of its class in alphabetical order."""
+        """The page through the model's own processor, and the index of its class in alphabetical order, or `UNLABELLED`."""
         pixels = model.processor(images=image, return_tensors="pt")["pixel_values"][0]
-        return {"pixel_values": pixels, "target": sorted(model.labels).index(labels[document.target])}
+        target = UNLABELLED
+        if document.target is not None:
+            target = sorted(model.labels).index(labels[document.target])
+        return {"pixel_values": pixels, "target": target}
 
     def collate(self, model: DocumentModel, examples: Sequence[dict[str, Any]]) -> Batch:
         """``pixel_values`` (B, 3, H, W) and ``targets`` (B,)."""
@@ -95,13 +97,15 @@ class Classification:
             return size["width"], size["height"]
         return size["shortest_edge"], size["shortest_edge"]
 
-    def evaluate(self, model: DocumentModel, pages: Pages, advance: Advance | None = None) -> Evaluation:
+    def evaluate(
+        self, model: DocumentModel, pages: Pages, advance: Advance | None = None, view: View | None = None
+    ) -> Evaluation:
         """Accuracy, macro-F1, calibration; a document's score is the probability of its right class."""
         self.check_model(model, pages)
         rows = []
         for start in range(0, len(pages.documents), EVALUATION_BATCH):
             part = pages.documents[start : start + EVALUATION_BATCH]
-            rows.append(self._probabilities(model, [open_image(document.file) for document in part]))
+            rows.append(self._probabilities(model, [open_page(document, view) for document in part]))
             if advance is not None:
                 advance(len(part))
         probabilities, names = np.concatenate(rows), sorted(model.labels)

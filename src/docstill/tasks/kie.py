@@ -21,7 +21,6 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from docstill.data.document import Document
 from docstill.data.donut_folder import read_donut_folder
-from docstill.data.images import open_image
 from docstill.data.json_tokens import json_to_tokens, tag_tokens, tokens_to_json
 from docstill.errors import DataError, ModelError, UserError
 from docstill.metrics.fields import document_f1, field_scores
@@ -32,7 +31,7 @@ from docstill.models.donut_page import canvas_size, page_to_pixels
 from docstill.models.donut_tokens import character_tokenizer, decode, encode, unknown_characters
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import Outputs
-from docstill.tasks.base import Advance, Batch, Evaluation, Judged, ModelSpec, Pages
+from docstill.tasks.base import Advance, Batch, Evaluation, Judged, ModelSpec, Pages, View, open_page
 
 EVALUATION_BATCH = 16
 TIMED_TOKENS = 32
@@ -199,14 +198,16 @@ class Kie:
         height, width = canvas_size(model.processor.image_processor)
         return width, height
 
-    def evaluate(self, model: DocumentModel, pages: Pages, advance: Advance | None = None) -> Evaluation:
+    def evaluate(
+        self, model: DocumentModel, pages: Pages, advance: Advance | None = None, view: View | None = None
+    ) -> Evaluation:
         """Field F1, TED accuracy and reading, against the first answer of each document; a document's score is its F1.
 
         What the model writes and cannot be parsed has no fields, and scores 0.
         """
         truths, texts = [_answers(document)[0] for document in pages.documents], []
         for documents in _chunks(pages.documents, EVALUATION_BATCH):
-            texts += self._write(model, [open_image(document.file) for document in documents])
+            texts += self._write(model, [open_page(document, view) for document in documents])
             if advance is not None:
                 advance(len(documents))
         answers = [_parse(text) for text in texts]

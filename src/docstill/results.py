@@ -1,0 +1,144 @@
+"""The content of `results.json`, from what the steps of a run have left in their folders."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import docstill
+from docstill.chains import DOCUMENTS, Chain, Taught
+from docstill.engine import METRICS
+from docstill.measure import hardware
+from docstill.recipe import Recipe, dump_recipe
+from docstill.run import read_json, read_metrics
+from docstill.similarity.rows import alike_rows
+from docstill.stages import Bench
+from docstill.tasks.base import Judged, Pages
+
+WORST = 10
+LATENCY_NOTE = (
+    "One page at a time, from picture to answer, in rounds that take the models in turn; quote the ratios, "
+    "absolute times depend on what else the machine does."
+)
+
+
+def results_of(
+    recipe: Recipe,
+    bench: Bench,
+    teacher: Taught,
+    chains: list[Chain],
+    figures: dict[str, Any],
+    compared: dict[str, list[dict[str, Any]]],
+    command: str,
+    name: str,
+) -> dict[str, Any]:
+    """All of `results.json` but the time the run took.
+
+    Args:
+        recipe: what was asked.
+        bench: the data.
+        teacher: with what it scores in its folder.
+        chains: students and controls, finished; the first is the one that is handed over.
+        figures: size and speed of each row, from `docstill.measure.measure`.
+        compared: how alike each row is to the teacher, by seed; empty if that was not asked.
+        command: what reproduces the run.
+        name: what the report calls it.
+    """
+    evaluations: dict[str, list[tuple[int, Path]]] = {}
+    for chain in chains:
+        evaluations.setdefault(chain.row, []).append((chain.seed, chain.folder / "evaluation"))
+    roles = {"student": "student", "no-kd": "control", "teacher": "teacher"}
+    rows = [_row(row, roles[row], seeds, figures[row]) for row, seeds in evaluations.items()]
+    if "teacher" in recipe.controls:
+        rows.insert(0, _row("teacher", "teacher", [(recipe.seed, teacher.folder / "evaluation")], figures["teacher"]))
+    curves = [_curve("teacher", recipe.seed, "train", teacher.folder)]
+    curves += [
+        _curve(chain.row, chain.seed, stage.kind, chain.stage_folder(number, stage))
+        for chain in chains
+        for number, stage in chain.stages
+    ]
+    first = chains[0]
+    done = [read_json(first.stage_folder(number, stage) / "done.json") for number, stage in first.stages]
+    if (teacher.folder / "done.json").is_file():
+        report = read_json(teacher.folder / "done.json")
+        done.insert(0, {**report, "name": "teacher"})
+    return {
+        "docstill": docstill.__version__,
+        "name": name,
+        "task": recipe.task,
+        "command": command,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "hardware": hardware(),
+        "recipe": dump_recipe(recipe),
+        "primary_metric": bench.task.primary_metric,
+        "data": {
+            split: {"path": str(pages.folder), "n": len(pages.documents)}
+            for split, pages in (("train", bench.training), ("validation", bench.validation))
+        }
+        | (
+            {"unlabelled": {"path": str(recipe.data.unlabelled), "n": len(bench.unlabelled)}}
+            if bench.unlabelled
+            else {}
+        ),
+        "stages": [{"name": entry["name"], "text": entry["text"], "seconds": entry["seconds"]} for entry in done],
+        "rows": rows,
+        "latency_note": LATENCY_NOTE,
+        "curves": [curve for curve in curves if curve["points"]],
+        "worst": _worst(bench.validation, first.folder / "evaluation", teacher.folder / "evaluation"),
+        "similarity": alike_rows(compared),
+        "warnings": _warnings(recipe)
+        + sorted({entry["problem"] for row in compared.values() for entry in row if "problem" in entry}),
+    }
+
+
+def _row(row: str, role: str, seeds: list[tuple[int, Path]], figures: dict[str, Any]) -> dict[str, Any]:
+    found = [read_json(folder / "done.json")["metrics"] for _, folder in seeds]
+    names = [metric for metric, value in found[0].items() if isinstance(value, float | int)]
+    return {
+        "name": row,
+        "role": role,
+        "seeds": [seed for seed, _ in seeds],
+        "metrics": {metric: _summary([metrics[metric] for metrics in found]) for metric in names},
+        "per_class": [metrics.get("per_class") or metrics.get("per_field") or {} for metrics in found],
+        **figures,
+    }
+
+
+def _summary(values: list[float]) -> dict[str, Any]:
+    """Mean and sample standard deviation; no spread from one value."""
+    return {
+        "mean": float(np.mean(values)),
+        "std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        "values": [float(value) for value in values],
+    }
+
+
+def _curve(row: str, seed: int, stage: str, folder: Path) -> dict[str, Any]:
+    return {"name": row, "seed": seed, "stage": stage, "points": read_metrics(folder / METRICS)}
+
+
+def _worst(pages: Pages, student: Path, teacher: Path) -> list[dict[str, Any]]:
+    judged = [Judged(**entry) for entry in read_json(student / DOCUMENTS)]
+    of_teacher = {entry["file"]: entry["predicted"] for entry in read_json(teacher / DOCUMENTS)}
+    files = {document.where: str(document.file) for document in pages.documents}
+    return [
+        {
+            "file": document.file,
+            "image": files.get(document.file),
+            "expected": document.expected,
+            "student": document.predicted,
+            "teacher": of_teacher.get(document.file),
+            "score": document.score,
+        }
+        for document in sorted(judged, key=lambda document: document.score)[:WORST]
+    ]
+
+
+def _warnings(recipe: Recipe) -> list[str]:
+    warnings = []
+    if recipe.repeats == 1:
+        warnings.append("One seed only: differences between rows may be chance. Set repeats: 3 to see the spread.")
+    return warnings

@@ -1,0 +1,105 @@
+"""What models lose on pages that are worse, or other, than those they learnt from: `docstill evaluate … --shift`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from PIL import Image
+
+from docstill.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from docstill.data.document import Document
+from docstill.models.io import DocumentModel
+from docstill.tasks.base import Advance, Pages, Task
+
+SHOWN = {"classification": ("accuracy", "ece", "augrc"), "kie": ("field_f1", "ted_accuracy", "reading")}
+"""The metrics that are followed, the task's primary one first."""
+
+
+def looks(models: int, documents: int) -> int:
+    """How many pages are scored for `under_corruptions`, for a progress bar."""
+    return models * documents * (1 + len(CORRUPTIONS) * len(SEVERITIES))
+
+
+def under_corruptions(
+    task: Task, models: Mapping[str, DocumentModel], pages: Pages, advance: Advance | None = None
+) -> dict[str, Any]:
+    """Each model on ``pages`` as they are, and with each corruption at each severity.
+
+    A page is damaged the same way for all models: chance comes from its file, the corruption and the severity.
+
+    Returns:
+        For each model ``{"clean": {metric: value}, "rows": [{"corruption", "severity", metric: value}], "mean": {metric:
+        value over all rows}, "drop": clean − mean of the primary metric}``.
+    """
+    found = {}
+    for name, model in models.items():
+        clean = _figures(task, model, pages, None, advance)
+        rows: list[dict[str, Any]] = []
+        for kind in CORRUPTIONS:
+            for severity in SEVERITIES:
+                view = partial(damaged, kind=kind, severity=severity)
+                figures = _figures(task, model, pages, view, advance)
+                rows.append({"corruption": kind, "severity": severity, **figures})
+        mean = {metric: sum(row[metric] for row in rows) / len(rows) for metric in clean}
+        found[name] = {"clean": clean, "rows": rows, "mean": mean, "drop": _drop(task, clean, mean)}
+    return found
+
+
+def on_other_pages(
+    task: Task, models: Mapping[str, DocumentModel], pages: Pages, others: Pages, advance: Advance | None = None
+) -> dict[str, Any]:
+    """Each model on ``pages`` and on ``others``, of the same classes or fields but from elsewhere.
+
+    Returns:
+        For each model ``{"clean", "shifted": {metric: value}, "drop": clean − shifted of the primary metric}``.
+    """
+    found = {}
+    for name, model in models.items():
+        clean, shifted = (_figures(task, model, part, None, advance) for part in (pages, others))
+        found[name] = {"clean": clean, "shifted": shifted, "drop": _drop(task, clean, shifted)}
+    return found
+
+
+def damaged(image: Image.Image, document: Document, kind: str, severity: int) -> Image.Image:
+    """The document's page with one corruption, the same at every call."""
+    return corrupt(image, kind, severity, random.Random(f"{document.where}:{kind}:{severity}"))
+
+
+def missing_labels(pages: Pages, others: Pages) -> list[str]:
+    """Classes of ``pages`` that no document of ``others`` has."""
+    if not pages.labels:
+        return []
+    present = {others.labels[document.target] for document in others.documents}
+    return sorted(set(pages.labels) - present)
+
+
+def table(models: Mapping[str, Any], task: str) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows for people: a model's primary metric on clean pages, under each corruption (mean over severities)."""
+    metric = SHOWN[task][0]
+    names = list(models)
+    rows = [["clean", *(f"{models[name]['clean'][metric]:.4f}" for name in names)]]
+    if "rows" in next(iter(models.values())):
+        for kind in CORRUPTIONS:
+            rows.append([kind, *(f"{_mean_of(models[name]['rows'], kind, metric):.4f}" for name in names)])
+        rows.append(["mean", *(f"{models[name]['mean'][metric]:.4f}" for name in names)])
+    else:
+        rows.append(["other pages", *(f"{models[name]['shifted'][metric]:.4f}" for name in names)])
+    rows.append(["drop", *(f"{models[name]['drop']:.4f}" for name in names)])
+    return [metric, *names], rows
+
+
+def _mean_of(rows: Sequence[Mapping[str, Any]], kind: str, metric: str) -> float:
+    values = [row[metric] for row in rows if row["corruption"] == kind]
+    return float(sum(values) / len(values))
+
+
+def _figures(task: Task, model: DocumentModel, pages: Pages, view: Any, advance: Advance | None) -> dict[str, float]:
+    metrics = task.evaluate(model, pages, advance, view).metrics
+    return {name: float(metrics[name]) for name in SHOWN[task.name]}
+
+
+def _drop(task: Task, clean: Mapping[str, float], other: Mapping[str, float]) -> float:
+    return clean[task.primary_metric] - other[task.primary_metric]

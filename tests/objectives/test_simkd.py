@@ -1,0 +1,119 @@
+"""SimKD: the student with the teacher's classifier is an ordinary model that reloads alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import kie_tiny
+import tiny
+from docstill.compression import compress
+from docstill.errors import ModelError
+from docstill.lesson import Lesson, make_objectives
+from docstill.models.classifier import load_classifier, new_classifier
+from docstill.models.io import DocumentModel
+from docstill.objectives.simkd import Simkd, head_of
+from docstill.optimiser import seed_everything
+from docstill.recipe import parse_recipe
+from docstill.tasks.classification import Classification
+
+TASK = Classification()
+
+
+def model(size: str, spec: dict[str, Any], seed: int, labels: tuple[str, ...] = tiny.KINDS) -> DocumentModel:
+    seed_everything(seed)
+    return new_classifier(size, spec["config"], labels, (32, 32))
+
+
+def lesson(student: DocumentModel, teacher: DocumentModel, **options: Any) -> tuple[Lesson, dict[str, Any]]:
+    made = Lesson(TASK, student, teacher, make_objectives([{"kind": "simkd", **options}]))
+    source = torch.Generator().manual_seed(0)
+    pages = {"pixel_values": torch.randn(6, 3, 32, 32, generator=source), "targets": torch.zeros(6, dtype=torch.int64)}
+    batch = {"student": pages, "teacher": dict(pages), "files": [str(index) for index in range(6)]}
+    made.prepare(batch)
+    return made, batch
+
+
+def parts_of(student: DocumentModel) -> Any:
+    return head_of(student.network).parametrizations
+
+
+@pytest.mark.parametrize("labels", [tiny.KINDS, tiny.KINDS[::-1]])
+def test_a_student_equal_to_its_teacher_with_an_identity_projector_gives_its_logits(labels: tuple[str, ...]) -> None:
+    """Whatever the order of the teacher's classes."""
+    student, teacher = model("vit-tiny", tiny.TINY_VIT, 0), model("vit-tiny", tiny.TINY_VIT, 0, labels)
+    teacher.network.load_state_dict(student.network.state_dict())
+    made, batch = lesson(student, teacher)
+    with torch.no_grad():
+        parts_of(student).weight.original.copy_(torch.eye(16))
+    student.network.eval()
+    ours, theirs = made.outputs(batch)
+    assert theirs is not None
+    assert torch.allclose(ours.logits, theirs.logits, atol=1e-5)
+    (loss,) = made(batch)
+    assert loss.value.item() == pytest.approx(0, abs=1e-8)
+
+
+def test_by_hand_and_without_normalising() -> None:
+    student, teacher = model("resnet-18", tiny.TINY_RESNET, 0), model("vit-tiny", tiny.TINY_VIT, 1)
+    made, batch = lesson(student, teacher, normalise=False)
+    seen: dict[str, torch.Tensor] = {}
+    for side, network in (("student", student.network), ("teacher", teacher.network)):
+        head_of(network).register_forward_pre_hook(lambda _module, inputs, side=side: seen.update({side: inputs[0]}))
+    (loss,) = made(batch)
+    parts = parts_of(student)
+    projected = seen["student"] @ parts.weight.original.T + parts.bias.original
+    assert loss.value.item() == pytest.approx((projected - seen["teacher"]).square().mean().item(), rel=1e-5)
+    (scaled,) = lesson(model("resnet-18", tiny.TINY_RESNET, 0), teacher)[0](batch)
+    assert scaled.value.item() != pytest.approx(loss.value.item(), rel=1e-2)
+
+
+def test_afterwards_the_student_is_an_ordinary_model(tmp_path: Path) -> None:
+    student, teacher = model("resnet-18", tiny.TINY_RESNET, 0), model("vit-tiny", tiny.TINY_VIT, 1)
+    names = list(student.network.state_dict())
+    made, batch = lesson(student, teacher)
+    student.network.eval()
+    before = made.outputs(batch)[0].logits.detach()
+    made.finish()
+    assert sorted(student.network.state_dict()) == sorted(names)
+    pixels = batch["student"]["pixel_values"]
+    assert torch.allclose(student.network(pixel_values=pixels).logits, before, atol=1e-6)
+    again = load_classifier(str(student.save(tmp_path / "model")))
+    assert torch.allclose(again.network(pixel_values=pixels).logits, before, atol=1e-6)
+    code = (
+        "import sys; sys.modules['docstill'] = None\n"
+        "from transformers import AutoModelForImageClassification as A\n"
+        f"print(A.from_pretrained({str(tmp_path / 'model')!r}).config.num_labels)"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "3"
+    )
+
+
+def test_a_whole_recipe_with_the_best_weights_kept(tmp_path: Path) -> None:
+    data = tiny.class_folders(tmp_path / "data")
+    content = tiny.recipe(data, repeats=1, controls=["teacher"])
+    content["stages"] = [{"distill": {**content["stages"][1]["distill"], "objectives": [{"kind": "simkd"}]}}]
+    results = compress(parse_recipe(content), tmp_path / "run")
+    accuracy = next(row for row in results["rows"] if row["role"] == "student")["metrics"]["accuracy"]["mean"]
+    curve = next(curve for curve in results["curves"] if curve["name"] == "student")
+    looks = [point["validation"]["accuracy"] for point in curve["points"] if "validation" in point]
+    assert accuracy == max(looks)  # what was scored while training is what is handed on
+
+
+def test_what_it_cannot_do_is_refused() -> None:
+    donut = kie_tiny.tiny_donut()
+    with pytest.raises(ModelError, match="needs a page classifier"):
+        Simkd().attach(donut.network, donut.network)
+    student, teacher = model("resnet-18", tiny.TINY_RESNET, 0), model("vit-tiny", tiny.TINY_VIT, 1)
+    head = next(name for name, module in student.network.named_modules() if module is head_of(student.network))
+    student.masks = {f"{head}.weight": torch.ones(3, 8, dtype=torch.bool)}
+    with pytest.raises(ModelError, match="pruned weights of that classifier"):
+        Lesson(TASK, student, teacher, make_objectives([{"kind": "simkd"}]))
+    assert isinstance(head_of(student.network), nn.Linear)

@@ -1,0 +1,92 @@
+"""`docstill evaluate --shift`: the same figures as evaluate on clean pages, and what damage does to them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import docstill
+import tiny
+from docstill import cli, robustness
+from docstill.data.corruptions import CORRUPTIONS
+from docstill.models.classifier import new_classifier
+from docstill.optimiser import seed_everything
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Pages, and two models."""
+    root = tmp_path_factory.mktemp("shift")
+    paths = {"data": tiny.class_folders(root / "data", validation=2)}
+    for seed in (0, 1):
+        seed_everything(seed)
+        model = new_classifier("resnet-18", tiny.TINY_RESNET["config"], tiny.KINDS, (32, 32))
+        paths[f"model-{seed}"] = model.save(root / f"model-{seed}")
+    return paths
+
+
+@pytest.fixture(autouse=True)
+def fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two corruptions are enough here; all of them are tested by themselves."""
+    monkeypatch.setattr(robustness, "CORRUPTIONS", {name: CORRUPTIONS[name] for name in ("fading", "skew")})
+
+
+def run(*words: str | Path, code: int = 0) -> Any:
+    result = CliRunner().invoke(cli.app, [str(word) for word in words])
+    assert result.exit_code == code, f"{result.stdout}\n{result.stderr}"
+    return json.loads(result.stdout) if code == 0 and "--json" in words else result.stdout + result.stderr
+
+
+def test_corruptions_for_several_models(world: dict[str, Path]) -> None:
+    one, other = world["model-0"], world["model-1"]
+    found = run("evaluate", one, world["data"], "--shift", "corruptions", "--against", other, "--json")
+    plain = docstill.evaluate(one, world["data"])
+    assert found["metrics"] == plain["metrics"]
+    shift = found["shift"]
+    assert shift["kind"] == "corruptions"
+    assert list(shift["models"]) == [str(one), str(other)]
+    figures = shift["models"][str(one)]
+    assert figures["clean"] == {name: plain["metrics"][name] for name in ("accuracy", "ece", "augrc")}
+    assert [(row["corruption"], row["severity"]) for row in figures["rows"]] == [
+        (kind, severity) for kind in ("fading", "skew") for severity in range(1, 6)
+    ]
+    mean = sum(row["accuracy"] for row in figures["rows"]) / 10
+    assert figures["mean"]["accuracy"] == pytest.approx(mean)
+    assert figures["drop"] == pytest.approx(figures["clean"]["accuracy"] - mean)
+    assert (
+        run("evaluate", one, world["data"], "--shift", "corruptions", "--json")["shift"]["models"][str(one)] == figures
+    )
+    text = run("evaluate", one, world["data"], "--shift", "corruptions")
+    assert "fading" in text
+    assert "drop" in text
+
+
+def test_damage_shows_in_the_figures(world: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With every page painted over, all pages of a model get one answer: accuracy is one class's share."""
+    monkeypatch.setattr(robustness, "corrupt", lambda image, *_: image.point(lambda _value: 0))
+    found = docstill.evaluate(world["model-0"], world["data"], shift="corruptions")["shift"]["models"]
+    assert {row["accuracy"] for row in found[str(world["model-0"])]["rows"]} == {1 / 3}
+
+
+def test_pages_from_elsewhere(world: dict[str, Path], tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    for kind in ("grid", "bars"):
+        (elsewhere / kind).mkdir(parents=True)
+        tiny.page(kind, 3).save(elsewhere / kind / "0.png")
+    model = world["model-0"]
+    shift = run("evaluate", model, world["data"], "--shift", elsewhere, "--json")["shift"]
+    assert shift["missing_labels"] == ["dots"]
+    assert shift["n"] == 2
+    figures = shift["models"][str(model)]
+    assert figures["drop"] == pytest.approx(figures["clean"]["accuracy"] - figures["shifted"]["accuracy"])
+    assert "other pages" in run("evaluate", model, world["data"], "--shift", elsewhere)
+    (elsewhere / "stripes").mkdir()
+    tiny.page("bars", 0).save(elsewhere / "stripes" / "0.png")
+    assert "stripes/: a label that the training split does not have" in run(
+        "evaluate", model, world["data"], "--shift", elsewhere, code=2
+    )
+    assert "need a shift" in run("evaluate", model, world["data"], "--against", model, code=2)
