@@ -10,6 +10,8 @@ from docstill.recipe import DistillStage, Stage
 from docstill.stages import labels_only
 
 MODEL = "model"
+CALIBRATION = "calibration"
+"""Folder of the step that scales a row's probabilities; where there is one, its model is the row's last."""
 DOCUMENTS = "documents.json"
 
 

@@ -10,13 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from docstill.chains import DOCUMENTS, MODEL, Chain, Taught, without_teacher
+from docstill.calibration import temperature_of
+from docstill.chains import CALIBRATION, DOCUMENTS, MODEL, Chain, Taught, without_teacher
 from docstill.data.images import open_image
 from docstill.data.unlabelled import problems_of, read_unlabelled
 from docstill.data.validator import check
 from docstill.engine import BEST, CHECKPOINT
 from docstill.errors import DataError, ModelError, UserError
 from docstill.measure import measure
+from docstill.models.head import divide_logits
 from docstill.models.io import DocumentModel
 from docstill.optimiser import seed_everything
 from docstill.progress import counter, say
@@ -72,7 +74,7 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "") -> di
         compared = _compare(recipe, bench, teacher, chains)
 
         first = chains[0]
-        _hand_over(first.model_folder, run / MODEL)
+        _hand_over(first.folder / CALIBRATION / MODEL if recipe.calibrate else first.model_folder, run / MODEL)
         figures = step(run / "measurements", lambda: _measure(bench, teacher, chains, recipe))
         results = results_of(recipe, bench, teacher, chains, figures, compared, command, name or run.resolve().name)
         results["seconds"] = round(seconds_spent(run), 1)
@@ -117,6 +119,9 @@ def _teacher(recipe: Recipe, bench: Bench, run: Path) -> Taught:
             f"the teacher's {task.primary_metric} on the validation split is {figure:.4f}, below the recipe's teacher_floor of "
             f"{recipe.teacher_floor}; train it further, or lower the floor"
         )
+    if recipe.calibrate:
+        found = step(folder / CALIBRATION, lambda: _temperature(bench, model, "calibrating the teacher"))
+        divide_logits(model.network, found["temperature"])
     return taught
 
 
@@ -176,6 +181,23 @@ def _run_chain(chain: Chain, recipe: Recipe, bench: Bench, teacher: Taught) -> N
 
     figure = step(evaluation, score)["metrics"][task.primary_metric]
     say(f"{chain.row}, seed {chain.seed}: {task.primary_metric} {figure:.4f}")
+    if recipe.calibrate:
+        step(chain.folder / CALIBRATION, lambda: _calibrated(bench, chain))
+
+
+def _calibrated(bench: Bench, chain: Chain) -> dict[str, Any]:
+    """Writes the chain's model once more, its temperature folded in."""
+    model = bench.task.load_model(str(chain.model_folder))
+    found = _temperature(bench, model, f"calibrating {chain.row}, seed {chain.seed}")
+    divide_logits(model.network, found["temperature"])
+    model.card.setdefault("lineage", []).append({"stage": "calibrate", "temperature": found["temperature"]})
+    model.save(chain.folder / CALIBRATION / MODEL)
+    return found
+
+
+def _temperature(bench: Bench, model: DocumentModel, title: str) -> dict[str, Any]:
+    with counter(title, len(bench.validation.documents)) as advance:
+        return temperature_of(model, bench.validation, advance)
 
 
 def _compare(recipe: Recipe, bench: Bench, teacher: Taught, chains: list[Chain]) -> dict[str, list[dict[str, Any]]]:

@@ -154,8 +154,16 @@ class Recipe(_Strict):
     seed: Annotated[int, Field(ge=0)] = 0
     teacher_floor: float | None = None
     """Refuse to distil from a teacher whose primary metric on the validation split is below this."""
+    calibrate: bool = False
+    """Scale teacher, students and controls by a temperature at their end, folded into the model; classification only."""
     compare: bool | None = None
     """Compare the layers of student and no-KD control with the teacher's by CKA; default: for kie alone."""
+
+    @model_validator(mode="after")
+    def _only_classifiers_are_calibrated(self) -> Recipe:
+        if self.calibrate and self.task != "classification":
+            raise ValueError(f"calibrate is for classification, the task is {self.task}; leave it out")
+        return self
 
     @model_validator(mode="after")
     def _unlabelled_pages_have_a_use(self) -> Recipe:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 import docstill
-from docstill.chains import DOCUMENTS, Chain, Taught
+from docstill.chains import CALIBRATION, DOCUMENTS, Chain, Taught
 from docstill.engine import METRICS
 from docstill.measure import hardware
 from docstill.recipe import Recipe, dump_recipe
-from docstill.run import read_json, read_metrics
+from docstill.run import DONE, read_json, read_metrics
 from docstill.similarity.rows import alike_rows
 from docstill.stages import Bench
 from docstill.tasks.base import Judged, Pages
@@ -54,6 +54,14 @@ def results_of(
     rows = [_row(row, roles[row], seeds, figures[row]) for row, seeds in evaluations.items()]
     if "teacher" in recipe.controls:
         rows.insert(0, _row("teacher", "teacher", [(recipe.seed, teacher.folder / "evaluation")], figures["teacher"]))
+    if recipe.calibrate:
+        folders = {"teacher": [teacher.folder]}
+        for chain in chains:
+            folders.setdefault(chain.row, []).append(chain.folder)
+        for row in rows:
+            row["calibration"] = _calibration(
+                [read_json(folder / CALIBRATION / DONE) for folder in folders[row["name"]]]
+            )
     curves = [_curve("teacher", recipe.seed, "train", teacher.folder)]
     curves += [
         _curve(chain.row, chain.seed, stage.kind, chain.stage_folder(number, stage))
@@ -105,6 +113,15 @@ def _row(row: str, role: str, seeds: list[tuple[int, Path]], figures: dict[str, 
         "per_class": [metrics.get("per_class") or metrics.get("per_field") or {} for metrics in found],
         **figures,
     }
+
+
+def _calibration(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Temperature, and figures before and after, each over seeds."""
+    sides = {
+        side: {metric: _summary([one[side][metric] for one in found]) for metric in found[0][side]}
+        for side in ("before", "after")
+    }
+    return {"temperature": _summary([one["temperature"] for one in found]), **sides}
 
 
 def _summary(values: list[float]) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from docstill.compression import compress
 from docstill.errors import ModelError
 from docstill.lesson import Lesson, make_objectives
 from docstill.models.classifier import load_classifier, new_classifier
+from docstill.models.head import head_of
 from docstill.models.io import DocumentModel
-from docstill.objectives.simkd import Simkd, head_of
+from docstill.objectives.simkd import Simkd
 from docstill.optimiser import seed_everything
 from docstill.recipe import parse_recipe
 from docstill.tasks.classification import Classification

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from docstill.errors import ModelError
+from docstill.models.head import head_of
 from docstill.objectives.base import Objective, Outputs
 
 
@@ -99,22 +99,3 @@ class _Projected(nn.Module):
         if self.bias is not None:
             return torch.zeros(width, dtype=old.dtype, device=old.device)
         return nn.Linear(old.shape[1], width).weight.detach().to(old)
-
-
-def head_of(network: nn.Module) -> nn.Linear:
-    """The last layer of a page classifier, from features to logits.
-
-    Raises:
-        ModelError: the network ends otherwise.
-    """
-    config: Any = network.config
-    heads = [
-        module
-        for module in network.modules()
-        if isinstance(module, nn.Linear) and module.out_features == config.num_labels and module.bias is not None
-    ]
-    if config.model_type == "vision-encoder-decoder" or not heads:
-        raise ModelError(
-            f"simkd needs a page classifier that ends in a linear layer, a {type(network).__name__} does not; use hint or vkd"
-        )
-    return heads[-1]

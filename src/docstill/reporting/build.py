@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from docstill.reporting import plots
-from docstill.reporting.alike import alike_view
+from docstill.reporting.alike import alike_view, over_seeds
 from docstill.reporting.documents import document_view
 from docstill.reporting.figures import count, date, duration, number, size
 from docstill.reporting.rows import (
@@ -81,6 +81,7 @@ def write_report(results: dict[str, Any], run: Path) -> Path:
         lower_is_better=LOWER_IS_BETTER,
         trade_off=[_trade_off(rows, metric, looks, *size) for size in ((760, 380), (360, 330))],
         legend=[(name, plots.key(look)) for name, look in looks.items()],
+        calibrated=_calibrated(rows),
         alike=alike_view(results.get("similarity") or []),
         panels=_panels(results["curves"], metric, looks),
         worst=[document_view(document) for document in results["worst"]],
@@ -117,6 +118,18 @@ def _line(row: Row, teacher: Row | None, metric: str, looks: Mapping[str, str]) 
         "p50_ratio": against(page_p50, "faster", "slower"),
         "memory_ratio": against(lambda r: r.get("peak_memory_mb"), "less", "more"),
     }
+
+
+def _calibrated(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Temperature, and calibration before and after it, of the rows that were scaled."""
+    found = []
+    for row in rows:
+        if "calibration" not in row:
+            continue
+        before, after = row["calibration"]["before"], row["calibration"]["after"]
+        figures = [row["calibration"]["temperature"], before["ece"], after["ece"], after["ece_floor"], before["nll"]]
+        found.append({"name": row["name"], "figures": [over_seeds(one["values"]) for one in (*figures, after["nll"])]})
+    return found
 
 
 def _others(rows: Sequence[Row], metric: str) -> list[str]:

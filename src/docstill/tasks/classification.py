@@ -18,7 +18,7 @@ from PIL import Image
 from docstill.data.class_folders import read_class_folders
 from docstill.data.document import Document
 from docstill.errors import ModelError
-from docstill.metrics.classification import classification_metrics, per_class_accuracy
+from docstill.metrics.classification import Floats, Ints, classification_metrics, per_class_accuracy
 from docstill.models.classifier import load_classifier, new_classifier, replace_head
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import UNLABELLED, Outputs
@@ -101,15 +101,8 @@ class Classification:
         self, model: DocumentModel, pages: Pages, advance: Advance | None = None, view: View | None = None
     ) -> Evaluation:
         """Accuracy, macro-F1, calibration; a document's score is the probability of its right class."""
-        self.check_model(model, pages)
-        rows = []
-        for start in range(0, len(pages.documents), EVALUATION_BATCH):
-            part = pages.documents[start : start + EVALUATION_BATCH]
-            rows.append(self._probabilities(model, [open_page(document, view) for document in part]))
-            if advance is not None:
-                advance(len(part))
-        probabilities, names = np.concatenate(rows), sorted(model.labels)
-        labels = np.array([names.index(pages.labels[document.target]) for document in pages.documents])
+        probabilities, labels = self.probabilities(model, pages, advance, view)
+        names = sorted(model.labels)
         metrics: dict[str, Any] = dict(classification_metrics(probabilities, labels))
         metrics["per_class"] = per_class_accuracy(probabilities, labels, names)
         judged = [
@@ -122,6 +115,21 @@ class Classification:
             for document, label, row in zip(pages.documents, labels, probabilities, strict=True)
         ]
         return Evaluation(metrics, judged)
+
+    def probabilities(
+        self, model: DocumentModel, pages: Pages, advance: Advance | None = None, view: View | None = None
+    ) -> tuple[Floats, Ints]:
+        """Probabilities ``(n, C)`` and right classes ``(n,)``, in the alphabetical order of the class names."""
+        self.check_model(model, pages)
+        rows = []
+        for start in range(0, len(pages.documents), EVALUATION_BATCH):
+            part = pages.documents[start : start + EVALUATION_BATCH]
+            rows.append(self._probabilities(model, [open_page(document, view) for document in part]))
+            if advance is not None:
+                advance(len(part))
+        names = sorted(model.labels)
+        labels = np.array([names.index(pages.labels[document.target]) for document in pages.documents])
+        return np.concatenate(rows), labels
 
     def predict(self, model: DocumentModel, images: Iterable[Image.Image]) -> list[dict[str, Any]]:
         """The class of each page, with its probability and all others."""

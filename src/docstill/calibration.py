@@ -1,0 +1,35 @@
+"""Temperature scaling as the end of a run: the teacher before it teaches, students and controls after they have learnt.
+
+T is fitted to the validation split, whose pages no stage learns from, and folded into the last layer. The figures after
+scaling are cross-fitted (each half of the pages scaled by the other half's T), so that no page is judged by a T that saw it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from docstill.metrics.classification import classification_metrics
+from docstill.metrics.temperature import cross_fitted, fit_temperature
+from docstill.models.io import DocumentModel
+from docstill.tasks.base import Advance, Pages
+from docstill.tasks.classification import Classification
+
+SHOWN = ("ece", "ece_equal_mass", "ece_floor", "nll", "brier")
+"""The figures that a temperature changes."""
+
+
+def temperature_of(model: DocumentModel, pages: Pages, advance: Advance | None = None) -> dict[str, Any]:
+    """The temperature for a classifier, and what it does.
+
+    Returns:
+        ``temperature``, and ``before`` and ``after``: calibration error, its floor, likelihood, Brier score.
+    """
+    probabilities, labels = Classification().probabilities(model, pages, advance)
+    before, after = (
+        classification_metrics(rows, labels) for rows in (probabilities, cross_fitted(probabilities, labels))
+    )
+    return {
+        "temperature": fit_temperature(probabilities, labels),
+        "before": {name: before[name] for name in SHOWN},
+        "after": {name: after[name] for name in SHOWN},
+    }
