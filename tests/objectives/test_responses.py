@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional
 
+from docstill.data.images import open_image
 from docstill.errors import ModelError
 from docstill.objectives import OBJECTIVES
 from docstill.objectives.base import Outputs
@@ -21,6 +24,8 @@ from docstill.objectives.kd import Kd
 from docstill.objectives.mse import Mse
 from docstill.objectives.nkd import Nkd
 from docstill.recipe import objective_problems
+from docstill.tasks.kie import Kie
+from kie_tiny import tiny_donut, tiny_folder
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 RESPONSES = ("kd", "mse", "nkd", "dkd", "dist")
@@ -94,6 +99,24 @@ def test_standardised_logits_by_hand() -> None:
     assert Kd(standardise=False)(shifted, teacher).item() > 0.1
 
 
+def test_a_constant_row_standardised_pulls_with_a_bounded_gradient() -> None:
+    """Divided by a deviation of nothing, one empty row would drown the rest of the batch."""
+    student, teacher = pair(2)
+    student.logits[0] = 3.0
+    student.logits.requires_grad_()
+    Kd(standardise=True)(student, teacher).backward()
+    assert student.logits.grad is not None
+    assert 0 < student.logits.grad.abs().max() < 1e3
+
+
+def test_kd_as_it_comes_is_the_plain_formula_to_the_last_bit() -> None:
+    for seed in range(20):
+        student, teacher = pair(seed)
+        ours, theirs = (functional.log_softmax(side.logits / 2.0, dim=-1) for side in (student, teacher))
+        rows = functional.kl_div(ours, theirs, reduction="none", log_target=True).sum(-1)
+        assert torch.equal(Kd()(student, teacher), rows.mean() * 2.0**2)
+
+
 def test_dkd_by_hand() -> None:
     student, teacher = pair(3)
     targets = student.targets.numpy()
@@ -135,6 +158,18 @@ def test_nkd_of_equals_leaves_the_label_alone() -> None:
     assert expected > 0
 
 
+def test_nkd_of_equals_pulls_towards_the_label_only() -> None:
+    """Its gradient there is that of the weighted cross entropy, p_t[y] (p_s − 1[y]) over the decisions; not zero."""
+    student, _ = pair(6)
+    logits = student.logits.clone().requires_grad_()
+    Nkd(gamma=5.0)(Outputs(logits, student.targets, 5), student).backward()
+    p, index = softmax(plain(student)), np.arange(5)
+    right = student.targets.numpy()
+    expected = p[index, right][:, None] * (p - np.eye(4)[right]) / 5
+    assert logits.grad is not None
+    assert logits.grad.numpy() == pytest.approx(expected, abs=1e-6)
+
+
 def test_dist_by_hand() -> None:
     student, teacher = pair(7)
     p, q = softmax(plain(teacher) / 2), softmax(plain(student) / 2)
@@ -154,6 +189,19 @@ def test_dist_in_a_batch_of_one_and_with_constant_rows() -> None:
     assert loss.item() == pytest.approx(2.0, abs=1e-5)  # a constant row says nothing of the other
     assert flat.logits.grad is not None
     assert torch.isfinite(flat.logits.grad).all()
+
+
+@pytest.mark.parametrize("decisions", [8, 32, 64, 512])
+def test_dist_of_a_collapsed_student_does_not_follow_rounding_errors(decisions: int) -> None:
+    """The same answer for every document: a column's mean is off by a last bit, which must not count as a ranking."""
+    for seed in range(3):
+        student, teacher = pair(seed, decisions, 9)
+        logits = student.logits[:1].repeat(decisions, 1).requires_grad_()
+        loss = Dist(beta=0.0)(Outputs(logits, student.targets, decisions), teacher)
+        loss.backward()
+        assert loss.item() == pytest.approx(1.0, abs=1e-6)
+        assert logits.grad is not None
+        assert logits.grad.abs().max() < 1
 
 
 def test_correlation_is_one_only_where_both_are_constant() -> None:
@@ -200,11 +248,37 @@ def test_other_widths_are_refused(kind: str) -> None:
         OBJECTIVES[kind]()(student, teacher)
 
 
-@pytest.mark.parametrize("kind", RESPONSES)
-@pytest.mark.parametrize("options", [{}, {"standardise": True}, {"divergence": "jsd"}, {"divergence": "reverse"}])
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    *((kind, {}) for kind in RESPONSES),
+    ("kd", {"standardise": True}),
+    *(("kd", {"divergence": kind}) for kind in ("reverse", "jsd", "skew")),
+]
+
+
+@pytest.mark.parametrize(("kind", "options"), VARIANTS)
+def test_gradients_are_those_of_finite_differences(kind: str, options: dict[str, Any]) -> None:
+    student, teacher = pair(11)
+    objective, against = OBJECTIVES[kind](**options), Outputs(teacher.logits.double(), teacher.targets, 5)
+    logits = student.logits.double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda free: objective(Outputs(free, student.targets, 5), against), (logits,))
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+@pytest.mark.parametrize(("kind", "options"), VARIANTS)
+def test_one_or_two_classes_are_no_trouble(kind: str, options: dict[str, Any], classes: int) -> None:
+    student, teacher = pair(12, classes=classes)
+    student.logits.requires_grad_()
+    loss = OBJECTIVES[kind](**options)(student, teacher)
+    loss.backward()
+    assert math.isfinite(loss.item())
+    assert student.logits.grad is not None
+    assert torch.isfinite(student.logits.grad).all()
+    if classes == 1 and kind != "mse":
+        assert loss.item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "options"), VARIANTS)
 def test_large_logits_stay_finite(kind: str, options: dict[str, Any]) -> None:
-    if options and kind != "kd":
-        pytest.skip("an option of kd")
     logits = torch.tensor([[1e4, -1e4, 0.0], [-1e4, 1e4, 1e4]], requires_grad=True)
     targets = torch.tensor([1, 0])
     loss = OBJECTIVES[kind](**options)(Outputs(logits, targets, 2), Outputs(-logits.detach(), targets, 2))
@@ -237,3 +311,27 @@ def test_mix_without_a_mixture_is_a_line_of_the_recipes_errors() -> None:
 def test_an_objective_without_settings_takes_none() -> None:
     assert not objective_problems([{"kind": "mse", "weight": 0.5}])
     assert objective_problems([{"kind": "mse", "temperature": 2.0}])[0].startswith("0.temperature")
+
+
+def test_padding_of_a_short_answer_never_counts(tmp_path: Path) -> None:
+    """The value of a batch is that of its documents one by one, weighed by the length of their answers."""
+    task, student, teacher = Kie(), tiny_donut(seed=0), tiny_donut(seed=1)
+    examples = [
+        task.example(student, document, open_image(document.file), [], None)
+        for document in task.read(tiny_folder(tmp_path)).documents
+    ]
+    lengths = [len(example["ids"]) - 1 for example in examples]
+    assert len(set(lengths)) > 1
+
+    def outputs(some: list[dict[str, Any]]) -> list[Outputs]:
+        with torch.no_grad():
+            return [task.forward(model, task.collate(model, some)) for model in (student, teacher)]
+
+    together, alone = outputs(examples), [outputs([example]) for example in examples]
+    for kind in ("kd", "mse", "nkd", "dkd"):
+        objective = OBJECTIVES[kind]()
+        expected = np.average([objective(*one).item() for one in alone], weights=lengths)
+        assert objective(*together).item() == pytest.approx(expected, rel=1e-4)
+    rows = Dist(gamma=0.0)  # its other part is about the batch, not a mean over decisions
+    expected = np.average([rows(*one).item() for one in alone], weights=lengths)
+    assert rows(*together).item() == pytest.approx(expected, rel=1e-4)

@@ -24,6 +24,9 @@ from docstill.objectives.divergences import check_width
 _FLAT = 1e-7
 """A centred row shorter than this is a constant: float32 probabilities cannot say more."""
 
+_FLAT_SHARE = 1e-6
+"""So is one shorter than this share of the row itself: a mean in float32 leaves up to 5e-7 of 4,096 equal numbers."""
+
 
 class Dist(Objective):
     """The student ranks classes, and documents within a class, as the teacher does.
@@ -56,8 +59,11 @@ class Dist(Objective):
 
 def correlation(ours: Tensor, theirs: Tensor) -> Tensor:
     """Pearson's correlation of each pair of rows, ``(N, C)`` to ``(N,)``; 1 where both are constant, 0 where one is."""
+    least = [(_FLAT_SHARE * rows.detach().norm(dim=-1)).clamp_min(_FLAT) for rows in (ours, theirs)]
     ours, theirs = ours - ours.mean(-1, keepdim=True), theirs - theirs.mean(-1, keepdim=True)
-    flat_ours, flat_theirs = (rows.detach().norm(dim=-1) < _FLAT for rows in (ours, theirs))
+    flat_ours, flat_theirs = (
+        rows.detach().norm(dim=-1) < bound for rows, bound in zip((ours, theirs), least, strict=True)
+    )
     # A unit vector in place of a constant row: the gradient of a norm at 0 does not exist.
     safe = torch.zeros_like(ours)
     safe[:, 0] = 1.0

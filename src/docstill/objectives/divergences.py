@@ -35,9 +35,12 @@ def answers(student: Outputs, teacher: Outputs) -> Tensor:
 
 
 def standardised(logits: Tensor) -> Tensor:
-    """Each row with mean 0 and standard deviation 1 (Sun et al. 2024, arXiv 2403.01427, section 4.2)."""
+    """Each row with mean 0 and standard deviation 1 (Sun et al. 2024, arXiv 2403.01427, section 4.2).
+
+    A row whose deviation is far below 0.001 stays near 0: blown up to 1, it would drown the gradient of all others.
+    """
     centred = logits - logits.mean(-1, keepdim=True)
-    return centred / (centred.square().mean(-1, keepdim=True) + 1e-12).sqrt()
+    return centred / (centred.square().mean(-1, keepdim=True) + 1e-6).sqrt()
 
 
 def divergence(kind: str, student: Tensor, teacher: Tensor, mix: float) -> Tensor:

@@ -55,4 +55,6 @@ def split(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     right = logits.gather(1, targets[:, None])
     keep = torch.ones_like(logits, dtype=torch.bool).scatter(1, targets[:, None], False)
     others = logits[keep].view(len(logits), -1)
-    return torch.cat([right, others.logsumexp(-1, keepdim=True)], dim=1), others
+    # Where there is one class only, the others sum to nothing; its logarithm would make 0 · ∞ of their divergence.
+    rest = others.logsumexp(-1, keepdim=True).clamp_min(torch.finfo(logits.dtype).min)
+    return torch.cat([right, rest], dim=1), others
