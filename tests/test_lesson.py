@@ -15,7 +15,7 @@ from docstill.lesson import Lesson, make_objectives
 from docstill.models.classifier import new_classifier
 from docstill.models.io import DocumentModel
 from docstill.optimiser import seed_everything
-from docstill.recipe import Training
+from docstill.settings import Training
 from docstill.tasks.classification import Classification
 
 TASK = Classification()

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from docstill.data.validator import check
     from docstill.demonstration import demo
     from docstill.errors import DataError, DocstillError, MissingExtra, ModelError, RecipeError, UserError
-    from docstill.recipe import NewModel
     from docstill.scoring import score
+    from docstill.settings import NewModel
 
 __version__ = "0.1.0"
 

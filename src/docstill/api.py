@@ -19,10 +19,11 @@ from docstill.measure import hardware, measure
 from docstill.models.io import DocumentModel, local_folder, read_card
 from docstill.optimiser import seed_everything
 from docstill.progress import counter
-from docstill.recipe import NewModel, Recipe, load_recipe, parse_stage
+from docstill.recipe import Recipe, load_recipe, parse_stage
 from docstill.reporting.build import write_report
 from docstill.robustness import looks, missing_labels, on_other_pages, under_corruptions
 from docstill.run import locked, read_json, step, write_text
+from docstill.settings import NewModel
 from docstill.shipped import STUDIES, find_recipe
 from docstill.similarity.comparison import comparison, drawn
 from docstill.similarity.heatmap import picture_of, save_heatmap
@@ -216,9 +217,11 @@ def train(
     return _one_stage("train", settings, task, model, out, data, seed)
 
 
-def prune(model: str | Path, out: str | Path, task: str | None = None, **settings: Any) -> dict[str, Any]:
-    """One `prune` stage, at once, without data. The result lies in ``out/model``."""
-    return _one_stage("prune", settings, task or _task_of(str(model)), str(model), out)
+def prune(
+    model: str | Path, out: str | Path, task: str | None = None, data: str | Path | None = None, **settings: Any
+) -> dict[str, Any]:
+    """One `prune` stage, at once; ``data`` for methods that look at pages. The result lies in ``out/model``."""
+    return _one_stage("prune", settings, task or _task_of(str(model)), str(model), out, data)
 
 
 def distill(

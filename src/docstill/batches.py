@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from docstill.data.augment import augment_page, faded
 from docstill.data.images import open_image
 from docstill.models.io import DocumentModel
-from docstill.recipe import Training
+from docstill.settings import Training
 from docstill.tasks.base import Pages, Task
 
 CACHE_BYTES = 2 * 2**30

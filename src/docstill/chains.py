@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from docstill.models.io import DocumentModel
-from docstill.recipe import DistillStage, Stage
+from docstill.settings import DistillStage, Stage
 from docstill.stages import labels_only
 
 MODEL = "model"

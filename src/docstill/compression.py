@@ -22,10 +22,11 @@ from docstill.models.head import divide_logits
 from docstill.models.io import DocumentModel
 from docstill.optimiser import seed_everything
 from docstill.progress import counter, say
-from docstill.recipe import NewModel, Recipe, Stage, Teacher, dump_recipe
+from docstill.recipe import Recipe, Teacher, dump_recipe
 from docstill.reporting.build import write_report
 from docstill.results import results_of
 from docstill.run import locked, open_run, read_json, seconds_spent, step, write_json
+from docstill.settings import NewModel, Stage
 from docstill.similarity.comparison import IN_A_RUN, layers_alike
 from docstill.similarity.rows import share_of_same_answers
 from docstill.stages import Bench, run_stage

@@ -25,8 +25,8 @@ from docstill.board import Board
 from docstill.checkpoint import Extra, Progress, load_checkpoint, load_weights, save_checkpoint, save_weights
 from docstill.errors import DocstillError
 from docstill.optimiser import choose_precision, learning_rate_factor, make_optimizer, seed_everything
-from docstill.recipe import Training
 from docstill.run import MetricsLog
+from docstill.settings import Training
 
 CHECKPOINT, BEST, METRICS = "last.pt", "best.pt", "metrics.jsonl"
 

@@ -21,10 +21,11 @@ def mistakes(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """One line a mistake. Union branches that do not fit what was written are left out."""
     lines: dict[str, None] = {}
     for item in error.errors(include_url=False):
-        path = [part for part in item["loc"] if not _is_branch(part)]
+        where = list(item["loc"])
+        path = [part for part in where if not _is_branch(part)]
         key = ".".join(map(str, path))
         if item["type"] == "extra_forbidden":
-            allowed = _keys_at(model, path[:-1])
+            allowed = _keys_at(model, where[:-1])
             near = difflib.get_close_matches(str(path[-1]), allowed, n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]}?" if near else f"; allowed: {', '.join(allowed)}"
             lines[f"{key}: unknown key{hint}"] = None
@@ -35,9 +36,8 @@ def mistakes(error: ValidationError, model: type[BaseModel]) -> list[str]:
             lines[f"{key}: {choice(item['input'], allowed)}"] = None
         elif item["type"] == "value_error":
             raw = str(item["ctx"]["error"]).splitlines()
-            lines |= dict.fromkeys(
-                f"{key}.objectives.{line}" if line[:1].isdigit() else f"{key}: {line}" for line in raw
-            )
+            # a line that starts with a dot says where below the key it belongs
+            lines |= dict.fromkeys(f"{key}{line}" if line.startswith(".") else f"{key}: {line}" for line in raw)
         elif item["type"] == "string_type" and isinstance(item["input"], dict):
             continue  # the other branch of `str | mapping` says what is wrong with the mapping
         elif item["type"] == "model_type" and isinstance(item["input"], str):
@@ -48,13 +48,17 @@ def mistakes(error: ValidationError, model: type[BaseModel]) -> list[str]:
 
 
 def _is_branch(part: Any) -> bool:
-    return isinstance(part, str) and (part == "str" or part in {"NewModel", "Teacher"})
+    """Whether a part of a path is no key but the branch of a union: a class, which has a capital, or a plain type."""
+    return isinstance(part, str) and (part == "str" or part[:1].isupper())
 
 
 def _keys_at(model: Any, path: list[Any]) -> list[str]:
     """The keys allowed at ``path`` below ``model``, walking through lists, optionals and unions."""
     candidates = _models(model)
     for part in path:
+        if _is_branch(part):
+            candidates = [candidate for candidate in candidates if candidate.__name__ == part]
+            continue
         candidates = [
             found
             for candidate in candidates

@@ -9,26 +9,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from docstill.errors import RecipeError
-from docstill.mistakes import choice, mistakes
+from docstill.mistakes import mistakes
+from docstill.settings import DistillStage, NewModel, Stage, Strict, TrainStage
+
+Control = Literal["teacher", "no-kd"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class NewModel(_Strict):
-    """A model from scratch: a size by name, and changes to its transformers config."""
-
-    new: str
-    config: dict[str, Any] = Field(default_factory=dict)
-    image_size: tuple[int, int] | None = None
-    """(height, width) in pixels; default: the size's own."""
-
-
-class Data(_Strict):
+class Data(Strict):
     """Where the documents are."""
 
     train: Path
@@ -37,109 +27,14 @@ class Data(_Strict):
     """Pages of the same kinds without labels, for distil stages: there the teacher says what they are."""
 
 
-class GradualPruning(_Strict):
-    """Magnitude pruning spread over a training stage by the cubic schedule."""
-
-    sparsity: Annotated[float, Field(gt=0, lt=1)]
-    scope: Literal["global", "layer"] = "global"
-    of: str = "non-embedding"
-    begin: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Share of the stage's steps after which pruning begins."""
-    end: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Share of the stage's steps after which the final sparsity is reached."""
-    every: Annotated[int, Field(gt=0)] = 10
-    """Steps between two looks at the magnitudes."""
-
-
-class Training(_Strict):
-    """How a network is trained; used by `train` and `distill`."""
-
-    epochs: Annotated[float, Field(gt=0)] = 10
-    batch_size: Annotated[int, Field(gt=0)] = 16
-    gradient_accumulation_steps: Annotated[int, Field(gt=0)] = 1
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 0.05
-    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    augment: Annotated[float, Field(ge=0, le=2)] = 0.0
-    """Strength of the document-safe augmentation; 0 is none. Teacher and student see the same view."""
-    augment_fade: Annotated[float, Field(ge=0, le=1)] = 0.2
-    """Share of the epochs, at the end, over which the augmentation falls to nothing."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    workers: Annotated[int, Field(ge=0)] = 0
-    """Processes that decode and augment pages; 0 does it in the training process."""
-    evaluate_every: Annotated[float, Field(gt=0)] = 1
-    """Epochs between two looks at the validation split; the best of them is kept."""
-    checkpoint_minutes: Annotated[float, Field(ge=0)] = 2.0
-    """Minutes between two checkpoints inside an epoch; one is always written at its end."""
-    keep: Literal["best", "last"] = "best"
-    """Which weights the stage hands on."""
-    tensorboard: bool = False
-    prune: GradualPruning | None = None
-
-
-class TrainStage(Training):
-    """Learn from the labels alone."""
-
-    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-
-class PruneStage(_Strict):
-    """Set the smallest weights to zero, at once."""
-
-    method: Literal["magnitude"] = "magnitude"
-    sparsity: Annotated[float, Field(gt=0, lt=1)]
-    scope: Literal["global", "layer"] = "global"
-    of: str = "non-embedding"
-    """`all`, `non-embedding`, or a glob over parameter names."""
-
-
-class DistillStage(Training):
-    """Learn from the teacher."""
-
-    objectives: Annotated[list[dict[str, Any]], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _objectives_hold(self) -> DistillStage:
-        problems = objective_problems(self.objectives)
-        if problems:
-            raise ValueError("\n".join(problems))
-        return self
-
-
-class Stage(_Strict):
-    """One step from model to model; exactly one of its keys is given."""
-
-    train: TrainStage | None = None
-    prune: PruneStage | None = None
-    distill: DistillStage | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> Stage:
-        if len(self.model_fields_set) != 1:
-            raise ValueError(f"a stage has exactly one key of {', '.join(Stage.model_fields)}")
-        return self
-
-    @property
-    def kind(self) -> str:
-        """`train`, `prune` or `distill`."""
-        return next(iter(self.model_fields_set))
-
-    @property
-    def settings(self) -> TrainStage | PruneStage | DistillStage:
-        """The settings under the stage's one key."""
-        settings: TrainStage | PruneStage | DistillStage = getattr(self, self.kind)
-        return settings
-
-
-class Teacher(_Strict):
+class Teacher(Strict):
     """A teacher that is trained first."""
 
     model: str | NewModel
     train: TrainStage
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """A whole compression: teacher and data in; student, controls, measurements and report out."""
 
     task: Literal["classification", "kie"]
@@ -149,7 +44,7 @@ class Recipe(_Strict):
     """Default: a copy of the teacher."""
     data: Data
     stages: Annotated[list[Stage], Field(min_length=1)]
-    controls: list[Literal["teacher", "no-kd"]] = ["teacher", "no-kd"]
+    controls: list[Control] = Field(default_factory=lambda: list[Control](("teacher", "no-kd")))
     repeats: Annotated[int, Field(gt=0)] = 1
     seed: Annotated[int, Field(ge=0)] = 0
     teacher_floor: float | None = None
@@ -180,28 +75,6 @@ class Recipe(_Strict):
                 "data.unlabelled needs a distil stage with an objective that asks the teacher; add one, or leave it out"
             )
         return self
-
-
-def objective_problems(objectives: list[dict[str, Any]]) -> list[str]:
-    """What is wrong with a list of objectives, as lines `0.temperature: …`; empty if nothing is."""
-    from docstill.objectives import OBJECTIVES
-    from docstill.objectives.base import options_of
-
-    problems = []
-    for index, entry in enumerate(objectives):
-        kind = entry.get("kind")
-        if kind not in OBJECTIVES:
-            problems.append(f"{index}.kind: " + choice(kind, list(OBJECTIVES)))
-            continue
-        options = options_of(str(kind), OBJECTIVES[str(kind)])
-        try:
-            checked = options.model_validate(entry)
-            OBJECTIVES[str(kind)](**checked.model_dump(exclude={"kind", "weight"}))
-        except ValidationError as error:
-            problems += [f"{index}.{line}" for line in mistakes(error, options)]
-        except ValueError as error:  # options that are right each by itself, and wrong together
-            problems.append(f"{index}.{error}")
-    return problems
 
 
 def load_recipe(source: Path, overrides: list[str] | None = None) -> Recipe:

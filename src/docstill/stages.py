@@ -17,13 +17,13 @@ from docstill.data.document import Document
 from docstill.engine import Trainee, fit
 from docstill.lesson import Lesson, make_objectives
 from docstill.models.io import DocumentModel
-from docstill.models.size import count_parameters
 from docstill.optimiser import seed_everything
 from docstill.progress import bar
+from docstill.prune_stage import prune
 from docstill.pruning.magnitude import magnitude_masks
 from docstill.pruning.masks import Masks, apply_masks
 from docstill.pruning.schedule import cubic_sparsity
-from docstill.recipe import DistillStage, GradualPruning, PruneStage, Stage, Training, TrainStage
+from docstill.settings import DistillStage, GradualPruning, PruneStage, Stage, Training, TrainStage
 from docstill.tasks.base import Pages, Task
 
 
@@ -50,7 +50,7 @@ def run_stage(
     began = time.perf_counter()
     settings = stage.settings
     if isinstance(settings, PruneStage):
-        report = prune(student, settings)
+        report = prune(bench.task, student, settings, bench.training)
     elif isinstance(settings, DistillStage):
         report = learn(bench, student, settings, settings.objectives, folder, seed, title)
     else:
@@ -71,22 +71,6 @@ def labels_only(settings: Training) -> list[dict[str, Any]]:
             if entry["kind"] == "labels":
                 return [{**entry, "weight": 1.0}]
     return [{"kind": "labels"}]
-
-
-def prune(student: DocumentModel, settings: PruneStage) -> dict[str, Any]:
-    """Sets the smallest weights to zero and keeps the masks in the model."""
-    student.masks = magnitude_masks(
-        student.network, settings.sparsity, scope=settings.scope, of=settings.of, within=student.masks or None
-    )
-    apply_masks(student.network, student.masks)
-    params = count_parameters(student.network)
-    zero = params.non_embedding - params.nonzero_non_embedding
-    return {
-        "text": f"Set {settings.sparsity:.1%} of the weights ({settings.of}, {settings.scope} threshold) to zero by magnitude: "
-        f"{zero:,} of {params.non_embedding:,} non-embedding weights are now zero.",
-        "zero_non_embedding": zero,
-        "non_embedding": params.non_embedding,
-    }
 
 
 def learn(

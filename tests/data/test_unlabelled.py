@@ -19,8 +19,9 @@ from docstill.objectives import OBJECTIVES
 from docstill.objectives.base import UNLABELLED, Outputs
 from docstill.objectives.labels import Labels
 from docstill.optimiser import seed_everything
-from docstill.recipe import Training, parse_recipe
+from docstill.recipe import parse_recipe
 from docstill.run import read_metrics
+from docstill.settings import Training
 from docstill.tasks.base import Pages
 from docstill.tasks.classification import Classification
 

@@ -18,7 +18,7 @@ from docstill.objectives.positions import document_mean, kept, pooled
 from docstill.objectives.review import Review, context_loss
 from docstill.objectives.rkd import Rkd
 from docstill.objectives.vkd import Vkd
-from docstill.recipe import objective_problems
+from docstill.settings import objective_problems
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -23,7 +23,7 @@ from docstill.objectives.dkd import Dkd
 from docstill.objectives.kd import Kd
 from docstill.objectives.mse import Mse
 from docstill.objectives.nkd import Nkd
-from docstill.recipe import objective_problems
+from docstill.settings import objective_problems
 from docstill.tasks.kie import Kie
 from kie_tiny import tiny_donut, tiny_folder
 

@@ -10,9 +10,10 @@ from torch import nn
 import kie_tiny
 import tiny
 from docstill.errors import ModelError, UserError
+from docstill.models.blocks import Block, blocks_of
 from docstill.models.classifier import new_classifier
 from docstill.objectives.base import Outputs
-from docstill.similarity.layers import Block, blocks_of, layers_of, look, matched, rows_of
+from docstill.similarity.layers import layers_of, look, matched, rows_of
 
 
 def test_blocks_of_the_families() -> None:

@@ -100,20 +100,32 @@ def train(
 @app.command()
 def prune(
     model: Annotated[str, typer.Argument(help="Model folder or hub id.")],
-    sparsity: Annotated[float, typer.Option(help="Share of the chosen weights that become zero.")],
     out: Out,
-    of: Annotated[str, typer.Option(help="all, non-embedding, or a glob over parameter names.")] = "non-embedding",
+    settings: Settings = None,
+    method: Annotated[str, typer.Option(help="magnitude, pattern, depth, ffn or channels.")] = "magnitude",
+    sparsity: Annotated[
+        float | None, typer.Option(help="For magnitude: share of the chosen weights that become zero.")
+    ] = None,
+    of: Annotated[
+        str | None, typer.Option(help="all, non-embedding or a glob over names; for depth and ffn encoder or decoder.")
+    ] = None,
     scope: Annotated[
-        str, typer.Option(help="One threshold for all tensors (global) or one for each (layer).")
-    ] = "global",
+        str | None, typer.Option(help="One threshold for all tensors (global) or one for each (layer).")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder that holds train/ and validation/, for methods that look at pages.")
+    ] = None,
     task: TaskName = None,
     as_json: Json = False,
 ) -> None:
-    """Set the smallest weights to zero, at once.
+    """Make a model smaller at once: smallest weights to zero, or whole blocks, units, channels out.
 
     Example: docstill prune runs/teacher/model --sparsity 0.5 --out runs/pruned
+
+    Example: docstill prune runs/teacher/model --method depth keep=0.5 --out runs/shallow
     """
-    print_stage(docstill.prune(model, out, task, sparsity=sparsity, of=of, scope=scope), as_json)
+    chosen = _settings(settings, method=method, sparsity=sparsity, of=of, scope=scope)
+    print_stage(docstill.prune(model, out, task, data, **chosen), as_json)
 
 
 @app.command()
@@ -160,6 +172,6 @@ def _source(new: str | None, model: str | None) -> Any:
         raise UserError("give exactly one of: a size to begin from scratch (--new), or an existing model folder")
     if model is not None:
         return model
-    from docstill.recipe import NewModel
+    from docstill.settings import NewModel
 
     return NewModel(new=str(new))

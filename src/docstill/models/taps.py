@@ -30,7 +30,7 @@ def tapped(network: nn.Module, paths: Sequence[str]) -> Iterator[dict[str, Tenso
             )
 
         def keep(_module: nn.Module, _inputs: Any, output: Any, path: str = path) -> None:
-            kept[path] = _first_tensor(output, path)
+            kept[path] = first_tensor(output, path)
 
         handles.append(modules[path].register_forward_hook(keep))
     try:
@@ -40,7 +40,8 @@ def tapped(network: nn.Module, paths: Sequence[str]) -> Iterator[dict[str, Tenso
             handle.remove()
 
 
-def _first_tensor(output: Any, path: str) -> Tensor:
+def first_tensor(output: Any, path: str) -> Tensor:
+    """What a module hands on: its output, or the first tensor of it."""
     if isinstance(output, Tensor):
         return output
     values = output.values() if isinstance(output, dict) else output

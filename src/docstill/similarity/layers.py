@@ -13,8 +13,7 @@ Positions behind the end of an answer are padding: they are left out of the mean
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -24,51 +23,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from docstill.errors import ModelError, UserError
+from docstill.models.blocks import Block, blocks_of
 from docstill.models.io import DocumentModel
 from docstill.models.taps import tapped
 from docstill.objectives.base import Outputs
 from docstill.tasks.base import Task
 
 TOKENS = ("pooled", "flattened")
-_LISTS, _INNER = frozenset({"layers", "layer", "stages", "blocks"}), ("blocks", "layers")
 
 Features = NDArray[np.floating[Any]]
-
-
-@dataclass(frozen=True)
-class Block:
-    """A layer: its path in the network, the part it belongs to, and a short name, ``encoder 3.2``: stage, block."""
-
-    path: str
-    part: str
-    name: str
-
-
-def blocks_of(network: nn.Module) -> list[Block]:
-    """The blocks of a network, from the input to the output.
-
-    They are the entries of the outermost lists called layers, layer, stages or blocks; an entry that holds such a list of
-    its own is a stage, and gives way to its blocks.
-
-    Raises:
-        ModelError: the network has no such list.
-    """
-    found: list[Block] = []
-    for path, entries in _outermost(network):
-        part = "decoder" if path.startswith("decoder.") else "encoder"
-        for number, (key, entry) in enumerate(entries.named_children(), 1):
-            inner = next((name for name, _ in entry.named_children() if name in _INNER), None)
-            if inner is None:
-                found.append(Block(f"{path}.{key}", part, f"{part} {number}"))
-                continue
-            for place, (inner_key, _) in enumerate(entry.get_submodule(inner).named_children(), 1):
-                found.append(Block(f"{path}.{key}.{inner}.{inner_key}", part, f"{part} {number}.{place}"))
-    if not found:
-        raise ModelError(
-            f"the {type(network).__name__} has no list of layers that could be compared "
-            f"(none is called {', '.join(sorted(_LISTS))}); give a model of stacked blocks"
-        )
-    return found
 
 
 def chosen(network: nn.Module, patterns: Sequence[str]) -> list[Block]:
@@ -113,15 +76,6 @@ def layers_of(teacher: nn.Module, student: nn.Module, patterns: Sequence[str] = 
 
 def _matches(names: Sequence[str], wanted: Sequence[str]) -> bool:
     return len(names) == len(wanted) and all(fnmatchcase(*pair) for pair in zip(names, wanted, strict=True))
-
-
-def _outermost(module: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]]:
-    for name, child in module.named_children():
-        where = f"{path}.{name}" if path else name
-        if name in _LISTS and isinstance(child, nn.ModuleList | nn.Sequential):
-            yield where, child
-        else:
-            yield from _outermost(child, where)
 
 
 def look(

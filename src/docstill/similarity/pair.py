@@ -15,11 +15,12 @@ from torch import Tensor
 from docstill.data.document import Document
 from docstill.data.images import open_image
 from docstill.metrics.cka import LEAST
+from docstill.models.blocks import Block
 from docstill.models.io import DocumentModel
 from docstill.similarity import agreement
 from docstill.similarity.agreement import Answered
 from docstill.similarity.exact import joined
-from docstill.similarity.layers import Block, Features, layers_of, look, matched
+from docstill.similarity.layers import Features, layers_of, look, matched
 from docstill.similarity.streaming import LayerCka
 from docstill.tasks.base import Advance, Pages, Task
 

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from docstill.errors import RecipeError
 from docstill.mistakes import mistakes
-from docstill.recipe import Data, NewModel, Recipe, Stage, Teacher, parse_recipe, read_yaml
+from docstill.recipe import Data, Recipe, Teacher, parse_recipe, read_yaml
+from docstill.settings import NewModel, Stage
 
 SHARED = ("train", "distill")
 """Stages that take the study's `training` settings where they say nothing else."""

@@ -1,0 +1,259 @@
+"""The settings of the stages, as recipes write them and single stages take them."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from docstill.mistakes import choice, mistakes
+
+
+class Strict(BaseModel):
+    """No key that is not known; never changed once it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NewModel(Strict):
+    """A model from scratch: a size by name, and changes to its transformers config."""
+
+    new: str
+    config: dict[str, Any] = Field(default_factory=dict)
+    image_size: tuple[int, int] | None = None
+    """(height, width) in pixels; default: the size's own."""
+
+
+class GradualPruning(Strict):
+    """Magnitude pruning spread over a training stage by the cubic schedule."""
+
+    sparsity: Annotated[float, Field(gt=0, lt=1)]
+    scope: Literal["global", "layer"] = "global"
+    of: str = "non-embedding"
+    begin: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the stage's steps after which pruning begins."""
+    end: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the stage's steps after which the final sparsity is reached."""
+    every: Annotated[int, Field(gt=0)] = 10
+    """Steps between two looks at the magnitudes."""
+
+
+class Training(Strict):
+    """How a network is trained; used by `train` and `distill`."""
+
+    epochs: Annotated[float, Field(gt=0)] = 10
+    batch_size: Annotated[int, Field(gt=0)] = 16
+    gradient_accumulation_steps: Annotated[int, Field(gt=0)] = 1
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    augment: Annotated[float, Field(ge=0, le=2)] = 0.0
+    """Strength of the document-safe augmentation; 0 is none. Teacher and student see the same view."""
+    augment_fade: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Share of the epochs, at the end, over which the augmentation falls to nothing."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that decode and augment pages; 0 does it in the training process."""
+    evaluate_every: Annotated[float, Field(gt=0)] = 1
+    """Epochs between two looks at the validation split; the best of them is kept."""
+    checkpoint_minutes: Annotated[float, Field(ge=0)] = 2.0
+    """Minutes between two checkpoints inside an epoch; one is always written at its end."""
+    keep: Literal["best", "last"] = "best"
+    """Which weights the stage hands on."""
+    tensorboard: bool = False
+    prune: GradualPruning | None = None
+
+
+class TrainStage(Training):
+    """Learn from the labels alone."""
+
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class PruneStage(Strict):
+    """What all methods of pruning share: how they are told apart."""
+
+    method: str
+
+
+class MagnitudePrune(PruneStage):
+    """Set the smallest weights to zero, at once."""
+
+    method: Literal["magnitude"] = "magnitude"
+    sparsity: Annotated[float, Field(gt=0, lt=1)]
+    scope: Literal["global", "layer"] = "global"
+    of: str = "non-embedding"
+    """`all`, `non-embedding`, or a glob over parameter names."""
+
+
+class PatternPrune(PruneStage):
+    """Keep the N largest of every M weights."""
+
+    method: Literal["pattern"]
+    pattern: str = "2:4"
+    """`N:M`, in quotes: YAML reads a bare 2:4 as the number 124."""
+    of: str = "non-embedding"
+    """As for magnitude."""
+
+    @field_validator("pattern", mode="before")
+    @classmethod
+    def _pattern_holds(cls, value: Any) -> Any:
+        found = re.fullmatch(r"(\d+):(\d+)", value) if isinstance(value, str) else None
+        if found is None or not 0 < int(found[1]) < int(found[2]):
+            raise ValueError(f'{value!r} given; write N:M in quotes with N below M, such as "2:4"')
+        return value
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """(N, M)."""
+        kept, _, every = self.pattern.partition(":")
+        return int(kept), int(every)
+
+
+Pages = Annotated[int, Field(gt=0)]
+
+
+class DepthPrune(PruneStage):
+    """Take whole blocks out."""
+
+    method: Literal["depth"]
+    keep: float | int | list[int]
+    """A share of each stage's blocks, or how many: of a network without stages, or of each stage."""
+    of: Literal["all", "encoder", "decoder"] = "all"
+    by: Literal["even", "influence"] = "even"
+    """Evenly spaced blocks stay, or those that change most what passes through them."""
+    pages: Pages = 64
+    """How many training pages `influence` looks at."""
+
+    @field_validator("keep", mode="before")
+    @classmethod
+    def _keep_holds(cls, value: Any) -> Any:
+        numbers = value if isinstance(value, list) and value else [value]
+        whole = all(isinstance(number, int) and not isinstance(number, bool) and number > 0 for number in numbers)
+        if whole or (isinstance(value, float) and 0 < value < 1):
+            return value
+        raise ValueError(f"{value!r} given; a share between 0 and 1, a number of blocks, or a list of numbers expected")
+
+
+class FfnPrune(PruneStage):
+    """Make the feed-forward layers narrower."""
+
+    method: Literal["ffn"]
+    keep: Annotated[float, Field(gt=0, lt=1)]
+    """Share of the hidden units that stay, in every block."""
+    of: Literal["all", "encoder", "decoder"] = "all"
+    by: Literal["activation", "magnitude"] = "activation"
+    pages: Pages = 64
+    """How many training pages `activation` looks at."""
+
+
+class ChannelPrune(PruneStage):
+    """Make every stage of a ResNet narrower."""
+
+    method: Literal["channels"]
+    keep: Annotated[float, Field(gt=0, lt=1)]
+    """Share of each stage's channels that stay."""
+
+
+PRUNING: dict[str, type[PruneStage]] = {
+    "magnitude": MagnitudePrune,
+    "pattern": PatternPrune,
+    "depth": DepthPrune,
+    "ffn": FfnPrune,
+    "channels": ChannelPrune,
+}
+"""Settings of each method of pruning, by its name."""
+
+
+def _prune_class(value: Any) -> str:
+    """The name of the class that reads these settings; magnitude where no method is named."""
+    method = value.get("method", "magnitude") if isinstance(value, dict) else getattr(value, "method", "magnitude")
+    return PRUNING[method].__name__ if method in PRUNING else str(method)
+
+
+AnyPrune = Annotated[
+    Annotated[MagnitudePrune, Tag("MagnitudePrune")]
+    | Annotated[PatternPrune, Tag("PatternPrune")]
+    | Annotated[DepthPrune, Tag("DepthPrune")]
+    | Annotated[FfnPrune, Tag("FfnPrune")]
+    | Annotated[ChannelPrune, Tag("ChannelPrune")],
+    Discriminator(_prune_class),
+]
+
+
+class DistillStage(Training):
+    """Learn from the teacher."""
+
+    objectives: Annotated[list[dict[str, Any]], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _objectives_hold(self) -> DistillStage:
+        problems = objective_problems(self.objectives)
+        if problems:
+            raise ValueError("\n".join(f".objectives.{line}" for line in problems))
+        return self
+
+
+class Stage(Strict):
+    """One step from model to model; exactly one of its keys is given."""
+
+    train: TrainStage | None = None
+    prune: AnyPrune | None = None
+    distill: DistillStage | None = None
+
+    @field_validator("prune", mode="before")
+    @classmethod
+    def _method_is_known(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("method", "magnitude") not in PRUNING:
+            raise ValueError(f".method: {choice(value['method'], list(PRUNING))}")
+        return value
+
+    @model_validator(mode="after")
+    def _one(self) -> Stage:
+        if len(self.model_fields_set) != 1:
+            raise ValueError(f"a stage has exactly one key of {', '.join(Stage.model_fields)}")
+        return self
+
+    @property
+    def kind(self) -> str:
+        """`train`, `prune` or `distill`."""
+        return next(iter(self.model_fields_set))
+
+    @property
+    def settings(self) -> TrainStage | PruneStage | DistillStage:
+        """The settings under the stage's one key."""
+        settings: TrainStage | PruneStage | DistillStage = getattr(self, self.kind)
+        return settings
+
+
+def objective_problems(objectives: list[dict[str, Any]]) -> list[str]:
+    """What is wrong with a list of objectives, as lines `0.temperature: …`; empty if nothing is."""
+    from docstill.objectives import OBJECTIVES
+    from docstill.objectives.base import options_of
+
+    problems = []
+    for index, entry in enumerate(objectives):
+        kind = entry.get("kind")
+        if kind not in OBJECTIVES:
+            problems.append(f"{index}.kind: " + choice(kind, list(OBJECTIVES)))
+            continue
+        options = options_of(str(kind), OBJECTIVES[str(kind)])
+        try:
+            checked = options.model_validate(entry)
+            OBJECTIVES[str(kind)](**checked.model_dump(exclude={"kind", "weight"}))
+        except ValidationError as error:
+            problems += [f"{index}.{line}" for line in mistakes(error, options)]
+        except ValueError as error:  # options that are right each by itself, and wrong together
+            problems.append(f"{index}.{error}")
+    return problems
