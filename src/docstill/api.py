@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,13 @@ from docstill.robustness import looks, missing_labels, on_other_pages, under_cor
 from docstill.run import locked, read_json, step, write_text
 from docstill.settings import NewModel
 from docstill.shipped import STUDIES, find_recipe
-from docstill.similarity.comparison import comparison, drawn
+from docstill.similarity.comparison import comparison
 from docstill.similarity.heatmap import picture_of, save_heatmap
 from docstill.stages import Bench, run_stage
 from docstill.studies.grid import Study, load_study
 from docstill.studies.walk import run_study
 from docstill.tasks import TASKS, task_named
-from docstill.tasks.base import ModelSpec, Pages, Task
+from docstill.tasks.base import ModelSpec, Pages, Task, drawn
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def evaluate(
         data: a split's folder, or the folder that holds the splits.
         task: default: what the model is.
         split: default: ``validation``.
-        limit: score the first so many documents only.
+        limit: score so many documents only, drawn at random, always the same ones.
         shift: ``corruptions`` (see `docs/robustness.md`), or a folder with labelled pages from elsewhere.
         against: models to be shifted beside it, such as its teacher and its no-KD twin.
     """
@@ -108,7 +108,7 @@ def evaluate(
     folder = resolve_split(Path(data), split)
     pages = loaded.task.read(folder)
     if limit is not None:
-        pages = replace(pages, documents=pages.documents[:limit])
+        pages = drawn(pages, limit)
     with counter("scoring", len(pages.documents)) as advance:
         evaluation = loaded.task.evaluate(loaded.model, pages, advance)
     result: dict[str, Any] = {
@@ -133,7 +133,7 @@ def _shifted(
             return {"kind": "corruptions", "models": under_corruptions(task, models, pages, advance)}
     others = task.read(Path(shift), pages)
     if limit is not None:
-        others = replace(others, documents=others.documents[:limit])
+        others = drawn(others, limit)
     with counter("on other pages", len(models) * (len(pages.documents) + len(others.documents))) as advance:
         found = on_other_pages(task, models, pages, others, advance)
     about = {"kind": "pages", "data": str(shift), "n": len(others.documents)}

@@ -20,7 +20,7 @@ from docstill.pruning.masks import apply_masks
 from docstill.pruning.pattern import pattern_masks
 from docstill.pruning.rebuild import Look
 from docstill.settings import ChannelPrune, DepthPrune, FfnPrune, MagnitudePrune, PatternPrune, PruneStage
-from docstill.tasks.base import Pages, Task
+from docstill.tasks.base import Pages, Task, drawn
 
 LookAt = Callable[[int], Look]
 """Makes, from a number of training pages, what runs them through the student."""
@@ -110,9 +110,8 @@ METHODS: dict[type[PruneStage], Callable[[DocumentModel, Any, LookAt], str]] = {
 
 
 def _run(task: Task, student: DocumentModel, pages: Pages, count: int) -> None:
-    """Runs ``count`` documents, spread over the split, through the student one by one: alone, nothing is padded."""
-    step = max(1, len(pages.documents) // count)
-    chosen = pages.documents[::step][:count]
+    """Runs ``count`` documents, drawn from the split, through the student one by one: alone, nothing is padded."""
+    chosen = drawn(pages, count).documents
     training = student.network.training
     student.network.eval()
     with torch.inference_mode(), counter("looking at what passes through the student", len(chosen)) as advance:

@@ -15,6 +15,7 @@ import tiny
 from docstill.errors import ModelError, UserError
 from docstill.models.classifier import load_classifier, new_classifier
 from docstill.models.io import local_folder
+from docstill.models.size import count_flops, count_parameters
 from docstill.optimiser import seed_everything
 
 
@@ -110,17 +111,26 @@ def test_unknown_sizes_and_keys_name_the_nearest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "millions"),
+    ("size", "millions", "gigaflops"),
     [
-        ("resnet-18", 11.2),
-        ("resnet-50", 23.5),
-        ("resnet-101", 42.5),
-        ("vit-base", 85.8),
-        ("vit-small", 21.7),
-        ("vit-tiny", 5.5),
+        ("resnet-18", 11.18, 3.63),
+        ("resnet-50", 23.51, 8.21),
+        ("resnet-101", 42.5, 15.65),
+        ("vit-base", 85.81, 35.15),
+        ("vit-small", 21.7, 9.21),
+        ("vit-tiny", 5.56, 2.51),
+        ("dit-base", 85.81, 35.15),
+        ("swin-tiny", 27.5, 9.0),
+        ("convnext-tiny", 27.8, 8.9),
+        ("efficientnet-b0", 4.03, 0.78),
+        ("mobilenet-v2", 2.24, 0.6),
     ],
 )
-def test_sizes_are_what_their_names_promise(size: str, millions: float) -> None:
+def test_sizes_are_what_their_names_promise(size: str, millions: float, gigaflops: float) -> None:
+    """DistilDoc's table 1 for its networks, the papers' figures less a thousand classes for the others; 224 × 224 pixels."""
     with torch.device("meta"):
         model = new_classifier(size, {}, [str(index) for index in range(16)], None)
-    assert sum(parameter.numel() for parameter in model.network.parameters()) / 1e6 == pytest.approx(millions, abs=0.1)
+        pages = torch.empty(1, 3, 224, 224)
+    assert count_parameters(model.network).total / 1e6 == pytest.approx(millions, abs=0.06)
+    with torch.inference_mode():
+        assert count_flops(lambda: model.network.eval()(pages)) / 1e9 == pytest.approx(gigaflops, rel=0.02)

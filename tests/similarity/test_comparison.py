@@ -22,9 +22,10 @@ from docstill.metrics.cka import cka
 from docstill.models.classifier import new_classifier
 from docstill.models.taps import tapped
 from docstill.optimiser import seed_everything
-from docstill.similarity.comparison import comparison, drawn
+from docstill.similarity.comparison import comparison
 from docstill.similarity.heatmap import heatmap
 from docstill.similarity.pair import Pair
+from docstill.tasks.base import drawn
 from docstill.tasks.classification import Classification
 from docstill.tasks.kie import Kie
 

@@ -19,7 +19,7 @@ def evaluate(
     data: Annotated[Path, typer.Argument(help="A split's folder, or the folder that holds the splits.")],
     task: TaskName = None,
     split: Annotated[str | None, typer.Option(help="Default: validation.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Score the first so many documents only.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Score so many documents only, drawn at random.")] = None,
     shift: Annotated[str | None, typer.Option(help="corruptions, or a folder with pages from elsewhere.")] = None,
     against: Annotated[list[str] | None, typer.Option(help="Another model under the same shift; repeatable.")] = None,
     as_json: Json = False,

@@ -41,6 +41,15 @@ CLASSIFIER_SIZES: dict[str, dict[str, Any]] = {
     "dit-base": {"model_type": "beit", "use_relative_position_bias": True, "use_mask_token": False},
     "swin-tiny": {"model_type": "swin"},
     "mobilenet-v2": {"model_type": "mobilenet_v2"},
+    "convnext-tiny": {"model_type": "convnext"},
+    "efficientnet-b0": {
+        "model_type": "efficientnet",
+        "image_size": 224,
+        "width_coefficient": 1.0,
+        "depth_coefficient": 1.0,
+        "hidden_dim": 1280,
+        "dropout_rate": 0.2,
+    },
 }
 """Sizes by name: the transformers configuration they stand for; what is not named is its default."""
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from docstill.errors import UserError
@@ -13,7 +11,7 @@ from docstill.models.io import DocumentModel
 from docstill.similarity.agreement import disagreements
 from docstill.similarity.layers import TOKENS
 from docstill.similarity.pair import Pair
-from docstill.tasks.base import Advance, Pages, Task
+from docstill.tasks.base import Advance, Pages, Task, drawn
 
 SHOWN = 20
 """Documents on which the two disagree most that are named."""
@@ -79,10 +77,3 @@ def layers_alike(
     pair = Pair(task, teacher, student)
     pair.see(some, advance=advance, answers=False)
     return {"n": len(some.documents), "similarity": pair.similarity()}
-
-
-def drawn(pages: Pages, most: int) -> Pages:
-    """At most so many documents, drawn at random, the same ones every time: the first would be of one class."""
-    if len(pages.documents) <= most:
-        return pages
-    return replace(pages, documents=random.Random(0).sample(pages.documents, most))

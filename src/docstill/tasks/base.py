@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -139,6 +139,13 @@ class Task(Protocol):
     def latency_parts(self, model: DocumentModel, images: Sequence[Image.Image]) -> dict[str, Callable[[], int]]:
         """Named callables to be timed; each returns how many units (pages, tokens) it did."""
         ...
+
+
+def drawn(pages: Pages, most: int) -> Pages:
+    """At most so many documents, drawn at random, the same ones every time: the first would be of one class."""
+    if len(pages.documents) <= most:
+        return pages
+    return replace(pages, documents=random.Random(0).sample(pages.documents, most))
 
 
 def open_page(document: Document, view: View | None) -> Image.Image:
