@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from docstill.errors import DataError, DocstillError, MissingExtra, ModelError, RecipeError, UserError
     from docstill.scoring import score
     from docstill.settings import NewModel
+    from docstill.synthesis.generator import synth
 
 __version__ = "0.1.0"
 
@@ -40,6 +41,7 @@ __all__ = [
     "report",
     "score",
     "study",
+    "synth",
     "train",
 ]
 
@@ -51,10 +53,11 @@ _HOMES = {
     **dict.fromkeys(
         ("DataError", "DocstillError", "MissingExtra", "ModelError", "RecipeError", "UserError"), "docstill.errors"
     ),
-    "NewModel": "docstill.recipe",
+    "NewModel": "docstill.settings",
     "check": "docstill.data.validator",
     "demo": "docstill.demonstration",
     "score": "docstill.scoring",
+    "synth": "docstill.synthesis.generator",
 }
 _NEED_TORCH = frozenset({"docstill.api", "docstill.demonstration"})
 

@@ -10,7 +10,7 @@ from docstill.progress import say
 from docstill.recipe import load_recipe
 from docstill.run import step
 from docstill.shipped import find_recipe
-from docstill.synth.page_kinds import write_page_kinds
+from docstill.synthesis.page_kinds import write_page_kinds
 
 TRAIN, VALIDATION = 70, 40
 """Pages of each kind; few, so that there is a gap between teacher and student to close."""

@@ -76,6 +76,30 @@ def demo(
 
 
 @app.command()
+def synth(
+    kind: Annotated[str, typer.Argument(help="pages, labels or receipts.")],
+    out: Annotated[Path, typer.Argument(help="A new folder.")],
+    n: Annotated[int, typer.Option("-n", help="How many documents.")],
+    seed: Seed = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = 1,
+    fonts: Annotated[Path | None, typer.Option(help="A folder with fonts; default: those of the extra synth.")] = None,
+    corpus: Annotated[Path | None, typer.Option(help="For pages: a UTF-8 text file.")] = None,
+    form: Annotated[str, typer.Option(help="For receipts: nested (CORD's keys) or flat (SROIE's).")] = "nested",
+    wear: Annotated[float, typer.Option(help="How worn the paper is, 0 to 1.")] = 1.0,
+    as_json: Json = False,
+) -> None:
+    """Generate documents with their ground truth: pictures and metadata.jsonl.
+
+    Example: docstill synth labels parcels/train -n 1000 --workers 2
+    """
+    done = docstill.synth(kind, out, n, seed=seed, workers=workers, fonts=fonts, corpus=corpus, form=form, wear=wear)
+    if as_json:
+        print_value(done, True)
+        return
+    sys.stdout.write(f"{done['n']} {done['kind']} in {done['out']}\n")
+
+
+@app.command()
 def train(
     settings: Settings = None,
     task: Annotated[str, typer.Option(help="classification or kie.")] = "classification",

@@ -1,0 +1,221 @@
+"""`docstill synth`: generated documents, each of them from (seed, index) alone."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import multiprocessing
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from PIL import Image
+
+from docstill.errors import MissingExtra, UserError
+from docstill.progress import counter
+from docstill.synthesis.fonts import Face, Fonts
+from docstill.synthesis.labels import Shipment, draw_label, shipment
+from docstill.synthesis.reading import Corpus, draw_reading
+from docstill.synthesis.receipts import Form, Receipt, draw_receipt, receipt
+from docstill.synthesis.sheet import Sheet
+from docstill.synthesis.wear import worn
+
+Kind = Literal["pages", "labels", "receipts"]
+KINDS: tuple[Kind, ...] = ("pages", "labels", "receipts")
+FORMS: tuple[Form, ...] = ("nested", "flat")
+_TRIES = 40
+_CHUNK = 8
+QUALITY = 88
+
+
+def synth(
+    kind: str,
+    out: str | Path,
+    n: int,
+    *,
+    seed: int = 0,
+    workers: int = 1,
+    fonts: str | Path | None = None,
+    corpus: str | Path | None = None,
+    form: str = "nested",
+    wear: float = 1.0,
+) -> dict[str, Any]:
+    """Generates ``n`` documents into the folder ``out``: pictures and ``metadata.jsonl``.
+
+    Args:
+        kind: ``pages`` (text to learn reading from), ``labels`` (parcels) or ``receipts``.
+        out: a new folder.
+        n: how many.
+        seed: another seed gives other documents.
+        workers: processes; the documents do not depend on it.
+        fonts: a folder with fonts; default: those of the extra ``synth``.
+        corpus: for pages, a UTF-8 text file; default: sentences of Faker.
+        form: for receipts, ``nested`` (CORD's keys) or ``flat`` (SROIE's).
+        wear: 0 to 1; how worn the paper is.
+
+    Returns:
+        ``{"kind", "out", "n", "seed"}``.
+
+    Raises:
+        MissingExtra: the extra ``synth`` is not installed.
+        UserError: an argument does not hold, or the folder cannot be written.
+    """
+    for package in ("faker", "barcode"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtra("docstill synth", "synth")
+    if kind not in KINDS:
+        raise UserError(f"there are no generated {kind!r}; choose one of {', '.join(KINDS)}")
+    if form not in FORMS:
+        raise UserError(f"form can be {' or '.join(FORMS)}, {form!r} given")
+    if n < 1 or not 0 <= wear <= 1:
+        raise UserError(f"n must be at least 1 and wear between 0 and 1, {n} and {wear} given")
+    font_folder = None if fonts is None else Path(fonts)
+    if font_folder is not None and not font_folder.is_dir():
+        raise UserError(f"there is no font folder {fonts}; give a folder with .ttf or .otf files")
+    text = None if corpus is None else Path(corpus)
+    generator = Generator(kind, seed, font_folder, text, form, wear)
+    write_documents(generator, Path(out), n, workers)
+    return {"kind": kind, "out": str(out), "n": n, "seed": seed}
+
+
+@dataclass(frozen=True)
+class Generator:
+    """Documents of one kind, by number, without end.
+
+    Attributes:
+        kind: ``pages``, ``labels`` or ``receipts``.
+        seed: another seed gives other documents.
+        fonts: a folder with fonts; default: those of the extra `synth`.
+        corpus: a UTF-8 text file for ``pages``; default: sentences of Faker.
+        form: of the ground truth of receipts.
+        wear: how worn the paper is; 0 is as drawn.
+    """
+
+    kind: Kind
+    seed: int = 0
+    fonts: Path | None = None
+    corpus: Path | None = None
+    form: Form = "nested"
+    wear: float = 1.0
+
+    def document(self, index: int) -> tuple[Image.Image, dict[str, Any]]:
+        """The picture (RGB) and the ground truth of a number; the same whenever and wherever it is asked for.
+
+        Raises:
+            UserError: no font has all glyphs that are needed.
+        """
+        sheet, truth = self.sheet(index)
+        return worn(sheet.image, self._rng(index, "wear"), self.wear), truth
+
+    def sheet(self, index: int) -> tuple[Sheet, dict[str, Any]]:
+        """The document as drawn, before anything happened to it."""
+        rng = self._rng(index, "content")
+        if self.kind == "pages":
+            return draw_reading(self._corpus, self._fonts, rng)
+        for _ in range(_TRIES):
+            it: Shipment | Receipt = shipment(rng) if self.kind == "labels" else receipt(rng)
+            faces = self._faces(it.characters(), rng)
+            if faces is None:
+                continue  # an alphabet that these fonts do not have: another country
+            if isinstance(it, Shipment):
+                return draw_label(it, *faces, rng), it.truth()
+            return draw_receipt(it, *faces, rng), it.truth(self.form)
+        raise UserError(
+            f"the fonts in {self.fonts or 'the installed packages'} lack the letters of {self.kind}; give --fonts with a "
+            "face for Latin script"
+        )
+
+    def stream(self, start: int = 0, step: int = 1) -> Iterator[tuple[Image.Image, dict[str, Any]]]:
+        """Documents without end, for training without a disk; worker w of W starts at w and steps by W."""
+        index = start
+        while True:
+            yield self.document(index)
+            index += step
+
+    def _faces(self, characters: str, rng: random.Random) -> tuple[Face, Face] | None:
+        face, bold = self._fonts.choose(rng, characters), self._fonts.choose(rng, characters, bold=True)
+        return (face, bold) if face and bold else None
+
+    def _rng(self, index: int, purpose: str) -> random.Random:
+        return random.Random(f"{self.kind}:{self.seed}:{index}:{purpose}")
+
+    @cached_property
+    def _fonts(self) -> Fonts:
+        return Fonts(self.fonts)
+
+    @cached_property
+    def _corpus(self) -> Corpus:
+        return Corpus(self.corpus)
+
+
+def write_documents(generator: Generator, folder: Path, count: int, workers: int = 1) -> None:
+    """Writes an image folder with ``metadata.jsonl``, as Donut's data sets are; whole or not at all.
+
+    Args:
+        generator: what to draw.
+        folder: is made; must not hold anything yet.
+        count: documents.
+        workers: processes; the documents do not depend on it.
+
+    Raises:
+        UserError: the folder is not empty, or cannot be written.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder} is not empty; give a new folder")
+    generator.document(0)  # what is wrong with fonts or corpus is said before any process starts
+    scratch = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        scratch.mkdir(parents=True)
+        lines: list[str] = []
+        chunks = [range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
+        with counter(f"drawing {generator.kind}", count) as advance:
+            for done in _drawn(generator, scratch, chunks, workers):
+                lines += done
+                advance(len(done))
+        (scratch / "metadata.jsonl").write_text("".join(lines), encoding="utf-8")
+        if folder.exists():
+            folder.rmdir()
+        os.replace(scratch, folder)
+    except OSError as error:
+        raise UserError(f"could not write to {folder} ({error}); nothing was kept, make room and run again") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _drawn(generator: Generator, folder: Path, chunks: list[range], workers: int) -> Iterator[list[str]]:
+    if workers <= 1:
+        yield from (_draw(generator, folder, chunk) for chunk in chunks)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _begin, (replace(generator), folder)) as pool:
+        yield from pool.map(_draw_next, chunks)
+
+
+_begun: list[tuple[Generator, Path]] = []
+"""In a worker process: its generator, whose fonts and corpus are read once, and where it writes."""
+
+
+def _begin(generator: Generator, folder: Path) -> None:
+    _begun.append((generator, folder))
+
+
+def _draw_next(chunk: range) -> list[str]:
+    return _draw(*_begun[0], chunk)
+
+
+def _draw(generator: Generator, folder: Path, chunk: range) -> list[str]:
+    lines = []
+    for index in chunk:
+        image, truth = generator.document(index)
+        name = f"{index:06d}.jpg"
+        image.save(folder / name, quality=QUALITY)
+        ground_truth = json.dumps({"gt_parse": truth}, ensure_ascii=False)
+        lines.append(json.dumps({"file_name": name, "ground_truth": ground_truth}, ensure_ascii=False) + "\n")
+    return lines

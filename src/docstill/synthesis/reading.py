@@ -1,0 +1,131 @@
+"""Pages to learn reading from, as SynthDoG makes them (Kim et al. 2022, arXiv 2111.15664, section 3.2).
+
+Text from any corpus in a few blocks, and all of it, in reading order, as the ground truth.
+"""
+
+from __future__ import annotations
+
+import random
+import unicodedata
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from docstill.errors import DataError, UserError
+from docstill.synthesis.fonts import Face, Fonts
+from docstill.synthesis.sheet import Sheet
+
+_TRIES = 50
+_RIGHT_TO_LEFT = {"R", "AL", "AN"}
+
+
+class Corpus:
+    """The words of a text file, or of Faker where there is none.
+
+    Control characters become spaces; words written from right to left are left out, as Pillow cannot shape them.
+
+    Raises:
+        UserError: the file cannot be read, or holds no words.
+        DataError: it is not UTF-8; the line is named.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.words = _faked() if path is None else _words(path)
+        if not self.words:
+            raise UserError(f"{path} holds no words that can be drawn; give a UTF-8 text file")
+
+    def passage(self, rng: random.Random, face: Face, count: int) -> list[str]:
+        """``count`` words on end, from a random place, without those that the face cannot write."""
+        start, chosen = rng.randrange(len(self.words)), []
+        for offset in range(len(self.words)):
+            word = self.words[(start + offset) % len(self.words)]
+            if face.covers(word):
+                chosen.append(word)
+            if len(chosen) == count:
+                break
+        return chosen
+
+
+def draw_reading(corpus: Corpus, fonts: Fonts, rng: random.Random) -> tuple[Sheet, dict[str, Any]]:
+    """A page with one to three blocks of text in one or two columns.
+
+    Returns:
+        The page, and ``{"text_sequence": …}``: all lines, joined by spaces, column by column.
+
+    Raises:
+        UserError: no face can write the corpus.
+    """
+    width, height = rng.choice(((640, 480), (480, 640)))
+    sheet = Sheet(width, height)
+    columns = rng.choice((1, 1, 2)) if width > height else 1
+    margin, gutter = rng.randint(16, 48), 20
+    room = (width - 2 * margin - gutter * (columns - 1)) / columns
+    lines: list[str] = []
+    for column in range(columns):
+        left, top = margin + column * (room + gutter), float(margin)
+        for _ in range(rng.randint(1, 3)):
+            size = rng.choice((12, 14, 16, 18, 22, 28))
+            face = _willing(corpus, fonts, rng)
+            left_over = int((height - margin - top) / (size * 1.25))
+            if left_over < 1:
+                break
+            rows = rng.randint(1, min(left_over, 8))
+            words = corpus.passage(rng, face, rows * max(2, int(room / (size * 3))))
+            for line in _wrapped(sheet, words, face, size, room)[:rows]:
+                sheet.text((left, top), line, face, size, room=room)
+                lines.append(line)
+                top += size * 1.25
+            top += rng.uniform(0.3, 1.2) * size
+    return sheet, {"text_sequence": " ".join(lines)}
+
+
+def _willing(corpus: Corpus, fonts: Fonts, rng: random.Random) -> Face:
+    for _ in range(_TRIES):
+        face = fonts.choose(rng, rng.choice(corpus.words))
+        if face is not None:
+            return face
+    raise UserError("the fonts have no glyphs for the words of the corpus; give --fonts with a face for its script")
+
+
+def _wrapped(sheet: Sheet, words: list[str], face: Face, size: int, room: float) -> list[str]:
+    lines, line = [], ""
+    for word in words:
+        while sheet.length(word, face, size) > room:  # a word, or a script without spaces, longer than a line
+            most = max(1, int(len(word) * room / sheet.length(word, face, size)) - 1)
+            if line:
+                lines.append(line)
+                line = ""
+            lines.append(word[:most])
+            word = word[most:]
+        longer = f"{line} {word}".strip()
+        if line and sheet.length(longer, face, size) > room:
+            lines.append(line)
+            longer = word
+        line = longer
+    return [*lines, line] if line else lines
+
+
+@lru_cache(maxsize=4)
+def _words(path: Path) -> list[str]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read the corpus {path} ({error.strerror}); give a UTF-8 text file") from error
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise DataError(
+            "the corpus is not UTF-8", [f"{path}:{line}: a byte that is no UTF-8; save it as UTF-8"]
+        ) from error
+    clean = "".join(" " if unicodedata.category(character)[0] == "C" else character for character in text)
+    return [word for word in clean.split() if not any(unicodedata.bidirectional(one) in _RIGHT_TO_LEFT for one in word)]
+
+
+@lru_cache(maxsize=1)
+def _faked() -> list[str]:
+    from faker import Faker
+
+    fake = Faker("en_US")
+    fake.seed_instance(0)
+    return " ".join(fake.sentence() for _ in range(2000)).split()

@@ -1,0 +1,267 @@
+"""Generated documents: the same whenever asked, all of the truth on the page, no missing glyph, errors in words."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageChops
+from typer.testing import CliRunner
+
+import docstill
+from docstill import cli
+from docstill.data.donut_folder import read_donut_folder
+from docstill.data.json_tokens import json_to_tokens, tokens_to_json
+from docstill.data.validator import check
+from docstill.errors import DataError, MissingExtra, UserError
+from docstill.synthesis import fonts as typefaces
+from docstill.synthesis.fonts import Fonts
+from docstill.synthesis.generator import KINDS, Generator, Kind
+from docstill.synthesis.labels import LAYOUTS, draw_label, shipment
+from docstill.synthesis.parties import COUNTRIES, party
+from docstill.synthesis.receipts import LAYOUTS as TILLS
+from docstill.synthesis.receipts import draw_receipt, receipt
+from docstill.synthesis.wear import FAULTS, worn
+
+
+def leaves(value: Any) -> list[str]:
+    """All values of a ground truth."""
+    if isinstance(value, dict):
+        return [leaf for child in value.values() for leaf in leaves(child)]
+    if isinstance(value, list):
+        return [leaf for child in value for leaf in leaves(child)]
+    return [value]
+
+
+def same(first: Image.Image, second: Image.Image) -> bool:
+    return first.size == second.size and ImageChops.difference(first, second).getbbox() is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_number_is_a_document_whenever_it_is_asked_for(kind: Kind) -> None:
+    alone, truth = Generator(kind, seed=3).document(5)
+    fresh = Generator(kind, seed=3)
+    in_turn = [fresh.document(index) for index in range(6)]
+    assert same(alone, in_turn[5][0])
+    assert truth == in_turn[5][1]
+    streamed = list(itertools.islice(Generator(kind, seed=3).stream(start=1, step=2), 3))
+    assert [answer for _, answer in streamed] == [in_turn[index][1] for index in (1, 3, 5)]
+    assert Generator(kind, seed=4).document(5)[1] != truth
+
+
+PRINT = """
+import hashlib, json, random
+from docstill.synthesis.generator import KINDS, Generator
+from docstill.synthesis.parties import COUNTRIES, party
+for locale in COUNTRIES:
+    print([party(random.Random(seed), locale).truth() for seed in range(5)])
+for kind in KINDS:
+    for index in range(4):
+        image, truth = Generator(kind).document(index)
+        print(hashlib.sha256(image.tobytes()).hexdigest(), json.dumps(truth))
+"""
+
+
+def test_the_order_of_sets_changes_nothing() -> None:
+    """Python hashes texts anew in every process; Faker's lists must not depend on it."""
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", PRINT], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert runs[0] == runs[1]
+    assert runs[0].count(b"\n") == len(COUNTRIES) + 12
+
+
+def test_workers_change_nothing_and_docstill_reads_what_they_wrote(tmp_path: Path) -> None:
+    for workers in (1, 2):
+        docstill.synth("labels", tmp_path / str(workers), 10, seed=1, workers=workers)
+    first, second = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("1", "2"))
+    assert first == second
+    assert len(first) == 11
+    assert check(tmp_path / "1", "kie")["problems"] == []
+    assert read_donut_folder(tmp_path / "1")[0].target == Generator("labels", seed=1).document(0)[1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_of_the_truth_stands_on_the_page_and_inside_it(kind: Kind) -> None:
+    """Drawn texts are joined, as an address may be one line or three; each must lie within the sheet."""
+    generator = Generator(kind, seed=0)
+    for index in range(60):
+        sheet, truth = generator.sheet(index)
+        for text, (left, top, right, bottom) in sheet.written:
+            assert left >= -1, (index, text)
+            assert top >= 0, (index, text)
+            assert right <= sheet.width + 1, (index, text)
+            assert bottom <= sheet.height + 4, (index, text)
+        drawn = " ".join(text for text, _ in sheet.written).replace(",", "")
+        for value in leaves(truth):
+            assert value.replace(",", "") in drawn, (index, value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_answers_survive_the_way_through_tokens(kind: Kind) -> None:
+    generator = Generator(kind)
+    for index in range(40):
+        _, truth = generator.sheet(index)
+        assert tokens_to_json(json_to_tokens(truth)) == truth
+
+
+def test_texts_of_a_label_do_not_lie_on_one_another() -> None:
+    """No box of text overlaps another by more than the slant of their line spacing."""
+    generator = Generator("labels", seed=2)
+    for index in range(60):
+        sheet, _ = generator.sheet(index)
+        for (one, a), (other, b) in itertools.combinations(sheet.written, 2):
+            across = min(a[2], b[2]) - max(a[0], b[0])
+            down = min(a[3], b[3]) - max(a[1], b[1])
+            assert across <= 1 or down <= 0.35 * min(a[3] - a[1], b[3] - b[1]), (index, one, other)
+
+
+def test_every_layout_is_drawn() -> None:
+    face = Fonts().faces[0]
+    for layout in LAYOUTS:
+        it = shipment(random.Random(1))
+        assert layout(it, face, face, random.Random(1)).written
+    assert len(LAYOUTS) >= 8
+    assert len(TILLS) >= 8
+    assert len({draw_label(shipment(random.Random(n)), face, face, random.Random(n)).image.size for n in range(60)}) > 4
+    widths = {draw_receipt(receipt(random.Random(n)), face, face, random.Random(n)).width for n in range(80)}
+    assert widths == {till.width for till in TILLS}
+
+
+def test_the_sums_of_a_receipt_are_right() -> None:
+    def cents(text: str) -> int:
+        return int("".join(character for character in text if character.isdigit()))
+
+    for seed in range(200):
+        it = receipt(random.Random(seed))
+        assert sum(cents(price) for _, _, price in it.menu) == cents(it.subtotal)
+        assert cents(it.subtotal) + cents(it.tax) == cents(it.total)
+        assert cents(it.cash) - cents(it.total) == cents(it.change)
+
+
+def test_flat_receipts_have_the_four_fields() -> None:
+    _, truth = Generator("receipts", form="flat").document(0)
+    assert list(truth) == ["company", "date", "address", "total"]
+
+
+@pytest.mark.parametrize("locale", COUNTRIES)
+def test_addresses_of_every_country(locale: str) -> None:
+    who = party(random.Random(0), locale, company=1.0)
+    assert all(who.truth().get(key) for key in ("name", "company", "street", "postcode", "city", "country"))
+    assert all("\n" not in value for value in who.truth().values())
+    assert who.lines()[-1] in COUNTRIES[locale]
+
+
+def test_no_face_is_used_for_a_glyph_that_it_lacks(tmp_path: Path) -> None:
+    """A face that lacks a letter draws the same box for it as for a character that nobody has."""
+    faces = Fonts().faces
+    assert not any(face.covers("日本") for face in faces)
+    assert not any(face.covers("\ue123") for face in faces)
+    assert all(face.covers("Größe, naïve façade") for face in faces)
+    lacking = {face.path.stem for face in faces if not face.covers("Łódź")}
+    for index in range(80):
+        generator = Generator("labels", seed=9)
+        sheet, truth = generator.sheet(index)
+        assert not (set("ŁłĄąĘę") & set(json.dumps(truth, ensure_ascii=False))) or len(lacking) < len(faces)
+        for text, _ in sheet.written:
+            assert any(face.covers(text) for face in faces)
+
+
+def test_a_sheet_without_wear_is_as_drawn_and_every_fault_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    sheet = Generator("receipts", seed=1).sheet(0)[0].image
+    assert same(worn(sheet, random.Random(0), 0), sheet)
+    for fault in FAULTS:
+        monkeypatch.setattr("docstill.synthesis.wear.FAULTS", (fault,))
+        changed = [worn(sheet, random.Random(seed), 0.5) for seed in range(12)]
+        assert all(image.size == sheet.size for image in changed)
+        assert any(not same(image, sheet) for image in changed), fault
+
+
+def test_pages_of_any_corpus(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("Straße\x07 \u200bcafé naïve\nשלום мир 日本 plain words 😀 here", encoding="utf-8")
+    words = {
+        word
+        for index in range(6)
+        for word in Generator("pages", corpus=corpus).sheet(index)[1]["text_sequence"].split()
+    }
+    assert {"Straße", "café", "plain", "words"} <= words
+    assert not words & {"שלום", "日本", "😀"}
+    assert all(character.isprintable() for word in words for character in word)
+
+
+def test_scripts_without_spaces_are_broken_into_lines(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("x" * 4000, encoding="utf-8")
+    sheet, _ = Generator("pages", corpus=corpus).sheet(0)
+    assert all(right <= sheet.width for _, (_, _, right, _) in sheet.written)
+
+
+def test_what_does_not_hold_is_said_in_a_sentence(tmp_path: Path) -> None:
+    empty, latin, fontless = tmp_path / "empty.txt", tmp_path / "latin.txt", tmp_path / "fonts"
+    empty.write_text(" \n\x00\n", encoding="utf-8")
+    latin.write_bytes("fine\nStra\xdfe".encode("latin-1"))
+    fontless.mkdir()
+    (fontless / "broken.ttf").write_bytes(b"no font")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    out = tmp_path / "out"
+    for arguments, message in (
+        ({"kind": "letters"}, "choose one of pages, labels, receipts"),
+        ({"form": "deep"}, "form can be nested or flat"),
+        ({"n": 0}, "n must be at least 1"),
+        ({"fonts": fontless}, "give a folder with .ttf or .otf files"),
+        ({"fonts": tmp_path / "nowhere"}, "there is no font folder"),
+        ({"kind": "pages", "corpus": empty}, "holds no words that can be drawn"),
+        ({"kind": "pages", "corpus": tmp_path / "gone.txt"}, "cannot read the corpus"),
+        ({"out": tmp_path / "full"}, "is not empty; give a new folder"),
+    ):
+        with pytest.raises(UserError, match=message):
+            docstill.synth(**{"kind": "labels", "out": out, "n": 2, **arguments})
+    with pytest.raises(DataError) as error:
+        docstill.synth("pages", out, 2, corpus=latin)
+    assert error.value.problems[0].startswith(f"{latin}:2: ")
+    assert not out.exists()
+    assert not list(tmp_path.glob(".*partial"))
+
+
+def test_without_the_extra_one_sentence_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r'pip install "docstill\[synth\]"'):
+        docstill.synth("labels", tmp_path / "out", 1)
+
+
+def test_without_any_font_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(typefaces, "_packaged", list)
+    with pytest.raises(UserError, match=r'there is no font in the installed packages; pip install "docstill\[synth\]"'):
+        Fonts()
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(UserError, match="nothing was kept, make room"):
+        docstill.synth("receipts", tmp_path / "out", 3)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_verb(tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        cli.app, ["synth", "receipts", str(tmp_path / "out"), "-n", "3", "--form", "flat", "--json"]
+    )
+    assert json.loads(result.stdout) == {"kind": "receipts", "out": str(tmp_path / "out"), "n": 3, "seed": 0}
+    picture = Image.open(io.BytesIO((tmp_path / "out" / "000002.jpg").read_bytes()))
+    assert picture.mode == "RGB"
