@@ -1,6 +1,7 @@
 """From documents to the batches of an epoch: the same view of each page for student and teacher.
 
-What happens to a page depends on (seed, epoch, index of the document) alone, not on batch size, worker or order.
+What happens to a page depends on (seed, epoch, index of the document) alone, not on batch size, worker or order; but for
+its partner, where pages are blended, which comes from the same small batch.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from docstill.data.augment import augment_page, faded
+from docstill.data.blending import blend
 from docstill.data.images import open_image
 from docstill.models.io import DocumentModel
 from docstill.settings import Training
@@ -88,6 +90,11 @@ class PageSet(Dataset[dict[str, Any]]):
         for name, model in (("student", self.student), ("teacher", self.teacher)):
             if model is not None:
                 batch[name] = self.task.collate(model, [example[name] for example in examples])
+        training = self.training
+        whole = faded(1.0, self.epoch, training.epochs, training.augment_fade)
+        key = f"{self.seed}:{self.epoch}:{batch['files'][0]}:blend"
+        if training.blend != "none" and (rng := random.Random(key)).random() < whole:
+            blend(training.blend, [batch[name] for name in ("student", "teacher") if name in batch], rng)
         return batch
 
 

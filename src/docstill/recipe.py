@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from docstill.errors import RecipeError
 from docstill.mistakes import mistakes
-from docstill.settings import DistillStage, NewModel, Stage, Strict, TrainStage
+from docstill.settings import DistillStage, NewModel, Stage, Strict, Training, TrainStage
 
 Control = Literal["teacher", "no-kd"]
 
@@ -58,6 +58,15 @@ class Recipe(Strict):
     def _only_classifiers_are_calibrated(self) -> Recipe:
         if self.calibrate and self.task != "classification":
             raise ValueError(f"calibrate is for classification, the task is {self.task}; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _only_whole_pages_are_blended(self) -> Recipe:
+        trained = [stage.settings for stage in self.stages if isinstance(stage.settings, Training)]
+        if isinstance(self.teacher, Teacher):
+            trained.append(self.teacher.train)
+        if self.task != "classification" and any(settings.blend != "none" for settings in trained):
+            raise ValueError(f"blend is for classification, the task is {self.task}; leave it out")
         return self
 
     @model_validator(mode="after")

@@ -62,6 +62,8 @@ class Training(Strict):
     """Strength of the document-safe augmentation; 0 is none. Teacher and student see the same view."""
     augment_fade: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Share of the epochs, at the end, over which the augmentation falls to nothing."""
+    blend: Literal["none", "mixup", "cutmix"] = "none"
+    """Lay pages of a batch over one another, but for the epochs in which the augmentation falls; classification only."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes that decode and augment pages; 0 does it in the training process."""
@@ -199,10 +201,20 @@ class DistillStage(Training):
 
     @model_validator(mode="after")
     def _objectives_hold(self) -> DistillStage:
-        problems = objective_problems(self.objectives)
+        problems = objective_problems(self.objectives) or self._blended_problems()
         if problems:
             raise ValueError("\n".join(f".objectives.{line}" for line in problems))
         return self
+
+    def _blended_problems(self) -> list[str]:
+        from docstill.objectives import OBJECTIVES
+
+        return [
+            f"{index}.kind: {entry['kind']} takes every page to have one right answer, which blended pages do not have; "
+            "leave blend out, or use another objective"
+            for index, entry in enumerate(self.objectives)
+            if self.blend != "none" and OBJECTIVES[entry["kind"]].one_answer
+        ]
 
 
 class Stage(Strict):

@@ -184,7 +184,7 @@ def test_a_sheet_without_wear_is_as_drawn_and_every_fault_shows(monkeypatch: pyt
     for fault in FAULTS:
         monkeypatch.setattr("docstill.synthesis.wear.FAULTS", (fault,))
         changed = [worn(sheet, random.Random(seed), 0.5) for seed in range(12)]
-        assert all(image.size == sheet.size for image in changed)
+        assert fault == "skew" or all(image.size == sheet.size for image in changed)
         assert any(not same(image, sheet) for image in changed), fault
 
 

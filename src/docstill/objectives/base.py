@@ -30,6 +30,8 @@ class Outputs:
         loss: the task's own supervised loss (a mean over decisions), where cross entropy on ``logits`` is not it.
         answers: for a network that writes, the path of the part that does, and ``(B, T)`` bool, True where a position
             is scored: what that part makes of padding never counts.
+        blended: where pages were laid over one another, ``(N,)`` the right answers of the second ones, and the share of the
+            first; see `docstill.data.blending`.
     """
 
     logits: Tensor
@@ -38,6 +40,7 @@ class Outputs:
     features: dict[str, Tensor] = field(default_factory=dict)
     loss: Tensor | None = None
     answers: tuple[str, Tensor] | None = None
+    blended: tuple[Tensor, float] | None = None
 
 
 class Objective(nn.Module):
@@ -52,6 +55,9 @@ class Objective(nn.Module):
 
     needs_teacher: ClassVar[bool] = True
     average: ClassVar[Literal["decisions", "labelled", "documents"]] = "decisions"
+
+    one_answer: ClassVar[bool] = False
+    """Whether it takes every decision to have one right answer, so that blended pages are not for it."""
 
     student_modules: tuple[str, ...] = ()
     teacher_modules: tuple[str, ...] = ()

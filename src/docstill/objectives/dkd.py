@@ -10,7 +10,7 @@ Both parts are taken from log-sum-exps, so that they stay finite for logits of a
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -28,6 +28,8 @@ class Dkd(Objective):
         beta: weight of the second part; 8 in most of the paper's experiments.
         temperature: T.
     """
+
+    one_answer: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -2,6 +2,8 @@
 
     loss = mean over labelled decisions of −log softmax(z)[y]
 
+Of blended pages it is the mean of both answers, weighed by their shares.
+
 The one objective that needs no teacher. A task whose supervised loss is not a cross entropy over ``logits`` fills
 ``Outputs.loss``, which is then used as it is.
 """
@@ -37,6 +39,11 @@ class Labels(Objective):
             return student.loss
         if not (student.targets != UNLABELLED).any():
             return 0 * student.logits.sum()
-        return functional.cross_entropy(
-            student.logits, student.targets, label_smoothing=self.smoothing, ignore_index=UNLABELLED
-        )
+        loss = self._entropy(student.logits, student.targets)
+        if student.blended is not None:
+            partners, share = student.blended
+            loss = share * loss + (1 - share) * self._entropy(student.logits, partners)
+        return loss
+
+    def _entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return functional.cross_entropy(logits, targets, label_smoothing=self.smoothing, ignore_index=UNLABELLED)

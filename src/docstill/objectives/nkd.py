@@ -13,7 +13,7 @@ arrived, and it always ran T = 1, γ = 1.5.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 from torch import Tensor
@@ -31,6 +31,8 @@ class Nkd(Objective):
         temperature: T of the second part.
         gamma: γ, weight of the second part.
     """
+
+    one_answer: ClassVar[bool] = True
 
     def __init__(
         self,

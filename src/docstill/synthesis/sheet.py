@@ -61,7 +61,8 @@ class Sheet:
             room: width there is; default: up to the page's edge.
             anchor: ``l``, ``m`` or ``r``.
             ink: colour.
-            pitch: if not 0, each character gets a cell of this share of the size, as a till's printer does.
+            pitch: if not 0, each character gets a cell of this share of the size or as wide as the widest, as a till
+                prints.
 
         Returns:
             Where the line ends below.
@@ -76,8 +77,9 @@ class Sheet:
         left -= {"l": 0.0, "m": width / 2, "r": width}[anchor]
         font = face.at(size)
         if pitch:
+            cell = width / max(1, len(text))
             for place, character in enumerate(text):
-                self.draw.text((left + (place + 0.5) * pitch * size, top), character, ink, font, anchor="ma")
+                self.draw.text((left + (place + 0.5) * cell, top), character, ink, font, anchor="ma")
         else:
             self.draw.text((left, top), text, ink, font)
         bottom = top + size * 1.2
@@ -86,7 +88,11 @@ class Sheet:
 
     def length(self, text: str, face: Face, size: int, pitch: float = 0.0) -> float:
         """Width of a line in pixels."""
-        return len(text) * pitch * size if pitch else face.at(size).getlength(text)
+        font = face.at(size)
+        if not pitch:
+            return font.getlength(text)
+        widest = max((font.getlength(character) for character in set(text)), default=0.0)
+        return len(text) * max(pitch * size, 0.95 * widest)
 
     def lines(
         self, at: tuple[float, float], lines: list[str], face: Face, size: int, room: float, gap: float = 1.25

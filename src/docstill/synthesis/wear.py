@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
+from docstill.data.augment import edge_colour
 from docstill.data.corruptions import corrupt
 
 FAULTS = (
@@ -48,6 +49,8 @@ def worn(image: Image.Image, rng: random.Random, strength: float) -> Image.Image
         elif fault == "stains":
             image = _stains(image, rng, severity)
         else:
+            if fault == "skew":  # with a margin, so that nothing is turned out of the picture
+                image = ImageOps.expand(image, round(0.03 * severity * max(image.size)), edge_colour(image))
             image = corrupt(image, fault, severity, rng)
     return image
 

@@ -88,7 +88,8 @@ class Classification:
         logits = model.network(pixel_values=batch["pixel_values"]).logits.float()
         if model.labels != sorted(model.labels):
             logits = logits[:, np.argsort(model.labels).tolist()]
-        return Outputs(logits, batch["targets"], documents=len(logits))
+        blended = (batch["partners"], batch["share"]) if "partners" in batch else None
+        return Outputs(logits, batch["targets"], documents=len(logits), blended=blended)
 
     def page_size(self, model: DocumentModel) -> tuple[int, int]:
         """(width, height) of the network's input."""
