@@ -23,7 +23,7 @@ is still to be run stands in [`queue.md`](../benchmarks/queue.md).
 RUNS = {
     "demo": (
         "The demo",
-        "`docstill demo`: generated pages of six kinds, one seed. Too easy a task to show what distillation is worth.",
+        "`docstill demo`: generated pages of six kinds, one seed: it shows that everything works, not what distillation is worth.",
     ),
     "doctype": (
         "Kinds of real pages",

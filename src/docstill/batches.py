@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from docstill.blending import blend
 from docstill.data.augment import augment_page, faded
-from docstill.data.blending import blend
 from docstill.data.images import open_image
 from docstill.models.io import DocumentModel
 from docstill.settings import Training

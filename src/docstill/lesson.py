@@ -106,7 +106,7 @@ class Lesson(nn.Module):
             raise ModelError(
                 f"the teacher's outputs are not finite on the batch of {', '.join(batch['files'][:8])}; look at the teacher and these files"
             )
-        return result, answer
+        return result, task.aligned(teacher, student, answer, result)
 
     def forward(self, batch: dict[str, Any]) -> list[Loss]:
         """The losses of one batch, one for each objective."""

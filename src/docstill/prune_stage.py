@@ -19,11 +19,17 @@ from docstill.pruning.magnitude import magnitude_masks
 from docstill.pruning.masks import apply_masks
 from docstill.pruning.pattern import pattern_masks
 from docstill.pruning.rebuild import Look
-from docstill.settings import ChannelPrune, DepthPrune, FfnPrune, MagnitudePrune, PatternPrune, PruneStage
+from docstill.pruning.vocabulary import needed_tokens, prune_vocabulary
+from docstill.settings import (
+    ChannelPrune,
+    DepthPrune,
+    FfnPrune,
+    MagnitudePrune,
+    PatternPrune,
+    PruneStage,
+    VocabularyPrune,
+)
 from docstill.tasks.base import Pages, Task, drawn
-
-LookAt = Callable[[int], Look]
-"""Makes, from a number of training pages, what runs them through the student."""
 
 
 def prune(task: Task, student: DocumentModel, settings: PruneStage, pages: Pages | None) -> dict[str, Any]:
@@ -41,14 +47,8 @@ def prune(task: Task, student: DocumentModel, settings: PruneStage, pages: Pages
     Raises:
         UserError: the method does not fit the student, or needs pages and there are none.
     """
-
-    def look_at(count: int) -> Look:
-        if pages is None:
-            raise UserError(f"pruning by {settings.by} looks at training pages; give --data, or another `by`")  # type: ignore[attr-defined]
-        return lambda: _run(task, student, pages, count)
-
     before = count_parameters(student.network)
-    text = METHODS[type(settings)](student, settings, look_at)
+    text = METHODS[type(settings)](task, student, settings, pages)
     after = count_parameters(student.network)
     figures: dict[str, Any] = {
         "zero_non_embedding": after.non_embedding - after.nonzero_non_embedding,
@@ -62,7 +62,7 @@ def prune(task: Task, student: DocumentModel, settings: PruneStage, pages: Pages
     return {"text": text, **figures}
 
 
-def _magnitude(student: DocumentModel, settings: MagnitudePrune, _: LookAt) -> str:
+def _magnitude(task: Task, student: DocumentModel, settings: MagnitudePrune, pages: Pages | None) -> str:
     within = student.masks or None
     student.masks = magnitude_masks(
         student.network, settings.sparsity, scope=settings.scope, of=settings.of, within=within
@@ -73,40 +73,61 @@ def _magnitude(student: DocumentModel, settings: MagnitudePrune, _: LookAt) -> s
     )
 
 
-def _pattern(student: DocumentModel, settings: PatternPrune, _: LookAt) -> str:
+def _pattern(task: Task, student: DocumentModel, settings: PatternPrune, pages: Pages | None) -> str:
     kept, every = settings.counts
     student.masks = pattern_masks(student.network, kept, every, of=settings.of, within=student.masks or None)
     apply_masks(student.network, student.masks)
     return f"Kept the {kept} largest of every {every} weights ({settings.of})."
 
 
-def _depth(student: DocumentModel, settings: DepthPrune, look_at: LookAt) -> str:
-    look = look_at(settings.pages) if settings.by == "influence" else None
+def _depth(task: Task, student: DocumentModel, settings: DepthPrune, pages: Pages | None) -> str:
+    look = _look(task, student, settings, pages) if settings.by == "influence" else None
     student.network, student.masks, gone = prune_depth(
         student.network, student.masks, settings.keep, of=settings.of, look=look
     )
     return f"Took {len(gone)} block{'s' if len(gone) > 1 else ''} out ({', '.join(gone)})."
 
 
-def _ffn(student: DocumentModel, settings: FfnPrune, look_at: LookAt) -> str:
-    look = look_at(settings.pages) if settings.by == "activation" else None
+def _ffn(task: Task, student: DocumentModel, settings: FfnPrune, pages: Pages | None) -> str:
+    look = _look(task, student, settings, pages) if settings.by == "activation" else None
     student.network, student.masks = prune_ffn(student.network, student.masks, settings.keep, of=settings.of, look=look)
     return f"Kept {settings.keep:.1%} of the hidden units of each feed-forward layer ({settings.of}), by {settings.by}."
 
 
-def _channels(student: DocumentModel, settings: ChannelPrune, _: LookAt) -> str:
+def _channels(task: Task, student: DocumentModel, settings: ChannelPrune, pages: Pages | None) -> str:
     student.network, student.masks = prune_channels(student.network, student.masks, settings.keep)
     return f"Kept {settings.keep:.1%} of each stage's channels, by the norms of their filters."
 
 
-METHODS: dict[type[PruneStage], Callable[[DocumentModel, Any, LookAt], str]] = {
+def _vocabulary(task: Task, student: DocumentModel, settings: VocabularyPrune, pages: Pages | None) -> str:
+    if pages is None:
+        raise UserError("trimming the vocabulary reads the training answers; give --data")
+    if student.task != "kie":
+        raise UserError(f"a vocabulary is what a kie model has, this one is for {student.task}; use another method")
+    tokenizer, network = student.processor.tokenizer, student.network
+    before = network.config.decoder.vocab_size
+    kept = needed_tokens(tokenizer, task.texts(pages), network.config.decoder_start_token_id, settings.characters)
+    student.network, student.processor.tokenizer, student.masks = prune_vocabulary(
+        network, tokenizer, student.masks, kept
+    )
+    return f"Kept {len(kept):,} of {before:,} tokens: those of the training answers, and single characters."
+
+
+METHODS: dict[type[PruneStage], Callable[[Task, DocumentModel, Any, Pages | None], str]] = {
     MagnitudePrune: _magnitude,
     PatternPrune: _pattern,
     DepthPrune: _depth,
     FfnPrune: _ffn,
     ChannelPrune: _channels,
+    VocabularyPrune: _vocabulary,
 }
 """What each method does to a student; returns a sentence."""
+
+
+def _look(task: Task, student: DocumentModel, settings: DepthPrune | FfnPrune, pages: Pages | None) -> Look:
+    if pages is None:
+        raise UserError(f"pruning by {settings.by} looks at training pages; give --data, or another `by`")
+    return lambda: _run(task, student, pages, settings.pages)
 
 
 def _run(task: Task, student: DocumentModel, pages: Pages, count: int) -> None:

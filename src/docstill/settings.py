@@ -168,12 +168,21 @@ class ChannelPrune(PruneStage):
     """Share of each stage's channels that stay."""
 
 
+class VocabularyPrune(PruneStage):
+    """Drop the tokens that the training answers do not need."""
+
+    method: Literal["vocabulary"]
+    characters: str = ""
+    """Characters that must stay, besides printable ASCII and those of the training answers."""
+
+
 PRUNING: dict[str, type[PruneStage]] = {
     "magnitude": MagnitudePrune,
     "pattern": PatternPrune,
     "depth": DepthPrune,
     "ffn": FfnPrune,
     "channels": ChannelPrune,
+    "vocabulary": VocabularyPrune,
 }
 """Settings of each method of pruning, by its name."""
 
@@ -189,7 +198,8 @@ AnyPrune = Annotated[
     | Annotated[PatternPrune, Tag("PatternPrune")]
     | Annotated[DepthPrune, Tag("DepthPrune")]
     | Annotated[FfnPrune, Tag("FfnPrune")]
-    | Annotated[ChannelPrune, Tag("ChannelPrune")],
+    | Annotated[ChannelPrune, Tag("ChannelPrune")]
+    | Annotated[VocabularyPrune, Tag("VocabularyPrune")],
     Discriminator(_prune_class),
 ]
 

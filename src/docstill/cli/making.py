@@ -126,7 +126,7 @@ def prune(
     model: Annotated[str, typer.Argument(help="Model folder or hub id.")],
     out: Out,
     settings: Settings = None,
-    method: Annotated[str, typer.Option(help="magnitude, pattern, depth, ffn or channels.")] = "magnitude",
+    method: Annotated[str, typer.Option(help="magnitude, pattern, depth, ffn, channels or vocabulary.")] = "magnitude",
     sparsity: Annotated[
         float | None, typer.Option(help="For magnitude: share of the chosen weights that become zero.")
     ] = None,

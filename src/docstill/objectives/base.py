@@ -31,7 +31,7 @@ class Outputs:
         answers: for a network that writes, the path of the part that does, and ``(B, T)`` bool, True where a position
             is scored: what that part makes of padding never counts.
         blended: where pages were laid over one another, ``(N,)`` the right answers of the second ones, and the share of the
-            first; see `docstill.data.blending`.
+            first; see `docstill.blending`.
     """
 
     logits: Tensor

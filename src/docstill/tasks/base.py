@@ -103,6 +103,14 @@ class Task(Protocol):
         """Raises ModelError unless the model can be trained or scored on ``pages`` (classes, tokens, length)."""
         ...
 
+    def texts(self, pages: Pages) -> list[str]:
+        """All answers of ``pages`` as a model writes them; none where nothing is written."""
+        ...
+
+    def aligned(self, teacher: DocumentModel, student: DocumentModel, theirs: Outputs, ours: Outputs) -> Outputs:
+        """The teacher's outputs over the student's choices, where those are some of the teacher's; else as they are."""
+        ...
+
     def example(
         self,
         model: DocumentModel,

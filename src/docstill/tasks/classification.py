@@ -61,6 +61,14 @@ class Classification:
         if not set(pages.labels) <= set(model.labels):
             raise ModelError(_difference("the model", model.labels, str(pages.folder), pages.labels))
 
+    def texts(self, pages: Pages) -> list[str]:
+        """None: a classifier writes nothing."""
+        return []
+
+    def aligned(self, teacher: DocumentModel, student: DocumentModel, theirs: Outputs, ours: Outputs) -> Outputs:
+        """As they are: both know the same classes, in the same order."""
+        return theirs
+
     def example(
         self,
         model: DocumentModel,

@@ -11,6 +11,7 @@ import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -79,10 +80,12 @@ class Kie:
             resize_positions(model, _room(longest))
 
     def check_pair(self, teacher: DocumentModel, student: DocumentModel) -> None:
-        """Both must have the same vocabulary, token for token."""
+        """Both must have the same vocabulary, token for token, or the student some of the teacher's tokens."""
         first, second = teacher.processor.tokenizer.get_vocab(), student.processor.tokenizer.get_vocab()
         rows = [model.network.config.decoder.vocab_size for model in (teacher, student)]
         if first == second and rows[0] == rows[1]:
+            return
+        if second.keys() < first.keys() and len(second) == rows[1]:  # trimmed; see `aligned`
             return
         only = [
             (name, sorted(set(a) - set(b))) for name, a, b in (("teacher", first, second), ("student", second, first))
@@ -126,6 +129,28 @@ class Kie:
                 f"the model cannot write these answers in {pages.folder}; mend them, or use a model made for them"
             )
             raise DataError(headline, problems)
+
+    def texts(self, pages: Pages) -> list[str]:
+        """Every answer of every document, with its tags."""
+        return [json_to_tokens(answer) for document in pages.documents for answer in _answers(document)]
+
+    def aligned(self, teacher: DocumentModel, student: DocumentModel, theirs: Outputs, ours: Outputs) -> Outputs:
+        """Where the student's vocabulary was trimmed, the teacher's logits of its tokens, in its order.
+
+        Raises:
+            ModelError: the two spell an answer differently, so that their decisions are not the same.
+        """
+        if teacher.network.config.decoder.vocab_size == student.network.config.decoder.vocab_size:
+            return theirs
+        first, second = teacher.processor.tokenizer.get_vocab(), student.processor.tokenizer.get_vocab()
+        columns = torch.tensor([first[token] for token in sorted(second, key=lambda token: second[token])])
+        columns = columns.to(theirs.logits.device)
+        if theirs.targets.shape != ours.targets.shape or not torch.equal(columns[ours.targets], theirs.targets):
+            raise ModelError(
+                "teacher and student spell an answer with other tokens, so that they cannot be compared token by token; trim "
+                "the student's vocabulary on the data that it is distilled on"
+            )
+        return replace(theirs, logits=theirs.logits[:, columns], targets=ours.targets)
 
     def example(
         self,

@@ -13,7 +13,7 @@ from torch.nn import functional
 import docstill
 import tiny
 from docstill.batches import epoch_batches, page_set
-from docstill.data.blending import blend
+from docstill.blending import blend
 from docstill.errors import RecipeError
 from docstill.lesson import Lesson, make_objectives
 from docstill.models.classifier import new_classifier
