@@ -77,10 +77,24 @@ class Training(Strict):
     prune: GradualPruning | None = None
 
 
+_AS_DRAWN = (
+    "reading must know where each character stands, which augmentation moves; leave augment out (generated pages are worn "
+    "already), or reading"
+)
+
+
 class TrainStage(Training):
     """Learn from the labels alone."""
 
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    reading: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the objective `reading`, for a Donut that learns to read from scratch on generated pages; about 20."""
+
+    @model_validator(mode="after")
+    def _pages_stay_as_drawn(self) -> TrainStage:
+        if self.reading and self.augment:
+            raise ValueError(_AS_DRAWN)
+        return self
 
 
 class PruneStage(Strict):
@@ -214,6 +228,8 @@ class DistillStage(Training):
         problems = objective_problems(self.objectives) or self._blended_problems()
         if problems:
             raise ValueError("\n".join(f".objectives.{line}" for line in problems))
+        if self.augment and any(entry["kind"] == "reading" for entry in self.objectives):
+            raise ValueError(_AS_DRAWN)
         return self
 
     def _blended_problems(self) -> list[str]:

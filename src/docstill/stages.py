@@ -17,6 +17,7 @@ from docstill.data.document import Document
 from docstill.engine import Trainee, fit
 from docstill.lesson import Lesson, make_objectives
 from docstill.models.io import DocumentModel
+from docstill.objectives import OBJECTIVES
 from docstill.optimiser import seed_everything
 from docstill.progress import bar
 from docstill.prune_stage import prune
@@ -63,14 +64,16 @@ def run_stage(
 
 
 def labels_only(settings: Training) -> list[dict[str, Any]]:
-    """The objectives of plain training; for a distil stage, what its no-KD control learns from."""
+    """The objectives of plain training; for a distil stage, what its no-KD control learns from: all but the teacher's."""
     if isinstance(settings, TrainStage):
-        return [{"kind": "labels", "smoothing": settings.smoothing}]
-    if isinstance(settings, DistillStage):
-        for entry in settings.objectives:
-            if entry["kind"] == "labels":
-                return [{**entry, "weight": 1.0}]
-    return [{"kind": "labels"}]
+        reading = [{"kind": "reading", "weight": settings.reading}] if settings.reading else []
+        return [{"kind": "labels", "smoothing": settings.smoothing}, *reading]
+    if not isinstance(settings, DistillStage):
+        return [{"kind": "labels"}]
+    alone = [entry for entry in settings.objectives if not OBJECTIVES[entry["kind"]].needs_teacher]
+    others = [entry for entry in alone if entry["kind"] != "labels"]
+    labels = [entry for entry in alone if entry["kind"] == "labels"]
+    return [{**labels[0], "weight": 1.0} if labels else {"kind": "labels"}, *others]
 
 
 def learn(

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image, ImageChops
 from typer.testing import CliRunner
@@ -30,6 +31,8 @@ from docstill.synthesis.parties import COUNTRIES, party
 from docstill.synthesis.receipts import LAYOUTS as TILLS
 from docstill.synthesis.receipts import draw_receipt, receipt
 from docstill.synthesis.wear import FAULTS, worn
+
+NOWHERE = np.zeros((0, 2))
 
 
 def leaves(value: Any) -> list[str]:
@@ -180,10 +183,10 @@ def test_no_face_is_used_for_a_glyph_that_it_lacks(tmp_path: Path) -> None:
 
 def test_a_sheet_without_wear_is_as_drawn_and_every_fault_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     sheet = Generator("receipts", seed=1).sheet(0)[0].image
-    assert same(worn(sheet, random.Random(0), 0), sheet)
+    assert same(worn(sheet, NOWHERE, random.Random(0), 0)[0], sheet)
     for fault in FAULTS:
         monkeypatch.setattr("docstill.synthesis.wear.FAULTS", (fault,))
-        changed = [worn(sheet, random.Random(seed), 0.5) for seed in range(12)]
+        changed = [worn(sheet, NOWHERE, random.Random(seed), 0.5)[0] for seed in range(12)]
         assert fault == "skew" or all(image.size == sheet.size for image in changed)
         assert any(not same(image, sheet) for image in changed), fault
 

@@ -86,13 +86,16 @@ def synth(
     corpus: Annotated[Path | None, typer.Option(help="For pages: a UTF-8 text file.")] = None,
     form: Annotated[str, typer.Option(help="For receipts: nested (CORD's keys) or flat (SROIE's).")] = "nested",
     wear: Annotated[float, typer.Option(help="How worn the paper is, 0 to 1.")] = 1.0,
+    glyphs: Annotated[bool, typer.Option(help="Say where each character stands, to learn reading from.")] = False,
     as_json: Json = False,
 ) -> None:
     """Generate documents with their ground truth: pictures and metadata.jsonl.
 
     Example: docstill synth labels parcels/train -n 1000 --workers 2
     """
-    done = docstill.synth(kind, out, n, seed=seed, workers=workers, fonts=fonts, corpus=corpus, form=form, wear=wear)
+    done = docstill.synth(
+        kind, out, n, seed=seed, workers=workers, fonts=fonts, corpus=corpus, form=form, wear=wear, glyphs=glyphs
+    )
     if as_json:
         print_value(done, True)
         return

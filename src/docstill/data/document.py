@@ -16,9 +16,11 @@ class Document:
         target: index of the class, or the JSON of the answer; None if unlabelled.
         variants: all answers that count as right; usually just ``(target,)``.
         where: how messages call it: ``metadata.jsonl:12``, or the path inside the split.
+        glyphs: where each character stands, if that is known: the character, x and y as shares of width and height.
     """
 
     file: Path
     target: Any
     variants: tuple[Any, ...]
     where: str
+    glyphs: tuple[tuple[str, float, float], ...] = ()

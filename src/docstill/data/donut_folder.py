@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ from docstill.data.document import Document
 from docstill.errors import DataError
 
 METADATA = "metadata.jsonl"
+Glyphs = tuple[tuple[str, float, float], ...]
+_GLYPHS_WRONG = "glyphs must be a list of [character, x, y] with x and y as shares of the picture's width and height"
 
 
 def read_donut_folder(folder: Path) -> list[Document]:
     """Reads one split: a line for each picture, with ``file_name`` and ``ground_truth``.
 
     ``ground_truth`` is an object, or an object written as a JSON string, that holds ``gt_parse`` (the answer) or
-    ``gt_parses`` (several that count as right).
+    ``gt_parses`` (several that count as right). Generated pages may also say in ``glyphs`` where each character stands.
 
     Raises:
         DataError: everything that is wrong, at once, with line numbers.
@@ -45,11 +48,11 @@ def scan_donut_folder(folder: Path) -> tuple[list[Document], list[str]]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        file, variants, wrong = _read_line(folder, line)
+        file, variants, glyphs, wrong = _read_line(folder, line)
         if file is not None and seen.setdefault(file, number) != number:
             wrong.append(f"{file.relative_to(folder)} was already given in line {seen[file]}; keep one of the lines")
         if file is not None and not wrong:
-            documents.append(Document(file, variants[0], tuple(variants), f"{METADATA}:{number}"))
+            documents.append(Document(file, variants[0], tuple(variants), f"{METADATA}:{number}", glyphs))
         if wrong:
             problems.append(f"{METADATA}:{number}: {'; also, '.join(wrong)}")
     if not documents and not problems:
@@ -57,17 +60,17 @@ def scan_donut_folder(folder: Path) -> tuple[list[Document], list[str]]:
     return documents, problems
 
 
-def _read_line(folder: Path, line: str) -> tuple[Path | None, list[Any], list[str]]:
-    """The picture (None if the line names none that is there), the answers, and everything that is wrong."""
+def _read_line(folder: Path, line: str) -> tuple[Path | None, list[Any], Glyphs, list[str]]:
+    """The picture (None if the line names none that is there), answers, characters, and everything that is wrong."""
     expected = "expected an object with file_name and ground_truth"
     try:
         entry = json.loads(line)
     except json.JSONDecodeError as error:
-        return None, [], [f"broken JSON ({error.msg} at column {error.colno})"]
+        return None, [], (), [f"broken JSON ({error.msg} at column {error.colno})"]
     except RecursionError:
-        return None, [], ["broken JSON (nested too deeply)"]
+        return None, [], (), ["broken JSON (nested too deeply)"]
     if not isinstance(entry, dict):
-        return None, [], [expected]
+        return None, [], (), [expected]
     name, file, wrong = entry.get("file_name"), None, []
     if not isinstance(name, str) or not name:
         wrong.append(f"{expected}, but file_name is missing")
@@ -78,11 +81,24 @@ def _read_line(folder: Path, line: str) -> tuple[Path | None, list[Any], list[st
     else:
         file = folder / name
     if "ground_truth" not in entry:
-        return file, [], [*wrong, f"{expected}, but ground_truth is missing"]
+        return file, [], (), [*wrong, f"{expected}, but ground_truth is missing"]
     variants = _variants(entry["ground_truth"])
     if isinstance(variants, str):
-        return file, [], [*wrong, variants]
-    return file, variants, wrong
+        return file, [], (), [*wrong, variants]
+    glyphs = _glyphs(entry.get("glyphs", []))
+    return (file, variants, glyphs, wrong) if glyphs is not None else (file, variants, (), [*wrong, _GLYPHS_WRONG])
+
+
+def _glyphs(given: Any) -> Glyphs | None:
+    """Characters and their places, or None if something else was given."""
+    if not isinstance(given, list):
+        return None
+    for entry in given:
+        if not (isinstance(entry, list) and len(entry) == 3 and isinstance(entry[0], str) and len(entry[0]) == 1):
+            return None
+        if not all(isinstance(share, int | float) and math.isfinite(share) for share in entry[1:]):
+            return None
+    return tuple((character, float(x), float(y)) for character, x, y in given)
 
 
 def _variants(truth: Any) -> list[Any] | str:

@@ -7,6 +7,7 @@ transformers ≥ 5 no longer shifts the page at random on its canvas while train
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,37 @@ LONGEST_DETOUR = 8
 def canvas_size(image_processor: Any) -> tuple[int, int]:
     """(height, width) in pixels of the network's input."""
     return int(image_processor.size["height"]), int(image_processor.size["width"])
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How a page comes onto a canvas: turned by a quarter or not, resized step by step, and put somewhere."""
+
+    canvas: tuple[int, int]
+    """(width, height), as all pairs here."""
+    turned: bool
+    sizes: list[tuple[int, int]]
+    left: int
+    top: int
+
+    def point(self, x: float, y: float) -> tuple[float, float]:
+        """Where a point of the page, given as shares of its width and height, lies on the canvas, in pixels."""
+        if self.turned:  # clockwise
+            x, y = 1 - y, x
+        width, height = self.sizes[-1]
+        return self.left + x * width, self.top + y * height
+
+
+def placement(page: tuple[int, int], image_processor: Any, rng: random.Random | None) -> Placement:
+    """Where a page of (width, height) pixels goes: at random with ``rng``, in the middle without."""
+    height, width = canvas_size(image_processor)
+    lies_across = (width < height and page[0] > page[1]) or (width > height and page[0] < page[1])
+    turned = bool(image_processor.do_align_long_axis and lies_across)
+    sizes = _sizes((page[1], page[0]) if turned else page, (width, height))
+    # shares of the free room, so that the same generator means the same place on canvases of other sizes
+    down, right = (0.5, 0.5) if rng is None else (rng.random(), rng.random())
+    left, top = int((width - sizes[-1][0]) * right), int((height - sizes[-1][1]) * down)
+    return Placement((width, height), turned, sizes, left, top)
 
 
 def page_to_pixels(
@@ -34,19 +66,19 @@ def page_to_pixels(
     Returns:
         ``(3, H, W)`` float32.
     """
-    height, width = canvas_size(image_processor)
+    return placed(image, image_processor, placement(image.size, image_processor, rng))
+
+
+def placed(image: Image.Image, image_processor: Any, where: Placement) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """As `page_to_pixels`, at a place that was decided before."""
     page = image.convert("RGB")
-    lies_across = (width < height and page.width > page.height) or (width > height and page.width < page.height)
-    if image_processor.do_align_long_axis and lies_across:
+    if where.turned:
         page = page.transpose(Image.Transpose.ROTATE_270)
-    for size in _sizes(page.size, (width, height)):
+    for size in where.sizes:
         if size != page.size:
             page = page.resize(size, Image.Resampling(int(image_processor.resample)))
-    # shares of the free room, so that the same generator means the same place on canvases of other sizes
-    down, right = (0.5, 0.5) if rng is None else (rng.random(), rng.random())
-    top, left = int((height - page.height) * down), int((width - page.width) * right)
-    canvas = Image.new("RGB", (width, height))
-    canvas.paste(page, (left, top))
+    canvas = Image.new("RGB", where.canvas)
+    canvas.paste(page, (where.left, where.top))
     pixels = np.asarray(canvas, dtype=np.float32).transpose(2, 0, 1) * np.float32(image_processor.rescale_factor)
     figures = (image_processor.image_mean, image_processor.image_std)
     mean, deviation = (np.asarray(figure, dtype=np.float32).reshape(-1, 1, 1) for figure in figures)

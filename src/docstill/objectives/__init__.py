@@ -12,6 +12,7 @@ from docstill.objectives.kd import Kd
 from docstill.objectives.labels import Labels
 from docstill.objectives.mse import Mse
 from docstill.objectives.nkd import Nkd
+from docstill.objectives.reading import Reading
 from docstill.objectives.review import Review
 from docstill.objectives.rkd import Rkd
 from docstill.objectives.simkd import Simkd
@@ -31,4 +32,5 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "review": Review,
     "rkd": Rkd,
     "cka": Cka,
+    "reading": Reading,
 }

@@ -32,6 +32,8 @@ class Outputs:
             is scored: what that part makes of padding never counts.
         blended: where pages were laid over one another, ``(N,)`` the right answers of the second ones, and the share of the
             first; see `docstill.blending`.
+        glyphs: where it is known which character stands where: ``(G, 3)`` int64 document, patch of the encoder's output and
+            kind of character, and how many kinds there are.
     """
 
     logits: Tensor
@@ -41,6 +43,7 @@ class Outputs:
     loss: Tensor | None = None
     answers: tuple[str, Tensor] | None = None
     blended: tuple[Tensor, float] | None = None
+    glyphs: tuple[Tensor, int] | None = None
 
 
 class Objective(nn.Module):

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from PIL import Image
 
 from docstill.errors import MissingExtra, UserError
@@ -23,7 +24,7 @@ from docstill.synthesis.fonts import Face, Fonts
 from docstill.synthesis.labels import Shipment, draw_label, shipment
 from docstill.synthesis.reading import Corpus, draw_reading
 from docstill.synthesis.receipts import Form, Receipt, draw_receipt, receipt
-from docstill.synthesis.sheet import Sheet
+from docstill.synthesis.sheet import Glyph, Sheet
 from docstill.synthesis.wear import worn
 
 Kind = Literal["pages", "labels", "receipts"]
@@ -45,6 +46,7 @@ def synth(
     corpus: str | Path | None = None,
     form: str = "nested",
     wear: float = 1.0,
+    glyphs: bool = False,
 ) -> dict[str, Any]:
     """Generates ``n`` documents into the folder ``out``: pictures and ``metadata.jsonl``.
 
@@ -58,6 +60,7 @@ def synth(
         corpus: for pages, a UTF-8 text file; default: sentences of Faker.
         form: for receipts, ``nested`` (CORD's keys) or ``flat`` (SROIE's).
         wear: 0 to 1; how worn the paper is.
+        glyphs: say in ``metadata.jsonl`` where each character stands, for the objective `reading`.
 
     Returns:
         ``{"kind", "out", "n", "seed"}``.
@@ -80,8 +83,17 @@ def synth(
         raise UserError(f"there is no font folder {fonts}; give a folder with .ttf or .otf files")
     text = None if corpus is None else Path(corpus)
     generator = Generator(kind, seed, font_folder, text, form, wear)
-    write_documents(generator, Path(out), n, workers)
+    write_documents(generator, Path(out), n, workers, glyphs)
     return {"kind": kind, "out": str(out), "n": n, "seed": seed}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A document: the picture (RGB), the ground truth, and its characters with x and y as shares of width and height."""
+
+    image: Image.Image
+    truth: dict[str, Any]
+    glyphs: list[Glyph]
 
 
 @dataclass(frozen=True)
@@ -110,8 +122,16 @@ class Generator:
         Raises:
             UserError: no font has all glyphs that are needed.
         """
+        drawn = self.drawn(index)
+        return drawn.image, drawn.truth
+
+    def drawn(self, index: int) -> Drawn:
+        """The document of a number, and where its characters stand; as `document`."""
         sheet, truth = self.sheet(index)
-        return worn(sheet.image, self._rng(index, "wear"), self.wear), truth
+        places = np.array([glyph[1:] for glyph in sheet.glyphs], dtype=float).reshape(-1, 2)
+        image, places = worn(sheet.image, places, self._rng(index, "wear"), self.wear)
+        shares = (places / image.size).tolist()
+        return Drawn(image, truth, [(sign, x, y) for (sign, _, _), (x, y) in zip(sheet.glyphs, shares, strict=True)])
 
     def sheet(self, index: int) -> tuple[Sheet, dict[str, Any]]:
         """The document as drawn, before anything happened to it."""
@@ -154,7 +174,7 @@ class Generator:
         return Corpus(self.corpus)
 
 
-def write_documents(generator: Generator, folder: Path, count: int, workers: int = 1) -> None:
+def write_documents(generator: Generator, folder: Path, count: int, workers: int = 1, glyphs: bool = False) -> None:
     """Writes an image folder with ``metadata.jsonl``, as Donut's data sets are; whole or not at all.
 
     Args:
@@ -162,6 +182,7 @@ def write_documents(generator: Generator, folder: Path, count: int, workers: int
         folder: is made; must not hold anything yet.
         count: documents.
         workers: processes; the documents do not depend on it.
+        glyphs: say where each character stands.
 
     Raises:
         UserError: the folder is not empty, or cannot be written.
@@ -176,7 +197,7 @@ def write_documents(generator: Generator, folder: Path, count: int, workers: int
         lines: list[str] = []
         chunks = [range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
         with counter(f"drawing {generator.kind}", count) as advance:
-            for done in _drawn(generator, scratch, chunks, workers):
+            for done in _in_chunks(generator, scratch, chunks, workers, glyphs):
                 lines += done
                 advance(len(done))
         (scratch / "metadata.jsonl").write_text("".join(lines), encoding="utf-8")
@@ -189,33 +210,38 @@ def write_documents(generator: Generator, folder: Path, count: int, workers: int
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _drawn(generator: Generator, folder: Path, chunks: list[range], workers: int) -> Iterator[list[str]]:
+def _in_chunks(
+    generator: Generator, folder: Path, chunks: list[range], workers: int, glyphs: bool
+) -> Iterator[list[str]]:
     if workers <= 1:
-        yield from (_draw(generator, folder, chunk) for chunk in chunks)
+        yield from (_draw(generator, folder, glyphs, chunk) for chunk in chunks)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _begin, (replace(generator), folder)) as pool:
+    with ProcessPoolExecutor(workers, context, _begin, (replace(generator), folder, glyphs)) as pool:
         yield from pool.map(_draw_next, chunks)
 
 
-_begun: list[tuple[Generator, Path]] = []
-"""In a worker process: its generator, whose fonts and corpus are read once, and where it writes."""
+_begun: list[tuple[Generator, Path, bool]] = []
+"""In a worker process: its generator, whose fonts and corpus are read once, where it writes, and what."""
 
 
-def _begin(generator: Generator, folder: Path) -> None:
-    _begun.append((generator, folder))
+def _begin(generator: Generator, folder: Path, glyphs: bool) -> None:
+    _begun.append((generator, folder, glyphs))
 
 
 def _draw_next(chunk: range) -> list[str]:
     return _draw(*_begun[0], chunk)
 
 
-def _draw(generator: Generator, folder: Path, chunk: range) -> list[str]:
+def _draw(generator: Generator, folder: Path, glyphs: bool, chunk: range) -> list[str]:
     lines = []
     for index in chunk:
-        image, truth = generator.document(index)
+        drawn = generator.drawn(index)
         name = f"{index:06d}.jpg"
-        image.save(folder / name, quality=QUALITY)
-        ground_truth = json.dumps({"gt_parse": truth}, ensure_ascii=False)
-        lines.append(json.dumps({"file_name": name, "ground_truth": ground_truth}, ensure_ascii=False) + "\n")
+        drawn.image.save(folder / name, quality=QUALITY)
+        ground_truth = json.dumps({"gt_parse": drawn.truth}, ensure_ascii=False)
+        line: dict[str, Any] = {"file_name": name, "ground_truth": ground_truth}
+        if glyphs:
+            line["glyphs"] = [(sign, round(x, 4), round(y, 4)) for sign, x, y in drawn.glyphs]
+        lines.append(json.dumps(line, ensure_ascii=False) + "\n")
     return lines

@@ -10,9 +10,12 @@ from docstill.synthesis.fonts import Face
 
 Colour = tuple[int, int, int]
 Box = tuple[float, float, float, float]
+Glyph = tuple[str, float, float]
 BLACK: Colour = (20, 20, 22)
 WHITE: Colour = (255, 255, 255)
 _SMALLEST = 6
+_MIDDLE = 0.62
+"""Where the middle of a capital lies below the top of its line, in sizes."""
 
 
 class Sheet:
@@ -22,12 +25,14 @@ class Sheet:
         image: RGB.
         written: every text that was drawn, with its box ``(left, top, right, bottom)``; so that a test can ask whether
             all of the ground truth stands on the page, inside it.
+        glyphs: every character that was drawn but spaces, with the middle of its cell: ``(character, x, y)`` in pixels.
     """
 
     def __init__(self, width: int, height: int, paper: Colour = WHITE) -> None:
         self.image = Image.new("RGB", (width, height), paper)
         self.draw = ImageDraw.Draw(self.image)
         self.written: list[tuple[str, Box]] = []
+        self.glyphs: list[Glyph] = []
 
     @property
     def width(self) -> int:
@@ -83,8 +88,18 @@ class Sheet:
         else:
             self.draw.text((left, top), text, ink, font)
         bottom = top + size * 1.2
+        cells = [cell] * len(text) if pitch else [font.getlength(character) for character in text]
+        self._note(text, cells, left, width, top + _MIDDLE * size)
         self.written.append((text, (left, top, left + width, bottom)))
         return bottom
+
+    def _note(self, text: str, cells: list[float], left: float, width: float, middle: float) -> None:
+        """Keeps where each character stands; kerning is spread over the line."""
+        scale, place = width / max(1e-9, sum(cells)), left
+        for character, cell in zip(text, cells, strict=True):
+            if not character.isspace():
+                self.glyphs.append((character, place + scale * cell / 2, middle))
+            place += scale * cell
 
     def length(self, text: str, face: Face, size: int, pitch: float = 0.0) -> float:
         """Width of a line in pixels."""

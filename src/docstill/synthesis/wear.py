@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from docstill.data.augment import edge_colour
@@ -23,36 +25,41 @@ FAULTS = (
     "thermal",
     "stains",
 )
-"""What may happen; the first eight as in `docstill.data.corruptions`, at their two mildest severities."""
+"""What may happen; all but the last four and skew as in `docstill.data.corruptions`, at their two mildest severities."""
 _MOST = 3
 
 
-def worn(image: Image.Image, rng: random.Random, strength: float) -> Image.Image:
-    """The sheet with some faults.
+Places = NDArray[np.float64]
+"""``(N, 2)`` x and y in pixels of points on a sheet."""
+
+
+def worn(image: Image.Image, places: Places, rng: random.Random, strength: float) -> tuple[Image.Image, Places]:
+    """The sheet with some faults, and where points on it have gone.
 
     Args:
         image: RGB.
+        places: points to be followed.
         rng: where all chance comes from.
         strength: 0 is none; at 1 a sheet has up to three faults, at their mildest severity or the next.
     """
     if strength <= 0:
-        return image
+        return image, places
     if rng.random() < 0.5:
         image = _on_paper(image, rng)
     count = min(len(FAULTS), sum(rng.random() < 0.5 * strength for _ in range(_MOST)))
     for fault in rng.sample(FAULTS, count):
         severity = 2 if rng.random() < 0.35 * strength else 1
         if fault == "perspective":
-            image = _perspective(image, rng, severity)
+            image, places = _perspective(image, places, rng, severity)
+        elif fault == "skew":
+            image, places = _skew(image, places, rng, severity)
         elif fault == "thermal":
             image = _thermal(image, rng, severity)
         elif fault == "stains":
             image = _stains(image, rng, severity)
         else:
-            if fault == "skew":  # with a margin, so that nothing is turned out of the picture
-                image = ImageOps.expand(image, round(0.03 * severity * max(image.size)), edge_colour(image))
             image = corrupt(image, fault, severity, rng)
-    return image
+    return image, places
 
 
 def _on_paper(image: Image.Image, rng: random.Random) -> Image.Image:
@@ -66,21 +73,54 @@ def _on_paper(image: Image.Image, rng: random.Random) -> Image.Image:
     return Image.fromarray(values.clip(0, 255).astype(np.uint8))
 
 
-def _perspective(image: Image.Image, rng: random.Random, severity: int) -> Image.Image:
+def _skew(image: Image.Image, places: Places, rng: random.Random, severity: int) -> tuple[Image.Image, Places]:
+    """Laid on the glass askew, with a margin, so that nothing is turned out of the picture."""
+    margin = round(0.03 * severity * max(image.size))
+    image, angle = ImageOps.expand(image, margin, edge_colour(image)), 1.5 * severity * rng.choice((-1, 1))
+    turned = image.rotate(angle, Image.Resampling.BICUBIC, fillcolor=edge_colour(image))
+    middle = np.array([image.width / 2, image.height / 2])
+    sine, cosine = math.sin(math.radians(angle)), math.cos(math.radians(angle))
+    # counter-clockwise as it is seen, y being counted downwards
+    turn = np.array([[cosine, sine], [-sine, cosine]])
+    return turned, (places + margin - middle) @ turn.T + middle
+
+
+def _perspective(image: Image.Image, places: Places, rng: random.Random, severity: int) -> tuple[Image.Image, Places]:
     """Photographed at an angle, on a table of one colour."""
-    width, height = image.size
+    size = np.array(image.size, dtype=float)
     reach = 0.03 * severity
-
-    def corner(x: float, y: float) -> tuple[float, float]:
-        return x * width + rng.uniform(0, reach) * width * (1 if x else -1), y * height + rng.uniform(
-            0, reach
-        ) * height * (1 if y else -1)
-
-    corners = [corner(0, 0), corner(0, 1), corner(1, 1), corner(1, 0)]
     # where the output's corners lie in the sheet: outside it, so nothing of the sheet is cut off
-    quad = tuple(value for point in corners for value in point)
+    inside = np.array([(0.0, 0.0), (0.0, 1.0), (1.0, 1.0), (1.0, 0.0)])
+    away = np.array([(rng.uniform(0, reach), rng.uniform(0, reach)) for _ in inside])
+    corners = (inside + np.where(inside == 0, -away, away)) * size
     table = (rng.randint(60, 200),) * 3
-    return image.transform(image.size, Image.Transform.QUAD, quad, Image.Resampling.BICUBIC, fillcolor=table)
+    quad = tuple(corners.ravel())
+    seen = image.transform(image.size, Image.Transform.QUAD, quad, Image.Resampling.BICUBIC, fillcolor=table)
+    return seen, _seen_at(places, corners, size)
+
+
+def _seen_at(places: Places, corners: Places, size: NDArray[np.float64]) -> Places:
+    """Where points of the sheet come to lie in a picture whose corners see ``corners`` of the sheet.
+
+    The picture sees bilinearly between its corners (upper left, lower left, lower right, upper right); going back is by
+    Newton's method, which is there after few steps, as the map is close to an affine one.
+    """
+    origin, down, right = corners[0], corners[1] - corners[0], corners[3] - corners[0]
+    both = corners[2] - corners[0] - down - right
+    shares = places / size
+    for _ in range(6):
+        x, y = shares[:, :1], shares[:, 1:]
+        missing = origin + x * right + y * down + x * y * both - places
+        by_x, by_y = right + y * both, down + x * both
+        determinant = by_x[:, 0] * by_y[:, 1] - by_x[:, 1] * by_y[:, 0]
+        shares = shares - np.stack(
+            [
+                (missing[:, 0] * by_y[:, 1] - missing[:, 1] * by_y[:, 0]) / determinant,
+                (by_x[:, 0] * missing[:, 1] - by_x[:, 1] * missing[:, 0]) / determinant,
+            ],
+            axis=1,
+        )
+    return shares * size
 
 
 def _thermal(image: Image.Image, rng: random.Random, severity: int) -> Image.Image:

@@ -28,8 +28,9 @@ from docstill.metrics.fields import document_f1, field_scores
 from docstill.metrics.reading import normalised_edit_distance
 from docstill.metrics.tree import ted_accuracy
 from docstill.models.donut import add_tags, load_donut, new_donut, new_donut_like, resize_positions
-from docstill.models.donut_page import canvas_size, page_to_pixels
+from docstill.models.donut_page import canvas_size, page_to_pixels, placed, placement
 from docstill.models.donut_tokens import character_tokenizer, decode, encode, unknown_characters
+from docstill.models.glyphs import in_patches, kinds_in_patches, kinds_of_characters
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import Outputs
 from docstill.tasks.base import Advance, Batch, Evaluation, Judged, ModelSpec, Pages, View, open_page
@@ -166,14 +167,16 @@ class Kie:
         and the middle.
 
         Returns:
-            ``pixel_values`` (3, H, W) float32, and ``ids`` (L,) int64: start token, answer, ``</s>``.
+            ``pixel_values`` (3, H, W) float32; ``ids`` (L,) int64: start token, answer, ``</s>``; where it is known which
+            character stands where, ``glyphs``: a list of characters with their patches.
 
         Raises:
             DataError: the answer is longer than the decoder can read.
         """
         answers = _answers(document)
         answer = answers[0] if rng is None else rng.choice(answers)
-        pixels = page_to_pixels(image, model.processor.image_processor, rng)
+        where = placement(image.size, model.processor.image_processor, rng)
+        pixels = placed(image, model.processor.image_processor, where)
         ids = _ids(model, json_to_tokens(answer))
         room = model.network.config.decoder.max_position_embeddings
         if len(ids) - 1 > room:
@@ -181,14 +184,18 @@ class Kie:
                 "an answer is too long for the model",
                 [f"{document.where}: {len(ids) - 1} tokens, the decoder has room for {room}"],
             )
-        return {"pixel_values": torch.from_numpy(pixels), "ids": torch.tensor(ids)}
+        example: dict[str, Any] = {"pixel_values": torch.from_numpy(pixels), "ids": torch.tensor(ids)}
+        if document.glyphs:
+            example["glyphs"] = in_patches(document.glyphs, where, model.network.config.encoder)
+        return example
 
     def collate(self, model: DocumentModel, examples: Sequence[dict[str, Any]]) -> Batch:
         """Examples of one model as one batch.
 
         Returns:
             ``pixel_values`` (B, 3, H, W); ``decoder_input_ids`` (B, L), padded on the right; ``labels`` (B, L): the
-            token that follows each, -100 where there is none; ``targets`` (N,): the labels that are not -100.
+            token that follows each, -100 where there is none; ``targets`` (N,): the labels that are not -100; where it is
+            known, ``glyphs`` (G, 3): document, patch, kind of character.
         """
         longest = max(len(example["ids"]) for example in examples) - 1
         inputs = torch.full((len(examples), longest), model.processor.tokenizer.pad_token_id)
@@ -196,12 +203,17 @@ class Kie:
         for row, example in enumerate(examples):
             length = len(example["ids"]) - 1
             inputs[row, :length], labels[row, :length] = example["ids"][:-1], example["ids"][1:]
-        return {
+        batch = {
             "pixel_values": torch.stack([example["pixel_values"] for example in examples]),
             "decoder_input_ids": inputs,
             "labels": labels,
             "targets": labels[labels != IGNORED],
         }
+        if any("glyphs" in example for example in examples):
+            batch["glyphs"] = kinds_in_patches(
+                [example.get("glyphs", []) for example in examples], model.processor.tokenizer
+            )
+        return batch
 
     def forward(self, model: DocumentModel, batch: Batch) -> Outputs:
         """Logits (N, vocabulary) at the positions that are scored, document after document."""
@@ -215,8 +227,15 @@ class Kie:
             pixel_values=batch["pixel_values"], decoder_input_ids=batch["decoder_input_ids"], use_cache=False
         )
         scored = batch["labels"] != IGNORED
-        logits = answer.logits[scored].float()
-        return Outputs(logits, batch["targets"], documents=len(batch["pixel_values"]), answers=(WRITING_PART, scored))
+        result = Outputs(
+            answer.logits[scored].float(),
+            batch["targets"],
+            documents=len(batch["pixel_values"]),
+            answers=(WRITING_PART, scored),
+        )
+        if "glyphs" in batch:
+            result.glyphs = batch["glyphs"], len(kinds_of_characters(model.processor.tokenizer))
+        return result
 
     def page_size(self, model: DocumentModel) -> tuple[int, int]:
         """(width, height) of the canvas."""

@@ -1,0 +1,49 @@
+"""Which characters stand in which patch of a page: what the objective `reading` asks the encoder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from docstill.models.donut_page import Placement
+
+
+def patch_grid(canvas: tuple[int, int], encoder: Any) -> tuple[int, int, int]:
+    """Columns and rows of the encoder's output for a (width, height) canvas, and the side of a patch in pixels."""
+    side = encoder.patch_size * 2 ** (len(encoder.depths) - 1)
+    return math.ceil(canvas[0] / side), math.ceil(canvas[1] / side), side
+
+
+def in_patches(glyphs: Iterable[tuple[str, float, float]], where: Placement, encoder: Any) -> list[tuple[str, int]]:
+    """Each character with the number of the patch that its middle lies in, row by row; those off the canvas are left out."""
+    columns, rows, side = patch_grid(where.canvas, encoder)
+    found = []
+    for character, x, y in glyphs:
+        left, top = where.point(x, y)
+        column, row = int(left // side), int(top // side)
+        if 0 <= column < columns and 0 <= row < rows:
+            found.append((character, row * columns + column))
+    return found
+
+
+def kinds_of_characters(tokenizer: Any) -> dict[str, int]:
+    """The characters that the vocabulary has a token of their own for, numbered."""
+    return {
+        token: kind for kind, token in enumerate(sorted(token for token in tokenizer.get_vocab() if len(token) == 1))
+    }
+
+
+def kinds_in_patches(documents: Sequence[Sequence[tuple[str, int]]], tokenizer: Any) -> Tensor:
+    """``(G, 3)`` int64: document, patch, kind of character; characters without a token of their own are left out."""
+    kinds = kinds_of_characters(tokenizer)
+    rows = [
+        (document, patch, kinds[character])
+        for document, glyphs in enumerate(documents)
+        for character, patch in glyphs
+        if character in kinds
+    ]
+    return torch.tensor(rows, dtype=torch.int64).reshape(-1, 3)
