@@ -58,6 +58,8 @@ def embedding_parameters(network: VisionEncoderDecoderModel) -> int:
         ("donut-base", 57525, 141.365e6, 141.375e6),
         ("donut-small", 57525, 36e6, 37e6),
         ("donut-mini", 200, 7e6, 10e6),
+        ("donut-base-mini", 200, 8e6, 10e6),
+        ("donut-small-mini", 200, 2e6, 3e6),
         ("donut-tiny", 110, 0.05e6, 0.2e6),
     ],
 )
@@ -71,6 +73,21 @@ def test_donut_base_is_the_published_one_to_the_parameter() -> None:
     with torch.device("meta"):
         network = VisionEncoderDecoderModel(donut_config("donut-base", {}, 57525))
     assert round(parameters(network) / 1e6, 2) == 201.85
+
+
+def test_the_mini_scale_keeps_the_proportions() -> None:
+    """The small one's share of the base one's weights, embeddings apart, is the same at both scales."""
+    shares = []
+    for ending in ("", "-mini"):
+        with torch.device("meta"):
+            base, small = (
+                VisionEncoderDecoderModel(donut_config(f"donut-{size}{ending}", {}, 200)) for size in ("base", "small")
+            )
+        shares.append(
+            (parameters(small) - embedding_parameters(small)) / (parameters(base) - embedding_parameters(base))
+        )
+    assert shares[1] == pytest.approx(shares[0], rel=0.05)
+    assert parameters(base) < 10e6
 
 
 def test_a_narrow_decoder_gets_its_adaptor() -> None:

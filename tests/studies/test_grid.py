@@ -52,6 +52,14 @@ def test_pairs_choose_among_them() -> None:
     assert {(cell.teacher, cell.student) for cell in grid(pairs=[["two", "small"]])} == {("two", "small")}
 
 
+def test_a_pair_may_have_methods_of_its_own() -> None:
+    methods = {"kd": KD, "labels": [{"train": {}}]}
+    found = grid(methods=methods, pairs=[["one", "small", ["labels"]], ["two", "small"]])
+    assert [cell.name for cell in found] == ["one--small--labels", "two--small--kd", "two--small--labels"]
+    with pytest.raises(RecipeError, match=r"pairs.0: there is no method 'kdd'; one of kd, labels expected"):
+        grid(methods=methods, pairs=[["one", "small", ["kdd"]]])
+
+
 def test_shared_settings_give_way_to_a_stages_own() -> None:
     own = [{"distill": {"objectives": [{"kind": "kd"}], "epochs": 7}}]
     first, second = grid(methods={"kd": KD, "long": own}, pairs=[["one", "small"]])

@@ -93,6 +93,41 @@ DONUT_SIZES: dict[str, dict[str, Any]] = {
 }
 """Sizes by name; what is not named is transformers' default. ``image_size`` is (height, width) in pixels."""
 
+MINI = 0.25
+"""The dial of the mini scale: how wide it is, against the full one."""
+
+
+def scaled(size: Mapping[str, Any], dial: float) -> dict[str, Any]:
+    """A size with all widths and both sides of the canvas times ``dial``; depths and proportions stay.
+
+    The heads become fewer, so that their width stays near what it was.
+    """
+    encoder, decoder = dict(size["encoder"]), dict(size["decoder"])
+    encoder["embed_dim"] = round(encoder["embed_dim"] * dial)
+    widths = [encoder["embed_dim"] * 2**stage for stage in range(len(encoder["depths"]))]
+    encoder["num_heads"] = [
+        _heads(width, heads * dial) for width, heads in zip(widths, encoder["num_heads"], strict=True)
+    ]
+    encoder |= {"window_size": 5, "drop_path_rate": 0.0}  # 10 patches of 32 pixels are more than such a canvas has
+    for width in ("d_model", "decoder_ffn_dim"):
+        decoder[width] = round(decoder[width] * dial)
+    decoder["decoder_attention_heads"] = _heads(decoder["d_model"], decoder["decoder_attention_heads"] * dial)
+    decoder["dropout"] = 0.0
+    height, width = size["image_size"]
+    return {"image_size": (round(height * dial), round(width * dial)), "encoder": encoder, "decoder": decoder}
+
+
+def _heads(width: int, wanted: float) -> int:
+    """The largest number of heads not above ``wanted`` that divides ``width``; at least one."""
+    return next(heads for heads in range(max(1, round(wanted)), 0, -1) if width % heads == 0)
+
+
+DONUT_SIZES |= {
+    "donut-base-mini": scaled(DONUT_SIZES["donut-base"], MINI),
+    # the same canvas as its teacher's, as in the study
+    "donut-small-mini": scaled(DONUT_SIZES["donut-small"], MINI) | {"image_size": (640, 480)},
+}
+
 _DECIDED_ELSEWHERE = {
     "vocab_size",
     "image_size",

@@ -35,8 +35,8 @@ class Study(BaseModel):
     """The stages of each method, as in a recipe."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Settings of every train and distil stage that does not say otherwise."""
-    pairs: list[tuple[str, str]] | None = None
-    """Teacher and student of each pair; default: every teacher with every student."""
+    pairs: list[tuple[str, str] | tuple[str, str, list[str]]] | None = None
+    """Teacher and student of each pair, and its methods, if not all; default: every teacher with every student."""
     repeats: Annotated[int, Field(gt=0)] = 3
     seed: Annotated[int, Field(ge=0)] = 0
     teacher_floor: float | None = None
@@ -102,8 +102,9 @@ def cells(study: Study, trained: dict[str, str]) -> list[Cell]:
     """
     found: list[Cell] = []
     twins: dict[str, str] = {}
-    for teacher, student in _pairs(study):
-        for method, stages in study.methods.items():
+    for teacher, student, methods in _pairs(study):
+        for method in methods:
+            stages = study.methods[method]
             content: dict[str, Any] = {
                 "task": study.task,
                 "teacher": trained[teacher],
@@ -140,8 +141,9 @@ def _without_teacher(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _pairs(study: Study) -> list[tuple[str, str]]:
-    return study.pairs or list(itertools.product(study.teachers, study.students))
+def _pairs(study: Study) -> list[tuple[str, str, list[str]]]:
+    pairs = study.pairs or list(itertools.product(study.teachers, study.students))
+    return [(pair[0], pair[1], pair[2] if len(pair) == 3 else list(study.methods)) for pair in pairs]
 
 
 def _problems(study: Study) -> list[str]:
@@ -153,11 +155,16 @@ def _problems(study: Study) -> list[str]:
                 lines.append(
                     f"{group}.{name}: a name becomes part of a folder's name; it has no /, no \\, no -- and no dot first"
                 )
-    for index, (teacher, student) in enumerate(study.pairs or []):
+    for index, (teacher, student, methods) in enumerate(_pairs(study) if study.pairs else []):
         if teacher not in study.teachers:
             lines.append(f"pairs.{index}: there is no teacher {teacher!r}; one of {', '.join(study.teachers)} expected")
         if student not in study.students:
             lines.append(f"pairs.{index}: there is no student {student!r}; one of {', '.join(study.students)} expected")
+        lines += [
+            f"pairs.{index}: there is no method {name!r}; one of {', '.join(study.methods)} expected"
+            for name in methods
+            if name not in study.methods
+        ]
     seen: dict[str, str] = {}
     for method, stages in study.methods.items():
         resolved = _resolved(study, stages)
