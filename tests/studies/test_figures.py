@@ -11,7 +11,15 @@ from docstill.studies.figures import gap_closed, line, over_twin, summary
 
 def row(role: str, values: list[float], total: int = 100, p50: float = 10.0) -> dict[str, object]:
     figures = {"total": total, "non_embedding": total, "nonzero": total // 2}
-    return {"role": role, "metrics": {"accuracy": summary(values)}, "params": figures, "latency_ms": {"p50": p50}}
+    return {
+        "name": role,
+        "role": role,
+        "metrics": {"accuracy": summary(values)},
+        "params": figures,
+        "nonzero_non_embedding": total // 2,
+        "bytes": 4 * total,
+        "latency_ms": {"p50": p50},
+    }
 
 
 def test_gap_closed_by_hand() -> None:
@@ -35,7 +43,11 @@ def test_differences_are_taken_seed_by_seed() -> None:
 def test_a_cell_with_its_twin_in_another_cell() -> None:
     teacher, student = row("teacher", [0.9], 400, 40.0), row("student", [0.85, 0.87])
     other = {"rows": [teacher, row("student", [0.1, 0.1]), row("control", [0.80, 0.82])]}
-    found = line({"rows": [teacher, student]}, other, "accuracy")
+    alike = [{"name": "student", "global": [0.8, 0.9]}]
+    found = line({"rows": [teacher, student], "similarity": alike}, other, "accuracy")
+    assert found["cost"]["cka"]["mean"] == pytest.approx(0.85)
+    assert found["twin"]["cost"] == {"nonzero_non_embedding": 50, "bytes": 400, "ms": 10.0, "cka": None}
+    assert found["teacher"]["cost"]["ms"] == 40.0
     assert found["over_twin"]["mean"] == pytest.approx(0.05)
     assert found["gap_closed"] == pytest.approx(0.05 / 0.09)
     assert found["params_share"] == 0.25

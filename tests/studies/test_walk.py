@@ -56,7 +56,7 @@ def test_what_comes_out(finished: tuple[Path, Path, dict[str, Any]]) -> None:
     assert json.loads((run / "results.json").read_text(encoding="utf-8")) == results
     table = (run / "table.md").read_text(encoding="utf-8")
     assert "## vit → small" in table
-    assert table.count("\n|") == 2 + 3  # head, rule, the twin and two methods
+    assert table.count("\n|") == 2 + 4  # head, rule, the teacher, the twin and two methods
     page = (run / "study.html").read_text(encoding="utf-8")
     assert "vit teaches small" in page
     assert page.count("<svg") >= 2

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from docstill.reporting.figures import date, duration
+from docstill.reporting.figures import count, date, duration, size
 from docstill.reporting.rows import real, times, title_of
 from docstill.reporting.strips import Strip, strips
 from docstill.run import write_text
@@ -37,7 +37,7 @@ def write_study(results: Mapping[str, Any], run: Path) -> Path:
     environment.filters |= {"date": date, "duration": duration, "named": title_of}
     metric, beside = results["primary_metric"], BESIDE[results["task"]]
     headings = ["method", title_of(metric), "over no-KD", "gap closed", *map(title_of, beside)]
-    headings += ["parameters", "speed", "training"]
+    headings += ["weights", "on disk", "ms a page", "speed", "CKA", "training"]
     pairs = [_pair(name, rows, metric, beside) for name, rows in pairs_of(results["cells"]).items()]
     page = environment.get_template("study.html.j2").render(r=results, metric=metric, headings=headings, pairs=pairs)
     write_text(run / PAGE, page)
@@ -64,19 +64,35 @@ def _pair(name: tuple[str, str], rows: Sequence[Row], metric: str, beside: Seque
         label = f"{title_of(metric)} of each method, {name[0]} teaching {name[1]}"
         found["plots"] = [strips(strip_rows, lines, title_of(metric), width, label) for width in (760, 360)]
         found["teacher_line"] = f"{done[0]['teacher_metric']:.4f}"
+    if done:
+        best = done[0]["teacher"]
+        found["rows"].append(["teacher", *_cells(best["metrics"], metric, beside), *_cost(best["cost"]), ""])
     for twin, values in twins.items():
         row = next(
             row for row in done if row["twin"] is not None and row["twin"]["metrics"][metric]["values"] == values
         )
-        found["rows"].append([twin, *_cells(row["twin"]["metrics"], metric, beside, None, None), "", "", ""])
+        figures = _cells(row["twin"]["metrics"], metric, beside)
+        found["rows"].append([twin, *figures, *_cost(row["twin"]["cost"], row["speed_up"]), ""])
     for row in rows:
         if row["state"] != "done":
             found["rows"].append([row["method"], row.get("error", "not run yet")])
             continue
-        cost = [f"{row['params_share']:.1%}", times(row["speed_up"]) if real(row["speed_up"]) else "–"]
         figures = _cells(row["metrics"], metric, beside, row["over_twin"], row["gap_closed"])
+        cost = _cost(row["cost"], row["speed_up"])
         found["rows"].append([row["method"], *figures, *cost, duration(row["seconds"])])
     return found
+
+
+def _cost(cost: Mapping[str, Any], speed_up: float | None = None) -> list[str]:
+    alike = "–" if cost["cka"] is None else _spread(cost["cka"], digits=3)
+    milliseconds = real(cost["ms"])
+    return [
+        count(cost["nonzero_non_embedding"]),
+        size(cost["bytes"]),
+        "–" if milliseconds is None else f"{milliseconds:.1f}",
+        "–" if real(speed_up) is None else times(float(speed_up or 0)),
+        alike,
+    ]
 
 
 def _twins(done: Sequence[Row], metric: str) -> dict[str, list[float]]:
@@ -95,8 +111,8 @@ def _cells(
     metrics: Mapping[str, Any],
     metric: str,
     beside: Sequence[str],
-    over: Mapping[str, Any] | None,
-    gap: float | None,
+    over: Mapping[str, Any] | None = None,
+    gap: float | None = None,
 ) -> list[str]:
     plain = [_spread(metrics[metric])]
     plain.append("–" if over is None else _spread(over, signed=True))

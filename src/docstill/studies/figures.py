@@ -65,7 +65,9 @@ def line(results: Mapping[str, Any], twin_results: Mapping[str, Any] | None, met
     mean, best = student["metrics"][metric]["mean"], teacher["metrics"][metric]["mean"]
     found: dict[str, Any] = {
         "metrics": student["metrics"],
+        "cost": _cost(student, results),
         "teacher_metric": best,
+        "teacher": {"metrics": teacher["metrics"], "cost": _cost(teacher, results)},
         "twin": None,
         "over_twin": None,
         "gap_closed": None,
@@ -75,10 +77,22 @@ def line(results: Mapping[str, Any], twin_results: Mapping[str, Any] | None, met
     }
     if twin is not None:
         figures = twin["metrics"][metric]
-        found["twin"] = {"metrics": twin["metrics"]}
+        assert twin_results is not None
+        found["twin"] = {"metrics": twin["metrics"], "cost": _cost(twin, twin_results)}
         found["over_twin"] = over_twin(student, twin, metric)
         found["gap_closed"] = gap_closed(mean, figures["mean"], best, figures["std"])
     return found
+
+
+def _cost(row: Row, results: Mapping[str, Any]) -> dict[str, Any]:
+    """What a row takes, and how alike it is to its teacher; None for what was not measured."""
+    alike = next((entry for entry in results.get("similarity", []) if entry["name"] == row["name"]), None)
+    return {
+        "nonzero_non_embedding": row["nonzero_non_embedding"],
+        "bytes": row["bytes"],
+        "ms": _milliseconds(row),
+        "cka": None if alike is None else summary(alike["global"]),
+    }
 
 
 def _milliseconds(row: Row) -> float | None:
