@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 import tiny
 from docstill import cli
+from docstill.deploy.benchmark import measure_peak_memory
 
 VERBS = sorted(get_command(cli.app).commands)  # type: ignore[attr-defined]
 
@@ -66,7 +67,8 @@ def test_predict(world: tuple[Path, Path]) -> None:
     assert sum(answer["probabilities"].values()) == pytest.approx(1)
 
 
-def test_benchmark(world: tuple[Path, Path]) -> None:
+def test_benchmark(world: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("docstill.measure.measure_peak_memory", measure_peak_memory)
     data, run = world
     result = docstill(
         "benchmark",
@@ -87,6 +89,7 @@ def test_benchmark(world: tuple[Path, Path]) -> None:
     assert row["flops"] > 0
     assert row["bytes"] > 0
     assert row["threads"] == 1
+    assert row["peak_memory_mb"] != 1.0
     assert 0 < row["latency_ms"]["p50"] <= row["latency_ms"]["p95"]
     assert result["hardware"]["cpu"]
 

@@ -23,20 +23,12 @@ from docstill.recipe import parse_recipe
 from docstill.run import read_metrics
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Timing and memory are tested elsewhere; here two rounds and no extra process will do."""
-    monkeypatch.setattr("docstill.measure.measure_peak_memory", lambda model, task: 1.0)
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, Any]]:
     """Data, run folder and results of one whole run."""
     root = tmp_path_factory.mktemp("run")
     data = tiny.class_folders(root / "data")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("docstill.measure.measure_peak_memory", lambda model, task: 1.0)
-        results = compression.compress(parse_recipe(tiny.recipe(data, repeats=2)), root / "run")
+    results = compression.compress(parse_recipe(tiny.recipe(data, repeats=2)), root / "run")
     return data, root / "run", results
 
 

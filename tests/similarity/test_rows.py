@@ -32,7 +32,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recipe, di
     root = tmp_path_factory.mktemp("alike")
     asked = recipe(tiny.class_folders(root / "data"), compare=True, repeats=2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("docstill.measure.measure_peak_memory", lambda model, task: 1.0)
         patch.setattr(compression, "measure", partial(compression.measure, rounds=1))
         return root / "run", asked, compression.compress(asked, root / "run")
 

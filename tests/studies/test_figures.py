@@ -47,7 +47,7 @@ def test_a_cell_with_its_twin_in_another_cell() -> None:
     found = line({"rows": [teacher, student], "similarity": alike}, other, "accuracy")
     assert found["cost"]["cka"]["mean"] == pytest.approx(0.85)
     assert found["twin"]["cost"] == {"nonzero_non_embedding": 50, "bytes": 400, "ms": 10.0, "cka": None}
-    assert found["teacher"]["cost"]["ms"] == 40.0
+    assert found["of_teacher"]["cost"]["ms"] == 40.0
     assert found["over_twin"]["mean"] == pytest.approx(0.05)
     assert found["gap_closed"] == pytest.approx(0.05 / 0.09)
     assert found["params_share"] == 0.25

@@ -65,6 +65,8 @@ def time_interleaved(
         if threads is not None:
             torch.set_num_threads(threads)
         gc.disable()
+        gc.collect()
+        gc.freeze()  # what is there already need not be gone through after each round
         for turn in range(-WARM_UP, rounds):
             start = turn % len(contenders)
             for contender in [*contenders[start:], *contenders[:start]]:
@@ -79,6 +81,7 @@ def time_interleaved(
             if turn >= 0 and advance is not None:
                 advance(1)
     finally:
+        gc.unfreeze()
         torch.set_num_threads(before)
         if collecting:
             gc.enable()

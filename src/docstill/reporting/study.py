@@ -65,7 +65,7 @@ def _pair(name: tuple[str, str], rows: Sequence[Row], metric: str, beside: Seque
         found["plots"] = [strips(strip_rows, lines, title_of(metric), width, label) for width in (760, 360)]
         found["teacher_line"] = f"{done[0]['teacher_metric']:.4f}"
     if done:
-        best = done[0]["teacher"]
+        best = done[0]["of_teacher"]
         found["rows"].append(["teacher", *_cells(best["metrics"], metric, beside), *_cost(best["cost"]), ""])
     for twin, values in twins.items():
         row = next(

@@ -67,7 +67,7 @@ def line(results: Mapping[str, Any], twin_results: Mapping[str, Any] | None, met
         "metrics": student["metrics"],
         "cost": _cost(student, results),
         "teacher_metric": best,
-        "teacher": {"metrics": teacher["metrics"], "cost": _cost(teacher, results)},
+        "of_teacher": {"metrics": teacher["metrics"], "cost": _cost(teacher, results)},
         "twin": None,
         "over_twin": None,
         "gap_closed": None,
