@@ -1,0 +1,33 @@
+"""Pages without anything on them: a model asked to read one would invent an answer.
+
+Ink is what differs from its surroundings. The page is shrunk to 1,000 pixels on its long side, gray; each pixel is compared
+with the mean of the 31 × 31 pixels around it, so that shadows and stained paper do not count. A pixel is ink if it differs by
+more than six times the page's grain (the median difference, as a standard deviation), but by no less than 8 and no more than
+48 of 255 levels. A page with less than 1 in 20,000 pixels of ink is blank: less than a single short word.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+SIDE = 1000
+AROUND = 15
+HARDLY_ANY = 1 / 20_000
+LEAST, MOST, GRAINS = 8.0, 48.0, 6.0
+
+
+def ink(image: Image.Image) -> float:
+    """The share of a page's pixels that is ink, in [0, 1]."""
+    page = image.convert("L")
+    factor = max(page.size) // SIDE
+    page = page.reduce(factor) if factor > 1 else page
+    values, around = (np.asarray(part, dtype=np.int16) for part in (page, page.filter(ImageFilter.BoxBlur(AROUND))))
+    difference = np.abs(values - around)
+    grain = 1.4826 * float(np.median(difference))
+    return float((difference > np.clip(GRAINS * grain, LEAST, MOST)).mean())
+
+
+def is_blank(image: Image.Image) -> bool:
+    """Whether a page has hardly any ink."""
+    return ink(image) < HARDLY_ANY
