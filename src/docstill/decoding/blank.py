@@ -1,6 +1,6 @@
 """Pages without anything on them: a model asked to read one would invent an answer.
 
-Ink is what differs from its surroundings. The page is shrunk to 1,000 pixels on its long side, gray; each pixel is compared
+Ink is what differs from its surroundings. The page is shrunk to a long side of 1,000 to 2,000 pixels, gray; each pixel is compared
 with the mean of the 31 × 31 pixels around it, so that shadows and stained paper do not count. A pixel is ink if it differs by
 more than six times the page's grain (the median difference, as a standard deviation), but by no less than 8 and no more than
 48 of 255 levels. A page with less than 1 in 20,000 pixels of ink is blank: less than a single short word.
