@@ -51,7 +51,9 @@ def test_an_answer_cut_off_is_read_as_far_as_it_goes() -> None:
     assert found.whole == pytest.approx(0.5**6)
 
 
-@pytest.mark.parametrize("text", ["", "hello", "<s_a>", "</s_a><s_b>", "<s_a><sep/></s_b>", "x<sep/>y", "<s_a><s_a>1</s_a>"])
+@pytest.mark.parametrize(
+    "text", ["", "hello", "<s_a>", "</s_a><s_b>", "<s_a><sep/></s_b>", "x<sep/>y", "<s_a><s_a>1</s_a>"]
+)
 def test_what_cannot_be_read_still_has_a_confidence_for_each_value(text: str) -> None:
     found = read(text)
     assert same_shape(found.fields, found.confidence)

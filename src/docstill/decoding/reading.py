@@ -39,7 +39,9 @@ class Reading:
     blank: bool = False
 
 
-BLANK = Reading("", {}, {}, 0.0, blank=True)
+def nothing() -> Reading:
+    """What is read from a blank page."""
+    return Reading("", {}, {}, 0.0, blank=True)
 
 
 def reading(tokenizer: Any, ids: Sequence[int], log_probabilities: Sequence[float]) -> Reading:

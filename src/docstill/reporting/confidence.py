@@ -26,9 +26,12 @@ def confidence_view(rows: Sequence[Row], looks: Mapping[str, str]) -> list[dict[
                 "figures": figures,
                 "rates": [f"{100 * float(rate):g} %" for rate in rates],
                 "accepted": [
-                    [over_seeds([_share(one, rate) for one in kind], 100, 1) for rate in rates] for kind in (fields, documents)
+                    [over_seeds([_share(one, rate) for one in kind], 100, 1) for rate in rates]
+                    for kind in (fields, documents)
                 ],
-                "plot": reliability_plot(fields[0].get("reliability") or [], row["name"], looks.get(row["name"], "control")),
+                "plot": reliability_plot(
+                    fields[0].get("reliability") or [], row["name"], looks.get(row["name"], "control")
+                ),
             }
         )
     return views

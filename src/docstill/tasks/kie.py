@@ -36,7 +36,7 @@ from docstill.decoding.confidence import (
     marks,
 )
 from docstill.decoding.grammar import Grammar, Writer
-from docstill.decoding.reading import BLANK, Reading, reading
+from docstill.decoding.reading import Reading, nothing, reading
 from docstill.decoding.schema import SCHEMA, from_card, schema_of, to_card
 from docstill.errors import DataError, ModelError, UserError
 from docstill.metrics.fields import document_f1, field_scores
@@ -351,7 +351,7 @@ class Kie:
         inked = [not is_blank(image) for image in images]
         shown = [image for image, there in zip(images, inked, strict=True) if there]
         written = iter(self._write(model, shown) if shown else [])
-        return [next(written) if there else BLANK for there in inked]
+        return [next(written) if there else nothing() for there in inked]
 
     def _write(self, model: DocumentModel, images: Sequence[Image.Image]) -> list[Reading]:
         with _asleep(model.network):
