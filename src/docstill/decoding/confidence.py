@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from docstill.decoding.reading import Reading
 from docstill.errors import ModelError
 from docstill.metrics.classification import Floats, auroc, coverage_at_risk, ece, ece_floor
 from docstill.metrics.fields import Pairs, pairs
@@ -54,6 +55,30 @@ def curve_of(card: dict[str, Any], kind: str) -> dict[str, Any] | None:
             f"take {CONFIDENCE} out of it"
         )
     return curve
+
+
+def curves(readings: Sequence[Reading], truths: Sequence[Any]) -> dict[str, Any]:
+    """What a model's card keeps of the validation split: a curve for ``fields`` and one for ``documents``, where there are any."""
+    fitted = {kind: fit_curve(*zip(*rows, strict=True)) for kind, rows in _all_marks(readings, truths).items() if rows}
+    return {kind: curve for kind, curve in fitted.items() if curve is not None}
+
+
+def worth(readings: Sequence[Reading], truths: Sequence[Any], card: dict[str, Any]) -> dict[str, Any]:
+    """`confidence_metrics` of ``fields`` and ``documents``, through the card's curves; ``calibrated`` says if it has any."""
+    found: dict[str, Any] = {"calibrated": bool(card.get(CONFIDENCE))}
+    for kind, rows in _all_marks(readings, truths).items():
+        sure = calibrated([confidence for confidence, _, _ in rows], curve_of(card, kind))
+        found[kind] = confidence_metrics(sure, [right for _, right, _ in rows])
+    return found
+
+
+def _all_marks(readings: Sequence[Reading], truths: Sequence[Any]) -> dict[str, list[tuple[float, bool, int]]]:
+    """Of each field that was read, and of each document: the model's own confidence, whether it is right, which document."""
+    found: dict[str, list[tuple[float, bool, int]]] = {"fields": [], "documents": []}
+    for number, (read, truth) in enumerate(zip(readings, truths, strict=True)):
+        found["fields"] += [(*mark, number) for mark in marks(read.fields, read.confidence, truth)]
+        found["documents"].append((read.whole, is_right(read.fields, truth), number))
+    return found
 
 
 def marks(fields: Any, confidence: Any, truth: Any) -> list[tuple[float, bool]]:

@@ -11,6 +11,8 @@ open may be written.
 
 from __future__ import annotations
 
+import functools
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
-from docstill.decoding.schema import Place
+from docstill.decoding.schema import Place, from_card
 from docstill.models.donut_tokens import SEPARATOR
 
 TAG = re.compile(rf"<(/?)s_([^>]+)>|{SEPARATOR}")
@@ -125,6 +127,20 @@ class Grammar:
         """A level just opened."""
         keys = frozenset(key for key in place.keys if key in self.opening)
         return Level(place, closing, keys, keys)
+
+
+@functools.lru_cache(maxsize=4)
+def grammar_for(schema: str, tokenizer: Any, tokens: int, width: int, device: torch.device) -> Grammar:
+    """The grammar of a card's schema, as JSON text. The last few are kept: over a large vocabulary they take a while to make.
+
+    Args:
+        schema: what `docstill.decoding.schema.to_card` gave.
+        tokenizer: see `Grammar`.
+        tokens: how many tokens it has; tells it from what it was before tags were added.
+        width: see `Grammar`.
+        device: see `Grammar`.
+    """
+    return Grammar(from_card(json.loads(schema)), tokenizer, width, device)
 
 
 class Walk:

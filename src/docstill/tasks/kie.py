@@ -7,7 +7,6 @@ start token is given, not decided.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import json
 import random
@@ -26,18 +25,10 @@ from docstill.data.document import Document
 from docstill.data.donut_folder import read_donut_folder
 from docstill.data.json_tokens import json_to_tokens, tag_tokens
 from docstill.decoding.blank import is_blank
-from docstill.decoding.confidence import (
-    CONFIDENCE,
-    calibrated,
-    confidence_metrics,
-    curve_of,
-    fit_curve,
-    is_right,
-    marks,
-)
-from docstill.decoding.grammar import Grammar, Writer
+from docstill.decoding.confidence import CONFIDENCE, calibrated, curve_of, curves, worth
+from docstill.decoding.grammar import Grammar, Writer, grammar_for
 from docstill.decoding.reading import Reading, nothing, reading
-from docstill.decoding.schema import SCHEMA, from_card, schema_of, to_card
+from docstill.decoding.schema import SCHEMA, schema_of, to_card
 from docstill.errors import DataError, ModelError, UserError
 from docstill.metrics.fields import document_f1, field_scores
 from docstill.metrics.reading import normalised_edit_distance
@@ -254,12 +245,6 @@ class Kie:
             normalised_edit_distance(found.text, json_to_tokens(truth))
             for found, truth in zip(readings, truths, strict=True)
         ]
-        sure = {
-            kind: confidence_metrics(
-                calibrated([one for one, _, _ in rows], curve_of(model.card, kind)), [right for _, right, _ in rows]
-            )
-            for kind, rows in _marked(readings, truths).items()
-        }
         metrics: dict[str, Any] = {
             "field_f1": float(scores.f1),
             "precision": float(scores.precision),
@@ -267,7 +252,7 @@ class Kie:
             "ted_accuracy": _mean([ted_accuracy(answer, truth) for answer, truth in zip(answers, truths, strict=True)]),
             "reading": 1 - _mean(distances),
             "per_field": scores.per_field,
-            "confidence": {"calibrated": CONFIDENCE in model.card, **sure},
+            "confidence": worth(readings, truths, model.card),
         }
         judged = [
             Judged(_inside(pages.folder, document.file), truth, answer, float(document_f1(answer, truth)))
@@ -299,9 +284,7 @@ class Kie:
     def after_learning(self, model: DocumentModel, pages: Pages, advance: Advance | None = None) -> None:
         """Fits the confidences of fields and documents to what is right on ``pages``, and notes the curves on the card."""
         truths = [_answers(document)[0] for document in pages.documents]
-        found = _marked(self._read_all(model, pages, advance), truths)
-        curves = {kind: fit_curve(*zip(*rows, strict=True)) for kind, rows in found.items() if rows}
-        model.card[CONFIDENCE] = {kind: curve for kind, curve in curves.items() if curve is not None}
+        model.card[CONFIDENCE] = curves(self._read_all(model, pages, advance), truths)
 
     def latency_parts(self, model: DocumentModel, images: Sequence[Image.Image]) -> dict[str, Callable[[], int]]:
         """`encoder`: a page; `per_token`: a token, the page being encoded; `document`: a page, from picture to JSON."""
@@ -379,26 +362,11 @@ class Kie:
 
 
 def _grammar(model: DocumentModel) -> Grammar | None:
-    """The grammar of the schema on the model's card; None without one. The last few are kept, they take a while to make."""
+    """The grammar of the schema on the model's card; None without one."""
     if SCHEMA not in model.card:
         return None
     tokenizer, width = model.processor.tokenizer, model.network.config.decoder.vocab_size
-    return _grammar_of(json.dumps(model.card[SCHEMA]), tokenizer, len(tokenizer), width, model.device)
-
-
-@functools.lru_cache(maxsize=4)
-def _grammar_of(schema: str, tokenizer: Any, tokens: int, width: int, device: torch.device) -> Grammar:
-    """As `_grammar`; ``tokens`` tells a tokenizer to which tags were added from what it was before."""
-    return Grammar(from_card(json.loads(schema)), tokenizer, width, device)
-
-
-def _marked(readings: Sequence[Reading], truths: Sequence[Any]) -> dict[str, list[tuple[float, bool, int]]]:
-    """Of each field that was read, and of each document: the model's own confidence, whether it is right, which document."""
-    found: dict[str, list[tuple[float, bool, int]]] = {"fields": [], "documents": []}
-    for number, (read, truth) in enumerate(zip(readings, truths, strict=True)):
-        found["fields"] += [(*mark, number) for mark in marks(read.fields, read.confidence, truth)]
-        found["documents"].append((read.whole, is_right(read.fields, truth), number))
-    return found
+    return grammar_for(json.dumps(model.card[SCHEMA]), tokenizer, len(tokenizer), width, model.device)
 
 
 def _answers(document: Document) -> Sequence[Any]:
