@@ -16,7 +16,7 @@ from docstill.settings import Stage, TrainStage
 from docstill.stages import Bench, run_stage
 from docstill.tasks.base import Pages
 from docstill.tasks.kie import Kie
-from kie_tiny import ANSWERS, page, tiny_donut, tiny_folder
+from kie_tiny import ANSWERS, TAGS, page, tiny_donut, tiny_folder
 
 KIE = Kie()
 LETTERS = "abcdefgh0123456789"
@@ -36,11 +36,15 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Pages:
 
 
 def restless(seed: int, positions: int = 40) -> DocumentModel:
-    """An untrained model whose scores are spread enough for it to write all kinds of things."""
+    """An untrained model that writes another token at each place: its last layer is not that of its embedding."""
     model = tiny_donut(seed)
     model.network.config.decoder.max_position_embeddings = positions
+    decoder = model.network.decoder
     with torch.no_grad():
-        model.network.decoder.model.decoder.embed_tokens.weight.mul_(3)
+        decoder.model.decoder.embed_positions.weight.mul_(4)
+        head = torch.randn_like(decoder.lm_head.weight)
+        head[[model.processor.tokenizer.get_vocab()[tag] for tag in TAGS]] *= 1.5
+    decoder.lm_head.weight = torch.nn.Parameter(head)
     return model
 
 

@@ -9,7 +9,7 @@ more than six times the page's grain (the median difference, as a standard devia
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageChops, ImageFilter
 
 SIDE = 1000
 AROUND = 15
@@ -19,13 +19,13 @@ LEAST, MOST, GRAINS = 8.0, 48.0, 6.0
 
 def ink(image: Image.Image) -> float:
     """The share of a page's pixels that is ink, in [0, 1]."""
-    page = image.convert("L")
+    page = image if image.mode in {"L", "RGB"} else image.convert("RGB")
     factor = max(page.size) // SIDE
-    page = page.reduce(factor) if factor > 1 else page
-    values, around = (np.asarray(part, dtype=np.int16) for part in (page, page.filter(ImageFilter.BoxBlur(AROUND))))
-    difference = np.abs(values - around)
-    grain = 1.4826 * float(np.median(difference))
-    return float((difference > np.clip(GRAINS * grain, LEAST, MOST)).mean())
+    page = (page.reduce(factor) if factor > 1 else page).convert("L")
+    counts = np.array(ImageChops.difference(page, page.filter(ImageFilter.BoxBlur(AROUND))).histogram())
+    grain = 1.4826 * float(np.searchsorted(np.cumsum(counts), counts.sum() / 2))
+    levels = np.arange(256)
+    return float(counts[levels > np.clip(GRAINS * grain, LEAST, MOST)].sum() / counts.sum())
 
 
 def is_blank(image: Image.Image) -> bool:

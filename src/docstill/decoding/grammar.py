@@ -240,8 +240,11 @@ class Writer(LogitsProcessor):  # type: ignore[misc]  # transformers has no type
 
 def _log_probability(written: Tensor, likely: Tensor) -> Tensor:
     """``(B,)``: of the largest of ``written`` under ``likely``; exact near 0, where a softmax would have rounded."""
-    best = written.max(dim=1, keepdim=True).values
-    return -torch.log(torch.exp(likely.float() - best.float()).sum(dim=1))
+    best = written.amax(dim=1, keepdim=True)
+    behind = (likely.float() - best.float()).clamp_(
+        min=-80.0
+    )  # exp is several times slower where its result underflows
+    return -torch.log(behind.exp_().sum(dim=1))
 
 
 def _keys(place: Place) -> set[str]:

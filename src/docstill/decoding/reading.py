@@ -74,7 +74,7 @@ def _marked(pieces: Sequence[str], log_probabilities: Sequence[float]) -> tuple[
 
     Parsed like the answer itself, it puts each value's confidence where the value is.
     """
-    text, values = "", []
+    text, values = "", list[float]()
     begun, fresh = 0.0, False  # log-probability of the tag just opened; whether a value may begin, if an empty one
     inside = False
     for piece, likely in zip(pieces, log_probabilities, strict=False):
