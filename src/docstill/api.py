@@ -48,7 +48,8 @@ class Model:
             images: files or Pillow images.
 
         Returns:
-            For classification ``{"label", "probability", "probabilities"}``, for kie ``{"fields", …}``.
+            For classification ``{"label", "probability", "probabilities"}``, for kie ``{"fields", "confidence", …}``;
+            see `docs/decoding.md`.
         """
         opened = [image if isinstance(image, Image.Image) else open_image(Path(image)) for image in images]
         return self.task.predict(self.model, opened)

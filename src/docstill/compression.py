@@ -15,6 +15,7 @@ from docstill.chains import CALIBRATION, DOCUMENTS, MODEL, Chain, Taught, withou
 from docstill.data.images import open_image
 from docstill.data.unlabelled import problems_of, read_unlabelled
 from docstill.data.validator import check
+from docstill.decoding.schema import SCHEMA
 from docstill.engine import BEST, CHECKPOINT
 from docstill.errors import DataError, ModelError, UserError
 from docstill.measure import measure
@@ -159,11 +160,9 @@ def _run_chain(chain: Chain, recipe: Recipe, bench: Bench, teacher: Taught) -> N
             else:
                 seed_everything(chain.seed)
                 student = _begin(teacher.source if recipe.student is None else recipe.student, bench, teacher.model)
-                student.card = {
-                    "lineage": [
-                        {"stage": "begin", "from": "teacher" if recipe.student is None else str(recipe.student)}
-                    ]
-                }
+                begun = {"stage": "begin", "from": "teacher" if recipe.student is None else str(recipe.student)}
+                known = {SCHEMA: student.card[SCHEMA]} if SCHEMA in student.card else {}
+                student.card = {"lineage": [begun], **known}
             report = run_stage(
                 bench, student, stage, folder, chain.seed, f"{chain.row}, seed {chain.seed}: {stage.kind}"
             )

@@ -110,6 +110,7 @@ def _row(row: str, role: str, seeds: list[tuple[int, Path]], figures: dict[str, 
         "role": role,
         "seeds": [seed for seed, _ in seeds],
         "metrics": {metric: _summary([metrics[metric] for metrics in found]) for metric in names},
+        **({"confidence": [metrics["confidence"] for metrics in found]} if "confidence" in found[0] else {}),
         "per_class": [metrics.get("per_class") or metrics.get("per_field") or {} for metrics in found],
         **figures,
     }

@@ -14,6 +14,7 @@ from accelerate import PartialState
 from docstill.batches import batch_count, epoch_batches, page_set
 from docstill.checkpoint import Extra
 from docstill.data.document import Document
+from docstill.decoding.confidence import CONFIDENCE
 from docstill.engine import Trainee, fit
 from docstill.lesson import Lesson, make_objectives
 from docstill.models.io import DocumentModel
@@ -52,6 +53,7 @@ def run_stage(
     settings = stage.settings
     if isinstance(settings, PruneStage):
         report = prune(bench.task, student, settings, bench.training)
+        student.card.pop(CONFIDENCE, None)  # fitted to the network as it was
     elif isinstance(settings, DistillStage):
         report = learn(bench, student, settings, settings.objectives, folder, seed, title)
     else:
@@ -90,6 +92,7 @@ def learn(
     task.check_model(student, bench.training)
     if bench.teacher is not None:
         task.check_pair(bench.teacher, student)
+    task.before_learning(student, bench.training)
     seed_everything(seed)
     weighted = make_objectives(objectives)
     lesson = Lesson(task, student, bench.teacher, weighted)
@@ -129,6 +132,7 @@ def learn(
     with bar(title) as advance:
         progress = fit(trainee, settings, folder, seed, advance)
     lesson.finish()
+    task.after_learning(student, bench.validation)
     student.network.to(memory_format=torch.contiguous_format)
     pruned = f", pruned to {settings.prune.sparsity:.0%} of {settings.prune.of} on the way" if settings.prune else ""
     names = " + ".join(f"{entry.weight:g} × {entry.name}" for entry in weighted)

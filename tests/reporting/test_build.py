@@ -407,3 +407,27 @@ def test_verdict_without_teacher_student_or_score() -> None:
 def test_no_torch() -> None:
     code = "import sys, docstill.reporting.build; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_can_be_accepted_unseen_stands_in_the_page(tmp_path: Path) -> None:
+    run = results(row("teacher", "teacher", (0.9,)), row("student", "student", (0.8,)))
+    shares = {"0.01": {"share": 0.25, "above": 0.99}, "0.05": {"share": 0.875, "above": 0.8}}
+    good = {"n": 40, "right": 0.9, "ece": 0.012, "ece_floor": 0.01, "auroc_failure": 0.93, "accepted": shares}
+    known = {
+        "calibrated": True,
+        "fields": {**good, "reliability": [[0.5, 0.4, 20], [0.9, 0.95, 20]]},
+        "documents": good,
+    }
+    run["rows"][0]["confidence"] = [known]
+    run["rows"][1]["confidence"] = [{"calibrated": False, "fields": {"n": 0}, "documents": {**good}}]
+    text = write_report(run, tmp_path).read_text(encoding="utf-8")
+    page = Balance()
+    page.feed(text)
+    assert not page.open
+    assert not page.wrong
+    assert "What can be accepted unseen" in page.text
+    assert "87.5" in page.text
+    assert "0.930" in page.text
+    assert text.count("right, % over confidence") == 1
+    del run["rows"][0]["confidence"], run["rows"][1]["confidence"]
+    assert "accepted unseen" not in write_report(run, tmp_path).read_text(encoding="utf-8")

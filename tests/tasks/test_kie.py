@@ -15,9 +15,10 @@ from torch.nn import functional as F
 from docstill.data.document import Document
 from docstill.data.images import open_image
 from docstill.data.json_tokens import json_to_tokens
+from docstill.decoding.reading import Reading, reading
 from docstill.errors import DataError, ModelError, UserError
 from docstill.models.donut import add_tags, resize_positions
-from docstill.models.donut_tokens import decode
+from docstill.models.donut_tokens import decode, encode
 from docstill.models.io import DocumentModel
 from docstill.tasks.base import ModelSpec, Pages
 from docstill.tasks.kie import Kie
@@ -207,7 +208,11 @@ def test_reading_leaves_the_model_as_it_was(pages: Pages) -> None:
 
 @pytest.mark.parametrize("text", ["<s_total>", "</s_total><s_shop>", "9.00", "", "<s_total><sep/></s_shop>"])
 def test_whatever_cannot_be_parsed_scores_nothing(pages: Pages, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setattr(Kie, "_write", lambda self, model, images: [text] * len(images))
+    def write(self: Kie, model: DocumentModel, images: list[Any]) -> list[Reading]:
+        tokenizer = model.processor.tokenizer
+        return [reading(tokenizer, encode(tokenizer, text), [0.0] * 20)] * len(images)
+
+    monkeypatch.setattr(Kie, "_write", write)
     evaluation = KIE.evaluate(tiny_donut(), pages)
     assert evaluation.metrics["field_f1"] == 0
     assert len(evaluation.documents) == 4
@@ -247,4 +252,7 @@ def test_four_pages_are_learnt_by_heart(pages: Pages, tmp_path: Path) -> None:
     evaluation = KIE.evaluate(loaded, pages)
     assert evaluation.metrics["field_f1"] == evaluation.metrics["ted_accuracy"] == evaluation.metrics["reading"] == 1.0
     assert [judged.predicted for judged in evaluation.documents] == ANSWERS
-    assert KIE.predict(loaded, [page(ANSWERS[2])]) == [{"fields": ANSWERS[2], "text": json_to_tokens(ANSWERS[2])}]
+    (read,) = KIE.predict(loaded, [page(ANSWERS[2])])
+    assert (read["fields"], read["text"], read["blank"]) == (ANSWERS[2], json_to_tokens(ANSWERS[2]), False)
+    assert read["confidence"].keys() == ANSWERS[2].keys()
+    assert all(0.5 < confidence <= 1 for confidence in (*read["confidence"].values(), read["document_confidence"]))

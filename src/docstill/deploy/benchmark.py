@@ -111,7 +111,9 @@ from PIL import Image
 import docstill.api
 from docstill.deploy.benchmark import resident_mb
 before = resident_mb(reset_peak=True)
-docstill.api.load(sys.argv[1], sys.argv[2]).predict([Image.new("RGB", (850, 1100), "white")])
+page = Image.new("RGB", (850, 1100), "white")
+page.paste("black", (100, 100, 750, 200))  # a blank page would not be read
+docstill.api.load(sys.argv[1], sys.argv[2]).predict([page])
 print(json.dumps(resident_mb(peak=True) - before))
 """
 

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from docstill.reporting import plots
 from docstill.reporting.alike import alike_view, over_seeds
+from docstill.reporting.confidence import confidence_view
 from docstill.reporting.documents import document_view
 from docstill.reporting.figures import count, date, duration, number, size
 from docstill.reporting.rows import (
@@ -82,6 +83,7 @@ def write_report(results: dict[str, Any], run: Path) -> Path:
         trade_off=[_trade_off(rows, metric, looks, *size) for size in ((760, 380), (360, 330))],
         legend=[(name, plots.key(look)) for name, look in looks.items()],
         calibrated=_calibrated(rows),
+        sure=confidence_view(rows, looks),
         alike=alike_view(results.get("similarity") or []),
         panels=_panels(results["curves"], metric, looks),
         worst=[document_view(document) for document in results["worst"]],

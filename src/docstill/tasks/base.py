@@ -140,8 +140,16 @@ class Task(Protocol):
         """Scores the model on every document of ``pages``, through ``view``; one that fails scores 0, n stays."""
         ...
 
+    def before_learning(self, model: DocumentModel, pages: Pages) -> None:
+        """Notes on the model's card what it should know of the training split, before it learns from it."""
+        ...
+
+    def after_learning(self, model: DocumentModel, pages: Pages, advance: Advance | None = None) -> None:
+        """Notes on the model's card what the validation split says of it, once it has learnt."""
+        ...
+
     def predict(self, model: DocumentModel, images: Iterable[Image.Image]) -> list[dict[str, Any]]:
-        """Plain answers: ``{"label", "probability", "probabilities"}`` or ``{"fields": …}``."""
+        """Plain answers: ``{"label", "probability", "probabilities"}`` or ``{"fields", "confidence", …}``."""
         ...
 
     def latency_parts(self, model: DocumentModel, images: Sequence[Image.Image]) -> dict[str, Callable[[], int]]:

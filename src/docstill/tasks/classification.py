@@ -140,6 +140,12 @@ class Classification:
         labels = np.array([names.index(pages.labels[document.target]) for document in pages.documents])
         return np.concatenate(rows), labels
 
+    def before_learning(self, model: DocumentModel, pages: Pages) -> None:
+        """Nothing to note: the classes are in the network's own configuration."""
+
+    def after_learning(self, model: DocumentModel, pages: Pages, advance: Advance | None = None) -> None:
+        """Nothing to note: `calibrate` in a recipe folds its temperature into the weights."""
+
     def predict(self, model: DocumentModel, images: Iterable[Image.Image]) -> list[dict[str, Any]]:
         """The class of each page, with its probability and all others."""
         names, answers = sorted(model.labels), []

@@ -8,6 +8,7 @@ start token is given, not decided.
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,14 +23,19 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from docstill.data.document import Document
 from docstill.data.donut_folder import read_donut_folder
-from docstill.data.json_tokens import json_to_tokens, tag_tokens, tokens_to_json
+from docstill.data.json_tokens import json_to_tokens, tag_tokens
+from docstill.decoding.blank import is_blank
+from docstill.decoding.confidence import CONFIDENCE, calibrated, curve_of, curves, worth
+from docstill.decoding.grammar import Grammar, Writer, grammar_for
+from docstill.decoding.reading import Reading, nothing, reading
+from docstill.decoding.schema import SCHEMA, schema_of, to_card
 from docstill.errors import DataError, ModelError, UserError
 from docstill.metrics.fields import document_f1, field_scores
 from docstill.metrics.reading import normalised_edit_distance
 from docstill.metrics.tree import ted_accuracy
 from docstill.models.donut import add_tags, load_donut, new_donut, new_donut_like, resize_positions
 from docstill.models.donut_page import canvas_size, page_to_pixels, placed, placement
-from docstill.models.donut_tokens import character_tokenizer, decode, encode, unknown_characters
+from docstill.models.donut_tokens import character_tokenizer, encode, unknown_characters
 from docstill.models.glyphs import in_patches, kinds_in_patches, kinds_of_characters
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import Outputs
@@ -247,17 +253,16 @@ class Kie:
     ) -> Evaluation:
         """Field F1, TED accuracy and reading, against the first answer of each document; a document's score is its F1.
 
-        What the model writes and cannot be parsed has no fields, and scores 0.
+        What the model writes and cannot be parsed has no fields, and scores 0. ``confidence`` says what the confidences
+        of fields and of documents are worth, calibrated as the model's card says.
         """
-        truths, texts = [_answers(document)[0] for document in pages.documents], []
-        for documents in _chunks(pages.documents, EVALUATION_BATCH):
-            texts += self._write(model, [open_page(document, view) for document in documents])
-            if advance is not None:
-                advance(len(documents))
-        answers = [_parse(text) for text in texts]
+        truths = [_answers(document)[0] for document in pages.documents]
+        readings = self._read_all(model, pages, advance, view)
+        answers = [found.fields for found in readings]
         scores = field_scores(answers, truths)
         distances = [
-            normalised_edit_distance(text, json_to_tokens(truth)) for text, truth in zip(texts, truths, strict=True)
+            normalised_edit_distance(found.text, json_to_tokens(truth))
+            for found, truth in zip(readings, truths, strict=True)
         ]
         metrics: dict[str, Any] = {
             "field_f1": float(scores.f1),
@@ -266,6 +271,7 @@ class Kie:
             "ted_accuracy": _mean([ted_accuracy(answer, truth) for answer, truth in zip(answers, truths, strict=True)]),
             "reading": 1 - _mean(distances),
             "per_field": scores.per_field,
+            "confidence": worth(readings, truths, model.card),
         }
         judged = [
             Judged(_inside(pages.folder, document.file), truth, answer, float(document_f1(answer, truth)))
@@ -274,9 +280,30 @@ class Kie:
         return Evaluation(metrics, judged)
 
     def predict(self, model: DocumentModel, images: Iterable[Image.Image]) -> list[dict[str, Any]]:
-        """``fields``, the JSON that was read, and ``text``, as the model wrote it."""
-        texts = [text for chunk in _chunks(images, EVALUATION_BATCH) for text in self._write(model, chunk)]
-        return [{"fields": _parse(text), "text": text} for text in texts]
+        """``fields``, the JSON that was read; how sure of each, and of all; ``text``, as the model wrote it; ``blank``."""
+        fields, documents = curve_of(model.card, "fields"), curve_of(model.card, "documents")
+        return [
+            {
+                "fields": found.fields,
+                "confidence": calibrated(found.confidence, fields),
+                "document_confidence": 0.0 if found.blank else calibrated(found.whole, documents),
+                "text": found.text,
+                "blank": found.blank,
+            }
+            for chunk in _chunks(images, EVALUATION_BATCH)
+            for found in self._read(model, chunk)
+        ]
+
+    def before_learning(self, model: DocumentModel, pages: Pages) -> None:
+        """Notes the schema of the answers on the model's card: from now on the model writes nothing else."""
+        tokenizer = model.processor.tokenizer
+        answers = [answer for document in pages.documents for answer in _answers(document)]
+        model.card[SCHEMA] = to_card(schema_of(answers, lambda text: len(encode(tokenizer, text))))
+
+    def after_learning(self, model: DocumentModel, pages: Pages, advance: Advance | None = None) -> None:
+        """Fits the confidences of fields and documents to what is right on ``pages``, and notes the curves on the card."""
+        truths = [_answers(document)[0] for document in pages.documents]
+        model.card[CONFIDENCE] = curves(self._read_all(model, pages, advance), truths)
 
     def latency_parts(self, model: DocumentModel, images: Sequence[Image.Image]) -> dict[str, Callable[[], int]]:
         """`encoder`: a page; `per_token`: a token, the page being encoded; `document`: a page, from picture to JSON."""
@@ -299,7 +326,9 @@ class Kie:
             return int(tokens)
 
         def document() -> int:
-            _parse(self._write(model, [images[next(turns["document"])]])[0])
+            image = images[next(turns["document"])]
+            is_blank(image)  # costs time, but a blank page is timed like any other
+            self._write(model, [image])
             return 1
 
         return {"encoder": encoder, "per_token": per_token, "document": document}
@@ -308,20 +337,55 @@ class Kie:
         pages = [torch.from_numpy(page_to_pixels(image, model.processor.image_processor, None)) for image in images]
         return torch.stack(pages).to(model.device)
 
-    def _write(self, model: DocumentModel, images: Sequence[Image.Image]) -> list[str]:
+    def _read_all(
+        self, model: DocumentModel, pages: Pages, advance: Advance | None = None, view: View | None = None
+    ) -> list[Reading]:
+        """What the model reads on every page of a split, in order."""
+        readings: list[Reading] = []
+        for documents in _chunks(pages.documents, EVALUATION_BATCH):
+            readings += self._read(model, [open_page(document, view) for document in documents])
+            if advance is not None:
+                advance(len(documents))
+        return readings
+
+    def _read(self, model: DocumentModel, images: Sequence[Image.Image]) -> list[Reading]:
+        """What the model reads on a batch of pages; it is not asked for those that are blank."""
+        inked = [not is_blank(image) for image in images]
+        shown = [image for image, there in zip(images, inked, strict=True) if there]
+        written = iter(self._write(model, shown) if shown else [])
+        return [next(written) if there else nothing() for there in inked]
+
+    def _write(self, model: DocumentModel, images: Sequence[Image.Image]) -> list[Reading]:
         with _asleep(model.network):
-            rows = self._generate(
+            rows, likely = self._generate(
                 model, model.network.config.decoder.max_position_embeddings, pixel_values=self._pixels(model, images)
             )
-        return [decode(model.processor.tokenizer, row[1:]) for row in rows.tolist()]
+        answers = zip(rows[:, 1:].tolist(), likely.tolist(), strict=True)
+        return [reading(model.processor.tokenizer, row, probabilities) for row, probabilities in answers]
 
-    def _generate(self, model: DocumentModel, tokens: int, **settings: Any) -> Tensor:
-        """The start token and at most ``tokens`` more, the likeliest each time, never ``<unk>``."""
-        unknown = model.processor.tokenizer.unk_token_id
+    def _generate(self, model: DocumentModel, tokens: int, **settings: Any) -> tuple[Tensor, Tensor]:
+        """The start token and at most ``tokens`` more, the likeliest each time, never ``<unk>``; and how likely each was.
+
+        A model with a schema on its card is held to it; see `docs/decoding.md`.
+        """
+        writer = Writer(_grammar(model), tokens + 1)
         ids: Tensor = model.network.generate(
-            do_sample=False, num_beams=1, max_length=tokens + 1, bad_words_ids=[[unknown]], **settings
+            do_sample=False,
+            num_beams=1,
+            max_length=tokens + 1,
+            bad_words_ids=[[model.processor.tokenizer.unk_token_id]],
+            logits_processor=[writer],
+            **settings,
         )
-        return ids
+        return ids, writer.log_probabilities()
+
+
+def _grammar(model: DocumentModel) -> Grammar | None:
+    """The grammar of the schema on the model's card; None without one."""
+    if SCHEMA not in model.card:
+        return None
+    tokenizer, width = model.processor.tokenizer, model.network.config.decoder.vocab_size
+    return grammar_for(json.dumps(model.card[SCHEMA]), tokenizer, len(tokenizer), width, model.device)
 
 
 def _answers(document: Document) -> Sequence[Any]:
@@ -337,13 +401,6 @@ def _inside(folder: Path, file: Path) -> str:
 def _ids(model: DocumentModel, text: str) -> list[int]:
     tokenizer = model.processor.tokenizer
     return [model.network.config.decoder_start_token_id, *encode(tokenizer, text), tokenizer.eos_token_id]
-
-
-def _parse(text: str) -> Any:
-    try:
-        return tokens_to_json(text)
-    except (RecursionError, ValueError):  # a model may write anything
-        return {"text_sequence": text}
 
 
 def _room(longest: int) -> int:

@@ -1,0 +1,1 @@
+"""How a model's answer is held to the schema it learnt, guarded, and given a confidence."""

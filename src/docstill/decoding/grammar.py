@@ -1,0 +1,262 @@
+"""Answers held to a schema while they are written: tags are well-formed, keys stand where they stood in training.
+
+A `Grammar` knows which tokens may come next, a `Walk` is one answer on its way through it, and a `Writer` is the step of
+transformers' `generate` that takes all other tokens away. What may follow depends on little (the tag that closes, the keys
+that are left, whether text may stand here), so masks are made once for each such state and kept.
+
+Beside the schema there are two guards. A text, or a list, that has become longer than `most` of the longest one of its kind
+in training can only be closed. And near the last token there is room for, only what still leaves room to close all that is
+open may be written.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import LogitsProcessor
+
+from docstill.decoding.schema import Place, from_card
+from docstill.models.donut_tokens import SEPARATOR
+
+TAG = re.compile(rf"<(/?)s_([^>]+)>|{SEPARATOR}")
+MOST_TIMES, MOST_MORE = 2, 8
+SPELT_TAGS = ("<s_", "</s_", SEPARATOR)
+"""What the text of a value must not spell letter by letter: the reader of the answer would take it for a tag."""
+ENDLESS = 1 << 30
+
+
+def most(longest: int) -> int:
+    """How long a text (in tokens) or a list (in rows) may become, where the longest in training was ``longest``."""
+    return MOST_TIMES * longest + MOST_MORE
+
+
+class Choice(NamedTuple):
+    """What may come next: the token that closes, the keys that may open, a separator, text; ``tail`` as in `Level`."""
+
+    closing: int
+    keys: frozenset[str]
+    separator: bool
+    text: bool
+    tail: str
+
+
+@dataclass
+class Level:
+    """One key that is open, or the top.
+
+    Attributes:
+        place: what the schema says of it.
+        closing: id of the token that closes it; at the top, the end token.
+        keys: all keys that may open here.
+        left: those that have not been written in this row.
+        rows: rows begun so far.
+        length: tokens of text in this row.
+        tail: the end of the text, as far as it could begin to spell a tag.
+    """
+
+    place: Place
+    closing: int
+    keys: frozenset[str]
+    left: frozenset[str]
+    rows: int = 1
+    length: int = 0
+    tail: str = ""
+
+
+class Grammar:
+    """Which tokens may follow which, for one schema and one tokenizer.
+
+    Args:
+        schema: keys whose tags the vocabulary lacks are left out.
+        tokenizer: of the model that writes.
+        width: columns of the model's scores; there may be more of them than tokens.
+        device: where the scores are.
+    """
+
+    def __init__(self, schema: Place, tokenizer: Any, width: int, device: torch.device) -> None:
+        vocabulary: dict[str, int] = tokenizer.get_vocab()
+        self.schema, self.device = schema, device
+        self.end, self.separator = int(tokenizer.eos_token_id), vocabulary.get(SEPARATOR)
+        self.opening = {
+            key: vocabulary[f"<s_{key}>"]
+            for key in _keys(schema)
+            if f"<s_{key}>" in vocabulary and f"</s_{key}>" in vocabulary
+        }
+        self.closing = {key: vocabulary[f"</s_{key}>"] for key in self.opening}
+        self.key_of = {token: key for key, token in self.opening.items()}
+        special = {
+            tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id,
+            tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.mask_token_id,
+        }  # fmt: skip
+        self.pieces = {
+            token: piece.lower()
+            for piece, token in vocabulary.items()
+            if token not in special and token < width and not TAG.fullmatch(piece)
+        }
+        self._width = width
+        self._texts: dict[str, Tensor] = {}
+        self._masks: dict[Choice, Tensor] = {}
+
+    def forbidden(self, choice: Choice) -> Tensor:
+        """``(width,)`` bool: the tokens that may not come next."""
+        if choice not in self._masks:
+            mask = self._no_text(choice.tail).clone() if choice.text else torch.ones(self._width, dtype=torch.bool)
+            tokens = [choice.closing, *(self.opening[key] for key in choice.keys)]
+            if choice.separator and self.separator is not None:
+                tokens.append(self.separator)
+            mask[tokens] = False
+            self._masks[choice] = mask.to(self.device)
+        return self._masks[choice]
+
+    def _no_text(self, tail: str) -> Tensor:
+        """``(width,)`` bool: all but the tokens that may go on a text that ends with ``tail``."""
+        if tail not in self._texts:
+            mask = torch.ones(self._width, dtype=torch.bool)
+            mask[[token for token, piece in self.pieces.items() if not _spells(tail + piece)]] = False
+            self._texts[tail] = mask
+        return self._texts[tail]
+
+    def level(self, place: Place, closing: int) -> Level:
+        """A level just opened."""
+        keys = frozenset(key for key in place.keys if key in self.opening)
+        return Level(place, closing, keys, keys)
+
+
+@functools.lru_cache(maxsize=4)
+def grammar_for(schema: str, tokenizer: Any, tokens: int, width: int, device: torch.device) -> Grammar:
+    """The grammar of a card's schema, as JSON text. The last few are kept: over a large vocabulary they take a while to make.
+
+    Args:
+        schema: what `docstill.decoding.schema.to_card` gave.
+        tokenizer: see `Grammar`.
+        tokens: how many tokens it has; tells it from what it was before tags were added.
+        width: see `Grammar`.
+        device: see `Grammar`.
+    """
+    return Grammar(from_card(json.loads(schema)), tokenizer, width, device)
+
+
+class Walk:
+    """One answer on its way: what is open, and what may come next."""
+
+    def __init__(self, grammar: Grammar) -> None:
+        self.grammar = grammar
+        self.levels = [grammar.level(grammar.schema, grammar.end)]
+        self.done = False
+        """The end was written, or a token that the grammar does not know here: nothing is held to anything any more."""
+
+    def choice(self, left: int = ENDLESS, guarded: bool = True) -> Choice:
+        """What may come next.
+
+        Args:
+            left: how many tokens may still be written, the next one included.
+            guarded: whether texts and lists that became too long must close; without it, as the schema alone says.
+        """
+        level = self.levels[-1]
+        spare = left - len(self.levels)  # what is left when all that is open, and the answer, has been closed
+        row_is_fresh = level.length == 0
+        longest, rows = level.place.longest, level.place.rows
+        return Choice(
+            level.closing,
+            level.left if row_is_fresh and spare >= 2 else frozenset(),
+            separator=rows > 1 and spare >= 1 and not (guarded and level.rows >= most(rows)),
+            text=longest is not None
+            and spare >= 1
+            and len(level.left) == len(level.keys)
+            and not (guarded and level.length >= most(longest)),
+            tail=level.tail,
+        )
+
+    def step(self, token: int) -> None:
+        """Takes the token that was written."""
+        if self.done:
+            return
+        level, grammar = self.levels[-1], self.grammar
+        if token == level.closing:
+            self.done = len(self.levels) == 1
+            self.levels.pop()
+        elif token in grammar.pieces:
+            level.length += 1
+            level.tail = _tail(level.tail + grammar.pieces[token])
+        elif token == grammar.separator:
+            level.rows, level.length, level.tail, level.left = level.rows + 1, 0, "", level.keys
+        elif (key := grammar.key_of.get(token)) in level.left:
+            level.left -= {key}
+            self.levels.append(grammar.level(level.place.keys[key], grammar.closing[key]))
+        else:
+            self.done = True
+
+
+class Writer(LogitsProcessor):  # type: ignore[misc]  # transformers has no types here
+    """Keeps a batch of answers to a grammar, and notes how likely each written token was.
+
+    Likely under the schema alone: a token that a guard or the lack of room left over counts as what the model thought of it.
+    It must come last, and the likeliest token must be the one that is written (no sampling, one beam).
+
+    Args:
+        grammar: None lets the model write what it likes.
+        length: tokens of the longest answer, start token included.
+    """
+
+    def __init__(self, grammar: Grammar | None, length: int) -> None:
+        self.grammar, self.length = grammar, length
+        self.walks: list[Walk] = []
+        self.seen: list[Tensor] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Scores ``(B, V)`` of the next tokens after ``input_ids`` ``(B, L)``; minus infinity where one may not come."""
+        if self.grammar is None:
+            self.seen.append(_log_probability(scores, scores))
+            return scores
+        if not self.walks:
+            self.walks = [Walk(self.grammar) for _ in range(len(input_ids))]
+        else:
+            for walk, token in zip(self.walks, input_ids[:, -1].tolist(), strict=True):
+                walk.step(token)
+        free = [None if walk.done else walk.choice(guarded=False) for walk in self.walks]
+        held = [None if walk.done else walk.choice(self.length - input_ids.shape[1]) for walk in self.walks]
+        likely = self._masked(scores, free)
+        masked = likely if held == free else self._masked(scores, held)
+        self.seen.append(_log_probability(masked, likely))
+        return masked
+
+    def _masked(self, scores: Tensor, choices: Sequence[Choice | None]) -> Tensor:
+        assert self.grammar is not None
+        anything = torch.zeros(scores.shape[1], dtype=torch.bool, device=scores.device)
+        masks = [anything if choice is None else self.grammar.forbidden(choice) for choice in choices]
+        return scores.masked_fill(masks[0][None] if len(masks) == 1 else torch.stack(masks), -torch.inf)
+
+    def log_probabilities(self) -> Tensor:
+        """``(B, T)`` float32: of each token after the start token; what follows an answer's end means nothing."""
+        return torch.stack(self.seen, dim=1)
+
+
+def _log_probability(written: Tensor, likely: Tensor) -> Tensor:
+    """``(B,)``: of the largest of ``written`` under ``likely``; exact near 0, where a softmax would have rounded."""
+    best = written.amax(dim=1, keepdim=True)
+    behind = (likely.float() - best.float()).clamp_(
+        min=-80.0
+    )  # exp is several times slower where its result underflows
+    return -torch.log(behind.exp_().sum(dim=1))
+
+
+def _keys(place: Place) -> set[str]:
+    return set(place.keys).union(*(_keys(child) for child in place.keys.values()))
+
+
+def _spells(text: str) -> bool:
+    return "<" in text and any(tag in text for tag in SPELT_TAGS)
+
+
+def _tail(text: str) -> str:
+    """The longest end of ``text`` with which a tag could begin."""
+    start = text.rfind("<")
+    end = text[start:] if start >= 0 else ""
+    return end if any(tag.startswith(end) for tag in SPELT_TAGS) else ""

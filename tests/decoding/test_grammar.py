@@ -1,0 +1,219 @@
+"""The grammar: it accepts every answer that obeys the schema, and whatever is written under it obeys the schema."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from docstill.data.json_tokens import canonical, json_to_tokens, tokens_to_json
+from docstill.decoding.grammar import Grammar, Walk, Writer, most
+from docstill.decoding.schema import Place, schema_of
+from docstill.models.donut_tokens import character_tokenizer, decode, encode
+
+KEYS = ("a", "b", "c", "d")
+TAGS = [f"<{slash}s_{key}>" for key in KEYS for slash in ("", "/")]
+TOKENIZER = character_tokenizer([], TAGS)
+WIDTH = len(TOKENIZER) + 3
+TEXT = st.text("ab</s_9 ", min_size=1, max_size=6)  # no >: a value that reads <s> is the tokenizer's own
+
+
+def answers_over(keys: tuple[str, ...]) -> st.SearchStrategy[Any]:
+    """Documents that the format can carry, over ``keys``; no key stands inside itself."""
+    values: st.SearchStrategy[Any] = TEXT | st.lists(TEXT, min_size=2, max_size=4)
+    if len(keys) > 1:
+        inner = st.deferred(lambda: answers_over(keys[1:]))
+        values |= inner | st.lists(inner, min_size=2, max_size=3)
+    return st.dictionaries(st.sampled_from(keys[:1] if len(keys) == 1 else keys[:2]), values, min_size=1)
+
+
+def keys_apart(value: Any, above: tuple[str, ...] = ()) -> bool:
+    if isinstance(value, dict):
+        return all(key not in above and keys_apart(child, (*above, key)) for key, child in value.items())
+    return all(keys_apart(item, above) for item in value) if isinstance(value, list) else True
+
+
+DOCUMENTS = answers_over(KEYS).filter(keys_apart)
+
+
+def grammar_of(answers: list[Any]) -> Grammar:
+    schema = schema_of(answers, lambda text: len(encode(TOKENIZER, text)))
+    return Grammar(schema, TOKENIZER, WIDTH, torch.device("cpu"))
+
+
+def allowed(walk: Walk, left: int = 10**6) -> set[int]:
+    return set((~walk.grammar.forbidden(walk.choice(left))).nonzero().flatten().tolist())
+
+
+def spells_a_tag(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(spells_a_tag(child) for child in value.values())
+    if isinstance(value, list):
+        return any(spells_a_tag(child) for child in value)
+    return any(tag in value for tag in ("<s_", "</s_", "<sep/>"))
+
+
+def inside(value: Any, schema: Place) -> bool:
+    """Whether all keys of ``value`` stand where ``schema`` has them."""
+    if isinstance(value, dict):
+        return all(key in schema.keys and inside(child, schema.keys[key]) for key, child in value.items())
+    return all(inside(item, schema) for item in value) if isinstance(value, list) else True
+
+
+def written(
+    grammar: Grammar | None, length: int, seed: int, likes: dict[int, float] | None = None, rows: int = 2
+) -> list[list[int]]:
+    """What random scores write, as `generate` would: the likeliest token each time, padding after the end."""
+    writer, rng = Writer(grammar, length), np.random.default_rng(seed)
+    ids = torch.zeros(rows, 1, dtype=torch.long)
+    end, pad = TOKENIZER.eos_token_id, TOKENIZER.pad_token_id
+    ended = torch.zeros(rows, dtype=torch.bool)
+    while ids.shape[1] < length and not ended.all():
+        scores = torch.from_numpy(rng.normal(size=(rows, WIDTH)).astype(np.float32))
+        for token, more in (likes or {}).items():
+            scores[:, token] += more
+        chosen = writer(ids, scores).argmax(dim=1)
+        chosen[ended] = pad
+        ended |= chosen == end
+        ids = torch.cat([ids, chosen[:, None]], dim=1)
+    return [row[1:] for row in ids.tolist()]
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.lists(DOCUMENTS, min_size=1, max_size=3))
+def test_every_training_answer_can_be_written_token_by_token(answers: list[Any]) -> None:
+    grammar = grammar_of(answers)
+    for answer in answers:
+        if spells_a_tag(answer):
+            continue
+        walk = Walk(grammar)
+        ids = [*encode(TOKENIZER, json_to_tokens(answer)), TOKENIZER.eos_token_id]
+        for place, token in enumerate(ids):
+            assert token in allowed(walk, left=len(ids) - place), (json_to_tokens(answer), place)
+            walk.step(token)
+        assert walk.done
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.lists(DOCUMENTS, min_size=1, max_size=3), st.integers(2, 60), st.integers(0, 10**6), st.booleans())
+def test_whatever_scores_write_parses_and_stays_in_the_schema(
+    answers: list[Any], length: int, seed: int, fond_of_tags: bool
+) -> None:
+    """Short answers too: what is open when room runs out is closed in time."""
+    grammar = grammar_of(answers)
+    likes = dict.fromkeys(grammar.key_of, 2.0) | {TOKENIZER.get_vocab()[letter]: 3.0 for letter in "<s_/ep>"}
+    for row in written(grammar, length, seed, likes if fond_of_tags else {TOKENIZER.eos_token_id: -9.0}):
+        assert TOKENIZER.eos_token_id in row
+        text = decode(TOKENIZER, row)
+        read = tokens_to_json(text)
+        if text:
+            assert inside(read, grammar.schema), text
+            assert canonical(tokens_to_json(json_to_tokens(read))) == canonical(read)
+        for key in KEYS:
+            assert text.count(f"<s_{key}>") == text.count(f"</s_{key}>")
+
+
+def test_a_freely_written_answer_is_not_that_good() -> None:
+    """The test above can fail: without a grammar the same scores write broken answers."""
+    text = decode(TOKENIZER, written(None, 40, 0, {TOKENIZER.eos_token_id: -9.0})[0])
+    assert text.count("<s_a>") != text.count("</s_a>") or text.count("<s_b>") != text.count("</s_b>")
+
+
+FLAT = [{"a": "999", "b": {"c": "x"}}]
+
+
+@functools.cache
+def ids_of(text: str) -> list[int]:
+    return encode(TOKENIZER, text)
+
+
+def after(grammar: Grammar, text: str) -> Walk:
+    walk = Walk(grammar)
+    for token in ids_of(text):
+        assert token in allowed(walk)
+        walk.step(token)
+    return walk
+
+
+@pytest.mark.parametrize(
+    ("text", "may", "may_not"),
+    [
+        ("", ["<s_a>", "<s_b>", "</s>"], ["<s_c>", "</s_a>", "x", "<sep/>", "<unk>", "<pad>", "<s>"]),
+        ("<s_a>", ["9", "</s_a>"], ["</s_b>", "<s_b>", "</s>", "<sep/>"]),
+        ("<s_b>", ["<s_c>", "</s_b>"], ["<s_a>", "x", "</s>"]),
+        ("<s_a>9</s_a>", ["<s_b>", "</s>"], ["<s_a>", "9"]),
+        ("<s_b><s_c>x", ["x", "</s_c>"], ["</s_b>", "</s>"]),
+        ("<s_a><s", ["9", "<", "</s_a>"], ["_"]),
+        ("<s_a></s", ["9", "<", "</s_a>"], ["_"]),
+        ("<s_a><sep/", ["9", "</s_a>"], [">"]),
+    ],
+)
+def test_what_may_follow(text: str, may: list[str], may_not: list[str]) -> None:
+    # letters that spell a tag are given one by one: the tokenizer itself would take them for the tag
+    grammar = grammar_of([{"a": "999999", "b": {"c": "x"}}])
+    walk = Walk(grammar)
+    head, spelt = (text[:5], text[5:]) if text.startswith("<s_a><") else (text, "")
+    vocabulary = TOKENIZER.get_vocab()
+    for token in [*ids_of(head), *(vocabulary[letter] for letter in spelt)]:
+        walk.step(token)
+    tokens = allowed(walk)
+    assert {token for token in may if vocabulary[token] not in tokens} == set()
+    assert {token for token in may_not if vocabulary[token] in tokens} == set()
+
+
+def test_a_value_that_grew_too_long_is_closed() -> None:
+    grammar = grammar_of(FLAT)
+    row = written(grammar, 400, 0, {ids_of("<s_a>")[0]: 50.0, ids_of("9")[0]: 40.0})[0]
+    assert decode(TOKENIZER, row).startswith("<s_a>" + "9" * most(3) + "</s_a>")
+
+
+def test_a_list_that_grew_too_long_is_closed() -> None:
+    grammar = grammar_of([{"a": ["x", "y", "z"]}])
+    row = written(grammar, 400, 0, {ids_of("<s_a>")[0]: 50.0, ids_of("<sep/>")[0]: 40.0})[0]
+    assert decode(TOKENIZER, row).count("<sep/>") == most(3) - 1
+
+
+def test_ordinary_answers_are_far_from_the_guards() -> None:
+    """Half as long again as anything seen, and twice: the guards leave it alone."""
+    walk = Walk(grammar_of([{"a": "9" * 20}, {"b": ["x"] * 10}]))
+    for token in ids_of("<s_a>" + "9" * 40 + "</s_a><s_b>" + "<sep/>".join("x" * 20) + "</s_b>"):
+        assert token in allowed(walk)
+        walk.step(token)
+
+
+def test_a_model_that_ends_by_itself_is_not_touched() -> None:
+    """Where the likeliest token is allowed, it is the one that is written."""
+    grammar, text = grammar_of(FLAT), "<s_b><s_c>x</s_c></s_b><s_a>12</s_a>"
+    writer, ids = Writer(grammar, 100), torch.zeros(1, 1, dtype=torch.long)
+    for token in [*ids_of(text), TOKENIZER.eos_token_id]:
+        scores = torch.zeros(1, WIDTH)
+        scores[0, token] = 1.0
+        assert writer(ids, scores).argmax() == token
+        ids = torch.cat([ids, torch.tensor([[token]])], dim=1)
+
+
+def test_probabilities_are_those_under_the_schema() -> None:
+    """Over what the schema allows; a token that only a guard left over is as likely as it was."""
+    grammar = grammar_of(FLAT)
+    start = torch.zeros(1, 1, dtype=torch.long)
+    writer = Writer(grammar, 100)
+    writer(start, torch.zeros(1, WIDTH))
+    assert writer.log_probabilities().exp().item() == pytest.approx(1 / 3)  # a, b, or the end
+    tight = Writer(grammar, 2)
+    masked = tight(start, torch.zeros(1, WIDTH))
+    assert masked.argmax() == TOKENIZER.eos_token_id
+    assert masked.isfinite().sum() == 1
+    assert tight.log_probabilities().exp().item() == pytest.approx(1 / 3)
+    free = Writer(None, 100)
+    free(start, torch.zeros(1, WIDTH))
+    assert free.log_probabilities().exp().item() == pytest.approx(1 / WIDTH)
+
+
+def test_keys_without_tags_in_the_vocabulary_are_left_out() -> None:
+    grammar = Grammar(Place({"a": Place(longest=1), "zz": Place(longest=1)}), TOKENIZER, WIDTH, torch.device("cpu"))
+    assert allowed(Walk(grammar)) == {TOKENIZER.get_vocab()["<s_a>"], TOKENIZER.eos_token_id}

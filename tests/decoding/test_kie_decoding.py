@@ -1,0 +1,117 @@
+"""The kie task under a schema: from training to card, to a loaded model, to what it writes and how sure it is."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import docstill
+from docstill.data.images import open_image
+from docstill.models.io import DocumentModel
+from docstill.settings import Stage, TrainStage
+from docstill.stages import Bench, run_stage
+from docstill.tasks.base import Pages
+from docstill.tasks.kie import Kie
+from kie_tiny import ANSWERS, TAGS, page, tiny_donut, tiny_folder
+
+KIE = Kie()
+LETTERS = "abcdefgh0123456789"
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Pages:
+    return KIE.read(tiny_folder(tmp_path_factory.mktemp("pages")))
+
+
+def restless(seed: int, positions: int = 40) -> DocumentModel:
+    """An untrained model that writes another token at each place: its last layer is not that of its embedding."""
+    model = tiny_donut(seed)
+    model.network.config.decoder.max_position_embeddings = positions
+    decoder = model.network.decoder
+    with torch.no_grad():
+        decoder.model.decoder.embed_positions.weight.mul_(4)
+        head = torch.randn_like(decoder.lm_head.weight)
+        head[[model.processor.tokenizer.get_vocab()[tag] for tag in TAGS]] *= 1.5
+    decoder.lm_head.weight = torch.nn.Parameter(head)
+    return model
+
+
+def test_an_untrained_model_writes_broken_answers_only_without_a_schema(pages: Pages) -> None:
+    images = [page({"x": LETTERS[index:]}) for index in range(6)]
+    broken = {True: 0, False: 0}
+    for seed in range(3):
+        model = restless(seed)
+        for held in (False, True):
+            if held:
+                KIE.before_learning(model, pages)
+            for answer in KIE.predict(model, images):
+                text = answer["text"]
+                broken[held] += any(text.count(f"<s_{key}>") != text.count(f"</s_{key}>") for key in ("shop", "total"))
+                if held:
+                    assert set(answer["fields"]) <= {"shop", "total"}
+                    assert answer["confidence"].keys() == answer["fields"].keys()
+    assert broken[False] > 0
+    assert broken[True] == 0
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_batch_reads_what_each_page_alone_reads(pages: Pages, held: bool) -> None:
+    """Pages whose answers end early do not disturb the others."""
+    model = restless(1)
+    if held:
+        KIE.before_learning(model, pages)
+    images = [page({"x": "".join(random.Random(index).sample(LETTERS, 9))}) for index in range(7)]
+    together = KIE.predict(model, images)
+    for image, answer in zip(images, together, strict=True):
+        (alone,) = KIE.predict(model, [image])
+        assert (alone["fields"], alone["text"]) == (answer["fields"], answer["text"])
+        assert alone["document_confidence"] == pytest.approx(answer["document_confidence"], rel=1e-3)
+
+
+def test_training_leaves_schema_and_confidence_on_the_card(pages: Pages, tmp_path: Path) -> None:
+    """And a loaded model goes by them; pruning it drops the confidence, which was that of another network."""
+    model = tiny_donut()
+    stage = Stage(train=TrainStage(epochs=1, batch_size=4))
+    run_stage(Bench(KIE, pages, pages), model, stage, tmp_path / "work", 0, "train")
+    assert model.card["schema"] == {"keys": {"shop": {"longest": 9}, "total": {"longest": 5}}}
+    assert set(model.card["confidence"]) <= {"fields", "documents"}
+    assert model.card["confidence"]["documents"]["n"] == 4
+    model.save(tmp_path / "model")
+    loaded = docstill.load(tmp_path / "model")
+    files = [document.file for document in pages.documents]
+    answers = loaded.predict(files)
+    assert answers == KIE.predict(model, [open_image(file) for file in files])
+    assert all(set(answer["fields"]) <= {"shop", "total"} for answer in answers)
+    metrics = docstill.evaluate(tmp_path / "model", pages.folder)["metrics"]["confidence"]
+    assert metrics["calibrated"]
+    assert metrics["documents"]["n"] == 4
+    assert set(metrics["documents"]["accepted"]) == {"0.01", "0.02", "0.05"}
+    docstill.prune(str(tmp_path / "model"), tmp_path / "pruned", sparsity=0.5)
+    pruned = KIE.load_model(str(tmp_path / "pruned" / "model"))
+    assert pruned.card["schema"] == model.card["schema"]
+    assert "confidence" not in pruned.card
+
+
+def test_the_schema_stays_when_a_model_is_saved_under_a_card_of_its_own(pages: Pages) -> None:
+    """A tag added later is known to the grammar, too: the tokenizer's size is part of what it is kept by."""
+    model = restless(2)
+    KIE.before_learning(model, pages)
+    first = KIE.predict(model, [page(ANSWERS[0])])
+    other = KIE.read(tiny_folder(pages.folder.parent / "others", [{"date": "1.1.26"}]))
+    KIE.adapt(model, other)
+    KIE.before_learning(model, other)
+    (answer,) = KIE.predict(model, [page(ANSWERS[0])])
+    assert set(answer["fields"]) <= {"date"}
+    assert first[0]["text"] != answer["text"]
