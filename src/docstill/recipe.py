@@ -70,6 +70,20 @@ class Recipe(Strict):
         return self
 
     @model_validator(mode="after")
+    def _only_answers_have_tags(self) -> Recipe:
+        if self.task != "kie" and (
+            keys := [
+                f".stages.{number}.distill.objectives.{index}.value_weight"
+                for number, stage in enumerate(self.stages)
+                if isinstance(stage.settings, DistillStage)
+                for index, entry in enumerate(stage.settings.objectives)
+                if entry.get("value_weight", 1) != 1
+            ]
+        ):
+            raise ValueError("\n".join(f"{key}: is for kie, the task is {self.task}; leave it out" for key in keys))
+        return self
+
+    @model_validator(mode="after")
     def _unlabelled_pages_have_a_use(self) -> Recipe:
         if self.data.unlabelled is None:
             return self

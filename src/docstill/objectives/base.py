@@ -32,6 +32,7 @@ class Outputs:
             is scored: what that part makes of padding never counts.
         blended: where pages were laid over one another, ``(N,)`` the right answers of the second ones, and the share of the
             first; see `docstill.blending`.
+        tags: for a network that writes, ``(N,)`` bool, True where the right token is a tag or the end, False in a value.
     """
 
     logits: Tensor
@@ -41,6 +42,7 @@ class Outputs:
     loss: Tensor | None = None
     answers: tuple[str, Tensor] | None = None
     blended: tuple[Tensor, float] | None = None
+    tags: Tensor | None = None
 
 
 class Objective(nn.Module):

@@ -29,7 +29,7 @@ from docstill.metrics.reading import normalised_edit_distance
 from docstill.metrics.tree import ted_accuracy
 from docstill.models.donut import add_tags, load_donut, new_donut, new_donut_like, resize_positions
 from docstill.models.donut_page import canvas_size, page_to_pixels
-from docstill.models.donut_tokens import character_tokenizer, decode, encode, unknown_characters
+from docstill.models.donut_tokens import character_tokenizer, decode, encode, form_ids, unknown_characters
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import Outputs
 from docstill.tasks.base import Advance, Batch, Evaluation, Judged, ModelSpec, Pages, View, open_page
@@ -188,7 +188,8 @@ class Kie:
 
         Returns:
             ``pixel_values`` (B, 3, H, W); ``decoder_input_ids`` (B, L), padded on the right; ``labels`` (B, L): the
-            token that follows each, -100 where there is none; ``targets`` (N,): the labels that are not -100.
+            token that follows each, -100 where there is none; ``targets`` (N,): the labels that are not -100;
+            ``tags`` (N,) bool: whether each of those is a tag or the end.
         """
         longest = max(len(example["ids"]) for example in examples) - 1
         inputs = torch.full((len(examples), longest), model.processor.tokenizer.pad_token_id)
@@ -196,11 +197,13 @@ class Kie:
         for row, example in enumerate(examples):
             length = len(example["ids"]) - 1
             inputs[row, :length], labels[row, :length] = example["ids"][:-1], example["ids"][1:]
+        targets = labels[labels != IGNORED]
         return {
             "pixel_values": torch.stack([example["pixel_values"] for example in examples]),
             "decoder_input_ids": inputs,
             "labels": labels,
-            "targets": labels[labels != IGNORED],
+            "targets": targets,
+            "tags": torch.isin(targets, torch.tensor(form_ids(model.processor.tokenizer))),
         }
 
     def forward(self, model: DocumentModel, batch: Batch) -> Outputs:
@@ -216,7 +219,8 @@ class Kie:
         )
         scored = batch["labels"] != IGNORED
         logits = answer.logits[scored].float()
-        return Outputs(logits, batch["targets"], documents=len(batch["pixel_values"]), answers=(WRITING_PART, scored))
+        documents, answers = len(batch["pixel_values"]), (WRITING_PART, scored)
+        return Outputs(logits, batch["targets"], documents, answers=answers, tags=batch["tags"])
 
     def page_size(self, model: DocumentModel) -> tuple[int, int]:
         """(width, height) of the canvas."""
