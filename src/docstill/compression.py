@@ -32,6 +32,7 @@ from docstill.similarity.rows import share_of_same_answers
 from docstill.stages import Bench, run_stage
 from docstill.tasks import task_named
 from docstill.tasks.base import ModelSpec
+from docstill.teacher_cache import FOLDER
 
 TIMED_PAGES = 8
 
@@ -61,7 +62,7 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "") -> di
         bench = Bench(task, training, task.read(recipe.data.validation, training))
         teacher = _teacher(recipe, bench, run)
         unlabelled = [] if recipe.data.unlabelled is None else read_unlabelled(recipe.data.unlabelled)
-        bench = replace(bench, teacher=teacher.model, unlabelled=unlabelled)
+        bench = replace(bench, teacher=teacher.model, unlabelled=unlabelled, shared=teacher.folder)
         more = 1 + len(unlabelled) / len(training.documents)
 
         chains = []
@@ -72,6 +73,7 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "") -> di
                 chains.append(without_teacher(student, run / f"seed-{seed}" / "no-kd", more))
         for chain in chains:
             _run_chain(chain, recipe, bench, teacher)
+        shutil.rmtree(teacher.folder / FOLDER, ignore_errors=True)
         compared = _compare(recipe, bench, teacher, chains)
 
         first = chains[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
-from docstill.batches import batch_count, epoch_batches, page_set
+from docstill.batches import PageSet, batch_count, epoch_batches, page_set
 from docstill.checkpoint import Extra
 from docstill.data.document import Document
 from docstill.engine import Trainee, fit
@@ -23,8 +24,17 @@ from docstill.prune_stage import prune
 from docstill.pruning.magnitude import magnitude_masks
 from docstill.pruning.masks import Masks, apply_masks
 from docstill.pruning.schedule import cubic_sparsity
-from docstill.settings import DistillStage, GradualPruning, PruneStage, Stage, Training, TrainStage
+from docstill.settings import (
+    DistillStage,
+    GradualPruning,
+    PruneStage,
+    Stage,
+    Training,
+    TrainStage,
+    made_objective,
+)
 from docstill.tasks.base import Pages, Task
+from docstill.teacher_cache import FOLDER, TeacherCache, ask_once
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,8 @@ class Bench:
     teacher: DocumentModel | None = None
     unlabelled: Sequence[Document] = ()
     """Pages that only stages with a teacher look at."""
+    shared: Path | None = None
+    """Folder for what stages of all seeds can use; default: each stage's own."""
 
 
 def run_stage(
@@ -101,6 +113,10 @@ def learn(
     student.network.to(device, memory_format=torch.channels_last)
     if lesson.teacher is not None:
         lesson.teacher.network.to(device, memory_format=torch.channels_last)
+    cache = None
+    if lesson.teacher is not None and isinstance(settings, DistillStage) and settings.cache_logits:
+        cache = _asked_once(lesson, examples, settings, (bench.shared or folder) / FOLDER, device, processes)
+        examples = replace(examples, teacher=None)
     lesson.prepare(next(epoch_batches(examples, 0, 0, settings.batch_size, 0)))
     count = len(training.documents)
     pruning = Pruning(student, settings.prune)
@@ -131,13 +147,41 @@ def learn(
     names = " + ".join(f"{entry.weight:g} × {entry.name}" for entry in weighted)
     return {
         "text": f"Trained for {settings.epochs:g} epochs on {count:,} documents with {names}{pruned}; "
-        f"best {task.primary_metric} on the validation split {progress.best:.4f} at step {progress.best_step} of {progress.step}.",
+        f"best {task.primary_metric} on the validation split {progress.best:.4f} at step {progress.best_step} of {progress.step}."
+        + ("" if cache is None else f" {_said(cache)}"),
         "best": progress.best,
         "best_step": progress.best_step,
         "steps": progress.step,
         "seconds": round(progress.seconds, 2),
         "teacher_asked": lesson.teacher is not None,
     }
+
+
+def _asked_once(
+    lesson: Lesson, examples: PageSet, settings: DistillStage, folder: Path, device: torch.device, processes: int
+) -> TeacherCache:
+    """Asks the teacher about all documents, now or in an earlier call, and lets the lesson recall what it said."""
+    objectives = [made_objective(entry) for entry in settings.objectives]
+    temperature = max(objective.temperature for objective in objectives if objective.needs_teacher)
+    whole = [
+        entry["kind"]
+        for entry, objective in zip(settings.objectives, objectives, strict=True)
+        if objective.teacher_logits == "all"
+    ]
+    # of several processes the first asks, the others wait and read
+    with PartialState().main_process_first() if processes > 1 else nullcontext():
+        cache = ask_once(examples, folder, settings.cache_logits, temperature, device, whole)
+    assert examples.teacher is not None
+    examples.teacher.network.to("cpu")  # no longer asked: room for the student
+    lesson.recall = cache.outputs
+    return cache
+
+
+def _said(cache: TeacherCache) -> str:
+    return (
+        f"The teacher was asked once: {min(cache.largest, cache.classes):,} of {cache.classes:,} logits were kept, with "
+        f"{cache.held():.2%} of its probability at temperature {cache.temperature:g}, in {cache.bytes() / 1e6:,.1f} MB."
+    )
 
 
 class Pruning:

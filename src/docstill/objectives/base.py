@@ -61,6 +61,11 @@ class Objective(nn.Module):
     one_answer: ClassVar[bool] = False
     """Whether it takes every decision to have one right answer, so that blended pages are not for it."""
 
+    teacher_logits: Literal["largest", "all", "none"] = "none"
+    """Which of the teacher's logits, kept from an earlier look, can stand in for it; none where it looks inside the teacher."""
+    temperature: float = 1.0
+    """What the teacher's logits are divided by."""
+
     student_modules: tuple[str, ...] = ()
     teacher_modules: tuple[str, ...] = ()
 

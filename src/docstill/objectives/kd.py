@@ -49,6 +49,7 @@ class Kd(Objective):
             )
         self.temperature, self.divergence, self.standardise = temperature, divergence, standardise
         self.value_weight = value_weight
+        self.teacher_logits = "all" if standardise else "largest"
         self.mix = mix if mix is not None else {"jsd": 0.5, "skew": 0.1}.get(divergence, 0.5)
 
     def forward(self, student: Outputs, teacher: Outputs | None) -> Tensor:
