@@ -214,6 +214,9 @@ class DistillStage(Training):
     cache_logits: Annotated[int, Field(ge=0)] = 0
     """Ask the teacher once, and keep so many of its largest logits of each decision on disk; 0 asks it in every epoch."""
 
+    answers: Literal["labels", "teacher"] = "labels"
+    """What counts as right: the labels, or what the teacher writes for each page; kie only."""
+
     @model_validator(mode="after")
     def _objectives_hold(self) -> DistillStage:
         problems = [

@@ -16,6 +16,7 @@ from docstill.batches import PageSet, batch_count, epoch_batches, page_set
 from docstill.checkpoint import Extra
 from docstill.data.document import Document
 from docstill.engine import Trainee, fit
+from docstill.errors import UserError
 from docstill.lesson import Lesson, make_objectives
 from docstill.models.io import DocumentModel
 from docstill.optimiser import seed_everything
@@ -34,6 +35,7 @@ from docstill.settings import (
     made_objective,
 )
 from docstill.tasks.base import Pages, Task
+from docstill.teacher_answers import with_teacher_answers, writable
 from docstill.teacher_cache import FOLDER, TeacherCache, ask_once
 
 
@@ -104,9 +106,15 @@ def learn(
     lesson = Lesson(task, student, bench.teacher, weighted)
     processes = PartialState().num_processes if torch.cuda.is_available() else 1
     rank = PartialState().process_index if torch.cuda.is_available() else 0
-    training = bench.training
+    training, kept = bench.training, 0
+    by_teacher = isinstance(settings, DistillStage) and settings.answers == "teacher" and bench.teacher is not None
+    if by_teacher:
+        training, kept = _teacher_answers(bench, student, folder)
     if lesson.teacher is not None:
-        training = replace(training, documents=[*training.documents, *bench.unlabelled])
+        more = bench.unlabelled
+        if task.name == "kie":  # pages that the teacher has answered
+            more = writable(task, student, training, more)
+        training = replace(training, documents=[*training.documents, *more])
     examples = page_set(task, training, student, lesson.teacher, settings, seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     # Convolutions run a quarter faster in this order of memory, on a CPU in bf16 as on a GPU; the numbers are the same.
@@ -148,6 +156,7 @@ def learn(
     return {
         "text": f"Trained for {settings.epochs:g} epochs on {count:,} documents with {names}{pruned}; "
         f"best {task.primary_metric} on the validation split {progress.best:.4f} at step {progress.best_step} of {progress.step}."
+        + (f" {_read(len(bench.training.documents), kept)}" if by_teacher else "")
         + ("" if cache is None else f" {_said(cache)}"),
         "best": progress.best,
         "best_step": progress.best_step,
@@ -155,6 +164,21 @@ def learn(
         "seconds": round(progress.seconds, 2),
         "teacher_asked": lesson.teacher is not None,
     }
+
+
+def _teacher_answers(bench: Bench, student: DocumentModel, folder: Path) -> tuple[Pages, int]:
+    """The training pages with what the teacher writes for them; see `docstill.teacher_answers`."""
+    assert bench.teacher is not None
+    if bench.task.name != "kie":
+        raise UserError(f"answers: teacher is for kie, the task is {bench.task.name}; leave it out")
+    return with_teacher_answers(bench.task, bench.teacher, student, bench.training, bench.shared or folder)
+
+
+def _read(documents: int, kept: int) -> str:
+    return (
+        f"What counted as right was the teacher's answer on {documents - kept:,} of {documents:,} documents; on {kept:,} it was "
+        "not well-formed, or not one that the student can write, and the label stayed."
+    )
 
 
 def _asked_once(
