@@ -58,6 +58,18 @@ def main() -> str:
             f"interleaved rounds {low:.3f} to {high:.3f}. Batches of {cost['batch']} at {cost['image_size']} px, "
             f"{cost['precision']}, {machine(cost['hardware'])}. `python benchmarks/distill_cost/run.py`\n"
         )
+    cached = read(HERE / "teacher_cache" / "results.json")
+    if cached is not None:
+        sections.append(
+            "## The teacher asked once\n\n"
+            f"With `cache_logits: {cached['logits_kept']}` a distil step takes {cached['ratio']:.2f} × the CPU time of one that "
+            f"asks the teacher, pages prepared and weights updated ({cached['rounds']} interleaved rounds, batches of "
+            f"{cached['batch']}, {cached['precision']}, one thread): a {cached['teacher']['size']} on {canvas(cached['teacher'])} "
+            f"teaches a {cached['student']['size']} on {canvas(cached['student'])}. Asking once cost "
+            f"{cached['asked_once_cpu_seconds_a_batch'] / cached['median_cpu_seconds']['teacher asked']:.2f} × such a step for "
+            f"each batch; {cached['bytes_a_token']:.0f} bytes a token on disk. {machine(cached['hardware'])}. "
+            "`python benchmarks/teacher_cache/run.py`\n"
+        )
     kills = HERE / "resume" / "output.txt"
     if kills.is_file():
         hardware, *lines = kills.read_text(encoding="utf-8").splitlines()
@@ -92,6 +104,10 @@ def run_section(name: str, results: dict[str, Any]) -> str:
         + f". The whole recipe took {results['seconds'] / 60:.0f} minutes. {machine(results['hardware'])}. "
         + f"`bash benchmarks/{name}/run.sh`\n"
     )
+
+
+def canvas(model: dict[str, Any]) -> str:
+    return " × ".join(map(str, model["canvas"])) + " px"
 
 
 def figure(summary: dict[str, Any], scale: float) -> str:

@@ -154,7 +154,7 @@ def test_twenty_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
     assert _start(path, tmp_path / "whole").wait() == 0
     whole_time = time.monotonic() - began
     rng = random.Random(0)
-    kills = 0
+    kills = runs = 0
     while kills < 20:
         process = _start(path, tmp_path / "killed")
         try:
@@ -167,7 +167,8 @@ def test_twenty_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
         assert process.returncode == 0
         if kills < 20:  # it got through: begin a new one, and go on killing
             _same_student(tmp_path / "whole", tmp_path / "killed")
-            (tmp_path / "killed").rename(tmp_path / f"done-{kills}")
+            (tmp_path / "killed").rename(tmp_path / f"done-{runs}")
+            runs += 1
     assert _start(path, tmp_path / "killed").wait() == 0
     _same_student(tmp_path / "whole", tmp_path / "killed")
 

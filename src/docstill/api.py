@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from docstill.studies.grid import Study, load_study
 from docstill.studies.walk import run_study
 from docstill.tasks import TASKS, task_named
 from docstill.tasks.base import ModelSpec, Pages, Task, drawn
+from docstill.teacher_cache import FOLDER
 
 
 @dataclass(frozen=True)
@@ -288,6 +290,7 @@ def _one_stage(
         student.save(folder / MODEL)
         for name in ("last.pt", "best.pt"):
             (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / FOLDER, ignore_errors=True)
         return {**done, "task": task_name, "model": str(folder / MODEL)}
 
     with locked(folder):

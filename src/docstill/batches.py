@@ -1,7 +1,8 @@
 """From documents to the batches of an epoch: the same view of each page for student and teacher.
 
 What happens to a page depends on (seed, epoch, index of the document) alone, not on batch size, worker or order; but for
-its partner, where pages are blended, which comes from the same small batch.
+its partner, where pages are blended, which comes from the same small batch. Where the teacher is asked only once, it depends
+on the index alone: every epoch and every seed sees the page as the teacher saw it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from docstill.blending import blend
 from docstill.data.augment import augment_page, faded
 from docstill.data.images import open_image
 from docstill.models.io import DocumentModel
-from docstill.settings import Training
+from docstill.settings import DistillStage, Training
 from docstill.tasks.base import Pages, Task
 
 CACHE_BYTES = 2 * 2**30
@@ -69,14 +70,16 @@ class PageSet(Dataset[dict[str, Any]]):
     seed: int
     cache: PageCache
     epoch: int = 0
+    still: bool = False
+    """Whether a page looks the same in every epoch."""
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         document = self.pages.documents[index]
         image = self.cache.get(self.pages, index)
-        key = f"{self.seed}:{self.epoch}:{index}"
+        key = f"{index}" if self.still else f"{self.seed}:{self.epoch}:{index}"
         strength = faded(self.training.augment, self.epoch, self.training.epochs, self.training.augment_fade)
         image = augment_page(image, random.Random(key), strength)
-        example: dict[str, Any] = {"file": document.where}
+        example: dict[str, Any] = {"file": document.where, "index": index}
         for name, model in (("student", self.student), ("teacher", self.teacher)):
             if model is not None:  # the same generator for both: the same random choices, the same view
                 example[name] = self.task.example(
@@ -85,8 +88,11 @@ class PageSet(Dataset[dict[str, Any]]):
         return example
 
     def collate(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        """A batch: ``files``, and one task batch for each model."""
-        batch: dict[str, Any] = {"files": [example["file"] for example in examples]}
+        """A batch: ``files`` and their ``indices``, and one task batch for each model."""
+        batch: dict[str, Any] = {
+            "files": [example["file"] for example in examples],
+            "indices": [example["index"] for example in examples],
+        }
         for name, model in (("student", self.student), ("teacher", self.teacher)):
             if model is not None:
                 batch[name] = self.task.collate(model, [example[name] for example in examples])
@@ -104,7 +110,8 @@ def page_set(
     """The training examples of ``pages`` for a student and, if it is to be asked, a teacher."""
     sizes = [task.page_size(model) for model in (student, teacher) if model is not None]
     size = (max(width for width, _ in sizes), max(height for _, height in sizes))
-    return PageSet(task, pages, student, teacher, training, seed, PageCache(size))
+    still = isinstance(training, DistillStage) and training.cache_logits > 0
+    return PageSet(task, pages, student, teacher, training, seed, PageCache(size), still=still)
 
 
 def batch_count(documents: int, batch_size: int, processes: int = 1) -> int:

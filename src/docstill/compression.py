@@ -12,6 +12,7 @@ from typing import Any
 
 from docstill.calibration import temperature_of
 from docstill.chains import CALIBRATION, DOCUMENTS, MODEL, Chain, Taught, without_teacher
+from docstill.data.document import Document
 from docstill.data.images import open_image
 from docstill.data.unlabelled import problems_of, read_unlabelled
 from docstill.data.validator import check
@@ -32,7 +33,9 @@ from docstill.similarity.comparison import IN_A_RUN, layers_alike
 from docstill.similarity.rows import share_of_same_answers
 from docstill.stages import Bench, run_stage
 from docstill.tasks import task_named
-from docstill.tasks.base import ModelSpec
+from docstill.tasks.base import ModelSpec, Task
+from docstill.teacher_answers import sure_enough
+from docstill.teacher_cache import FOLDER
 
 TIMED_PAGES = 8
 
@@ -61,8 +64,8 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "") -> di
         training = task.read(recipe.data.train)
         bench = Bench(task, training, task.read(recipe.data.validation, training))
         teacher = _teacher(recipe, bench, run)
-        unlabelled = [] if recipe.data.unlabelled is None else read_unlabelled(recipe.data.unlabelled)
-        bench = replace(bench, teacher=teacher.model, unlabelled=unlabelled)
+        unlabelled = _unlabelled(recipe, task, teacher)
+        bench = replace(bench, teacher=teacher.model, unlabelled=unlabelled, shared=teacher.folder)
         more = 1 + len(unlabelled) / len(training.documents)
 
         chains = []
@@ -73,6 +76,7 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "") -> di
                 chains.append(without_teacher(student, run / f"seed-{seed}" / "no-kd", more))
         for chain in chains:
             _run_chain(chain, recipe, bench, teacher)
+        shutil.rmtree(teacher.folder / FOLDER, ignore_errors=True)
         compared = _compare(recipe, bench, teacher, chains)
 
         first = chains[0]
@@ -98,6 +102,20 @@ def _check_data(recipe: Recipe) -> dict[str, Any]:
             f"the data cannot be used, {len(problems)} problem(s) were found; mend these files and run again", problems
         )
     return {}
+
+
+def _unlabelled(recipe: Recipe, task: Task, teacher: Taught) -> list[Document]:
+    """The pages without labels; of kie those that the teacher answers surely enough, with its answers."""
+    if recipe.data.unlabelled is None:
+        return []
+    documents = read_unlabelled(recipe.data.unlabelled)
+    if recipe.task != "kie":
+        return documents
+    sure = sure_enough(task, teacher.model, documents, teacher.folder, recipe.data.confidence)
+    say(
+        f"of {len(documents):,} unlabelled pages the teacher answers {len(sure):,} with confidence {recipe.data.confidence:g}"
+    )
+    return sure
 
 
 def _teacher(recipe: Recipe, bench: Bench, run: Path) -> Taught:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,9 @@ class Lesson(nn.Module):
     """Student and objectives as one module, so that Accelerate wraps and checkpoints them together.
 
     The teacher is held outside the module tree: it is never trained, moved into train mode, or checkpointed.
+
+    Attributes:
+        recall: what the teacher said of documents, by index, where that is known; it is then not asked again.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Lesson(nn.Module):
             raise ModelError(
                 f"{', '.join(type(objective).__name__.lower() for objective in asked)} needs a teacher, none was given"
             )
+        self.recall: Callable[[Sequence[int], torch.device], Outputs] | None = None
         self._outside = (task, student, teacher if asked else None)
         if self.teacher is not None:
             self.teacher.network.requires_grad_(False).eval()
@@ -98,14 +102,10 @@ class Lesson(nn.Module):
         result = _look(task, student, batch["student"], self._paths("student_modules"), device)
         if teacher is None:
             return result, None
-        if teacher.device != device:
-            teacher.network.to(device)
-        with torch.no_grad():
-            answer = _look(task, teacher, batch["teacher"], self._paths("teacher_modules"), device)
-        if not torch.isfinite(answer.logits).all():
-            raise ModelError(
-                f"the teacher's outputs are not finite on the batch of {', '.join(batch['files'][:8])}; look at the teacher and these files"
-            )
+        if self.recall is not None:
+            answer = self.recall(batch["indices"], device)
+        else:
+            answer = ask(task, teacher, batch["teacher"], self._paths("teacher_modules"), device, batch["files"])
         return result, task.aligned(teacher, student, answer, result)
 
     def forward(self, batch: dict[str, Any]) -> list[Loss]:
@@ -130,6 +130,30 @@ class Lesson(nn.Module):
 
     def _paths(self, attribute: str) -> list[str]:
         return sorted({path for objective in self.objectives for path in getattr(objective, attribute)})
+
+
+def ask(
+    task: Task,
+    teacher: DocumentModel,
+    batch: dict[str, Any],
+    paths: Sequence[str],
+    device: torch.device,
+    files: Sequence[str],
+) -> Outputs:
+    """What a teacher makes of a batch, without gradients.
+
+    Raises:
+        ModelError: it is not finite; ``files`` are named.
+    """
+    if teacher.device != device:
+        teacher.network.to(device)
+    with torch.no_grad():
+        answer = _look(task, teacher, batch, paths, device)
+    if not torch.isfinite(answer.logits).all():
+        raise ModelError(
+            f"the teacher's outputs are not finite on the batch of {', '.join(files[:8])}; look at the teacher and these files"
+        )
+    return answer
 
 
 def _look(

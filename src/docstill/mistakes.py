@@ -37,7 +37,10 @@ def mistakes(error: ValidationError, model: type[BaseModel]) -> list[str]:
         elif item["type"] == "value_error":
             raw = str(item["ctx"]["error"]).splitlines()
             # a line that starts with a dot says where below the key it belongs
-            lines |= dict.fromkeys(f"{key}{line}" if line.startswith(".") else f"{key}: {line}" for line in raw)
+            lines |= dict.fromkeys(
+                (f"{key}{line}" if line.startswith(".") else f"{key}: {line}" if key else line).lstrip(".")
+                for line in raw
+            )
         elif item["type"] == "string_type" and isinstance(item["input"], dict):
             continue  # the other branch of `str | mapping` says what is wrong with the mapping
         elif item["type"] == "model_type" and isinstance(item["input"], str):

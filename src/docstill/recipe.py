@@ -25,6 +25,8 @@ class Data(Strict):
     validation: Path
     unlabelled: Path | None = None
     """Pages of the same kinds without labels, for distil stages: there the teacher says what they are."""
+    confidence: Annotated[float, Field(ge=0, le=1)] = 0.9
+    """Unlabelled pages are left out if the teacher gives its own answer a lower mean token probability; kie only."""
 
 
 class Teacher(Strict):
@@ -70,11 +72,26 @@ class Recipe(Strict):
         return self
 
     @model_validator(mode="after")
+    def _only_kie_writes_answers(self) -> Recipe:
+        distilled = [
+            (f".stages.{number}.distill", stage.settings)
+            for number, stage in enumerate(self.stages)
+            if isinstance(stage.settings, DistillStage)
+        ]
+        keys = [f"{path}.answers" for path, settings in distilled if settings.answers != "labels"] + [
+            f"{path}.objectives.{index}.value_weight"
+            for path, settings in distilled
+            for index, entry in enumerate(settings.objectives)
+            if entry.get("value_weight", 1) != 1
+        ]
+        if self.task != "kie" and keys:
+            raise ValueError("\n".join(f"{key}: is for kie, the task is {self.task}; leave it out" for key in keys))
+        return self
+
+    @model_validator(mode="after")
     def _unlabelled_pages_have_a_use(self) -> Recipe:
         if self.data.unlabelled is None:
             return self
-        if self.task != "classification":
-            raise ValueError(f"data.unlabelled is for classification, the task is {self.task}; leave it out")
         if not any(
             isinstance(stage.settings, DistillStage)
             and any(entry["kind"] != "labels" for entry in stage.settings.objectives)

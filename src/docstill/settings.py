@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -17,6 +17,9 @@ from pydantic import (
 )
 
 from docstill.mistakes import choice, mistakes
+
+if TYPE_CHECKING:
+    from docstill.objectives.base import Objective
 
 
 class Strict(BaseModel):
@@ -222,12 +225,19 @@ class DistillStage(Training):
     """Learn from the teacher."""
 
     objectives: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    cache_logits: Annotated[int, Field(ge=0)] = 0
+    """Ask the teacher once, and keep so many of its largest logits of each decision on disk; 0 asks it in every epoch."""
+
+    answers: Literal["labels", "teacher"] = "labels"
+    """What counts as right: the labels, or what the teacher writes for each page; kie only."""
 
     @model_validator(mode="after")
     def _objectives_hold(self) -> DistillStage:
-        problems = objective_problems(self.objectives) or self._blended_problems()
+        problems = [
+            f".objectives.{line}" for line in objective_problems(self.objectives) or self._blended_problems()
+        ] or self._cache_problems()
         if problems:
-            raise ValueError("\n".join(f".objectives.{line}" for line in problems))
+            raise ValueError("\n".join(problems))
         if self.augment and any(entry["kind"] == "reading" for entry in self.objectives):
             raise ValueError(_AS_DRAWN)
         return self
@@ -241,6 +251,27 @@ class DistillStage(Training):
             for index, entry in enumerate(self.objectives)
             if self.blend != "none" and OBJECTIVES[entry["kind"]].one_answer
         ]
+
+    def _cache_problems(self) -> list[str]:
+        """Why the teacher cannot be asked just once: the view of a page changes, or it is looked into."""
+        if not self.cache_logits:
+            return []
+        problems = [
+            f".{key}: {getattr(self, key)} given, but cache_logits keeps what the teacher said of one view of each page; "
+            f"leave one of the two out"
+            for key in ("augment", "blend")
+            if getattr(self, key) not in (0, "none")
+        ]
+        made = [made_objective(entry) for entry in self.objectives]
+        problems += [
+            f".objectives.{index}.kind: {entry['kind']} looks inside the teacher, and cache_logits keeps its logits alone; "
+            "leave one of the two out"
+            for index, (entry, objective) in enumerate(zip(self.objectives, made, strict=True))
+            if objective.needs_teacher and objective.teacher_logits == "none"
+        ]
+        if not any(objective.needs_teacher for objective in made):
+            problems.append(".cache_logits: no objective asks the teacher; leave it out, or add one such as kd")
+        return problems
 
 
 class Stage(Strict):
@@ -273,6 +304,14 @@ class Stage(Strict):
         """The settings under the stage's one key."""
         settings: TrainStage | PruneStage | DistillStage = getattr(self, self.kind)
         return settings
+
+
+def made_objective(entry: dict[str, Any]) -> Objective:
+    """The objective of an entry that holds."""
+    from docstill.objectives import OBJECTIVES
+
+    options = {name: value for name, value in entry.items() if name not in ("kind", "weight")}
+    return OBJECTIVES[entry["kind"]](**options)
 
 
 def objective_problems(objectives: list[dict[str, Any]]) -> list[str]:

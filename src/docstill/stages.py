@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
-from docstill.batches import batch_count, epoch_batches, page_set
+from docstill.batches import PageSet, batch_count, epoch_batches, page_set
 from docstill.checkpoint import Extra
 from docstill.data.document import Document
 from docstill.decoding.confidence import CONFIDENCE
 from docstill.engine import Trainee, fit
+from docstill.errors import UserError
 from docstill.lesson import Lesson, make_objectives
 from docstill.models.io import DocumentModel
 from docstill.objectives import OBJECTIVES
@@ -25,8 +27,18 @@ from docstill.prune_stage import prune
 from docstill.pruning.magnitude import magnitude_masks
 from docstill.pruning.masks import Masks, apply_masks
 from docstill.pruning.schedule import cubic_sparsity
-from docstill.settings import DistillStage, GradualPruning, PruneStage, Stage, Training, TrainStage
+from docstill.settings import (
+    DistillStage,
+    GradualPruning,
+    PruneStage,
+    Stage,
+    Training,
+    TrainStage,
+    made_objective,
+)
 from docstill.tasks.base import Pages, Task
+from docstill.teacher_answers import with_teacher_answers, writable
+from docstill.teacher_cache import FOLDER, TeacherCache, ask_once
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,8 @@ class Bench:
     teacher: DocumentModel | None = None
     unlabelled: Sequence[Document] = ()
     """Pages that only stages with a teacher look at."""
+    shared: Path | None = None
+    """Folder for what stages of all seeds can use; default: each stage's own."""
 
 
 def run_stage(
@@ -98,15 +112,25 @@ def learn(
     lesson = Lesson(task, student, bench.teacher, weighted)
     processes = PartialState().num_processes if torch.cuda.is_available() else 1
     rank = PartialState().process_index if torch.cuda.is_available() else 0
-    training = bench.training
+    training, kept = bench.training, 0
+    by_teacher = isinstance(settings, DistillStage) and settings.answers == "teacher" and bench.teacher is not None
+    if by_teacher:
+        training, kept = _teacher_answers(bench, student, folder)
     if lesson.teacher is not None:
-        training = replace(training, documents=[*training.documents, *bench.unlabelled])
+        more = bench.unlabelled
+        if task.name == "kie":  # pages that the teacher has answered
+            more = writable(task, student, training, more)
+        training = replace(training, documents=[*training.documents, *more])
     examples = page_set(task, training, student, lesson.teacher, settings, seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     # Convolutions run a quarter faster in this order of memory, on a CPU in bf16 as on a GPU; the numbers are the same.
     student.network.to(device, memory_format=torch.channels_last)
     if lesson.teacher is not None:
         lesson.teacher.network.to(device, memory_format=torch.channels_last)
+    cache = None
+    if lesson.teacher is not None and isinstance(settings, DistillStage) and settings.cache_logits:
+        cache = _asked_once(lesson, examples, settings, (bench.shared or folder) / FOLDER, device, processes)
+        examples = replace(examples, teacher=None)
     lesson.prepare(next(epoch_batches(examples, 0, 0, settings.batch_size, 0)))
     count = len(training.documents)
     pruning = Pruning(student, settings.prune)
@@ -138,13 +162,57 @@ def learn(
     names = " + ".join(f"{entry.weight:g} × {entry.name}" for entry in weighted)
     return {
         "text": f"Trained for {settings.epochs:g} epochs on {count:,} documents with {names}{pruned}; "
-        f"best {task.primary_metric} on the validation split {progress.best:.4f} at step {progress.best_step} of {progress.step}.",
+        f"best {task.primary_metric} on the validation split {progress.best:.4f} at step {progress.best_step} of {progress.step}."
+        + (f" {_read(len(bench.training.documents), kept)}" if by_teacher else "")
+        + ("" if cache is None else f" {_said(cache)}"),
         "best": progress.best,
         "best_step": progress.best_step,
         "steps": progress.step,
         "seconds": round(progress.seconds, 2),
         "teacher_asked": lesson.teacher is not None,
     }
+
+
+def _teacher_answers(bench: Bench, student: DocumentModel, folder: Path) -> tuple[Pages, int]:
+    """The training pages with what the teacher writes for them; see `docstill.teacher_answers`."""
+    assert bench.teacher is not None
+    if bench.task.name != "kie":
+        raise UserError(f"answers: teacher is for kie, the task is {bench.task.name}; leave it out")
+    return with_teacher_answers(bench.task, bench.teacher, student, bench.training, bench.shared or folder)
+
+
+def _read(documents: int, kept: int) -> str:
+    return (
+        f"What counted as right was the teacher's answer on {documents - kept:,} of {documents:,} documents; on {kept:,} it was "
+        "not well-formed, or not one that the student can write, and the label stayed."
+    )
+
+
+def _asked_once(
+    lesson: Lesson, examples: PageSet, settings: DistillStage, folder: Path, device: torch.device, processes: int
+) -> TeacherCache:
+    """Asks the teacher about all documents, now or in an earlier call, and lets the lesson recall what it said."""
+    objectives = [made_objective(entry) for entry in settings.objectives]
+    temperature = max(objective.temperature for objective in objectives if objective.needs_teacher)
+    whole = [
+        entry["kind"]
+        for entry, objective in zip(settings.objectives, objectives, strict=True)
+        if objective.teacher_logits == "all"
+    ]
+    # of several processes the first asks, the others wait and read
+    with PartialState().main_process_first() if processes > 1 else nullcontext():
+        cache = ask_once(examples, folder, settings.cache_logits, temperature, device, whole)
+    assert examples.teacher is not None
+    examples.teacher.network.to("cpu")  # no longer asked: room for the student
+    lesson.recall = cache.outputs
+    return cache
+
+
+def _said(cache: TeacherCache) -> str:
+    return (
+        f"The teacher was asked once: {min(cache.largest, cache.classes):,} of {cache.classes:,} logits were kept, with "
+        f"{cache.held():.2%} of its probability at temperature {cache.temperature:g}, in {cache.bytes() / 1e6:,.1f} MB."
+    )
 
 
 class Pruning:

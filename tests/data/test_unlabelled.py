@@ -127,4 +127,3 @@ def test_unlabelled_pages_without_a_use_are_refused(tmp_path: Path) -> None:
         return str(caught.value)
 
     assert "needs a distil stage" in problems(stages=[{"distill": {"objectives": [{"kind": "labels"}]}}])
-    assert "is for classification" in problems(task="kie")

@@ -104,6 +104,13 @@ def decode(tokenizer: Any, ids: Iterable[int]) -> str:
     return text
 
 
+def form_ids(tokenizer: Any) -> list[int]:
+    """Ids of the tokens that give an answer its form and are no part of a value: tags, separator, end."""
+    added = tokenizer.get_added_vocab().items()
+    tags = {index for token, index in added if token == SEPARATOR or re.fullmatch(r"</?s_[^>]+>", token)}
+    return sorted(tags | {tokenizer.eos_token_id})
+
+
 def unknown_characters(tokenizer: Any, text: str) -> set[str]:
     """Pieces of ``text`` that the tokenizer can only read as ``<unk>``."""
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)

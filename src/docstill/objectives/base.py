@@ -34,6 +34,7 @@ class Outputs:
             first; see `docstill.blending`.
         glyphs: where it is known which character stands where: ``(G, 3)`` int64 document, patch of the encoder's output and
             kind of character, and how many kinds there are.
+        tags: for a network that writes, ``(N,)`` bool, True where the right token is a tag or the end, False in a value.
     """
 
     logits: Tensor
@@ -44,6 +45,7 @@ class Outputs:
     answers: tuple[str, Tensor] | None = None
     blended: tuple[Tensor, float] | None = None
     glyphs: tuple[Tensor, int] | None = None
+    tags: Tensor | None = None
 
 
 class Objective(nn.Module):
@@ -61,6 +63,11 @@ class Objective(nn.Module):
 
     one_answer: ClassVar[bool] = False
     """Whether it takes every decision to have one right answer, so that blended pages are not for it."""
+
+    teacher_logits: Literal["largest", "all", "none"] = "none"
+    """Which of the teacher's logits, kept from an earlier look, can stand in for it; none where it looks inside the teacher."""
+    temperature: float = 1.0
+    """What the teacher's logits are divided by."""
 
     student_modules: tuple[str, ...] = ()
     teacher_modules: tuple[str, ...] = ()

@@ -37,6 +37,8 @@ class Dist(Objective):
         temperature: T.
     """
 
+    teacher_logits = "all"  # columns of classes are compared, those of rare ones too
+
     def __init__(
         self,
         beta: Annotated[float, Field(ge=0)] = 1.0,

@@ -31,6 +31,8 @@ class Dkd(Objective):
 
     one_answer: ClassVar[bool] = True
 
+    teacher_logits = "largest"
+
     def __init__(
         self,
         alpha: Annotated[float, Field(ge=0)] = 1.0,

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from docstill.objectives.base import Objective, Outputs
 from docstill.objectives.divergences import check_width, divergence, standardised
+from docstill.objectives.values import ValueWeight, weighed
 
 
 class Kd(Objective):
@@ -27,6 +28,7 @@ class Kd(Objective):
         mix: β of ``jsd`` (default 0.5) or λ of ``skew`` (default 0.1); the other two have none.
         standardise: compare logits of mean 0 and deviation 1, so that the student need not copy the teacher's scale;
             its own scale is then free, so calibrate it before reading its probabilities (arXiv 2403.01427).
+        value_weight: how much a token of a value counts, a tag being 1; kie only, see `docstill.objectives.values`.
 
     Raises:
         ValueError: ``mix`` given to a divergence that has none.
@@ -38,6 +40,7 @@ class Kd(Objective):
         divergence: Literal["forward", "reverse", "jsd", "skew"] = "forward",
         mix: Annotated[float, Field(gt=0, lt=1)] | None = None,
         standardise: bool = False,
+        value_weight: ValueWeight = 1.0,
     ) -> None:
         super().__init__()
         if mix is not None and divergence not in ("jsd", "skew"):
@@ -45,6 +48,8 @@ class Kd(Objective):
                 f"mix: {mix} is given, but divergence {divergence} has none; take jsd or skew, or leave it out"
             )
         self.temperature, self.divergence, self.standardise = temperature, divergence, standardise
+        self.value_weight = value_weight
+        self.teacher_logits = "all" if standardise else "largest"
         self.mix = mix if mix is not None else {"jsd": 0.5, "skew": 0.1}.get(divergence, 0.5)
 
     def forward(self, student: Outputs, teacher: Outputs | None) -> Tensor:
@@ -55,4 +60,4 @@ class Kd(Objective):
         if self.standardise:
             ours, theirs = standardised(ours), standardised(theirs)
         distance = divergence(self.divergence, ours / self.temperature, theirs / self.temperature, self.mix)
-        return distance.mean() * self.temperature**2
+        return weighed(distance, student, self.value_weight).mean() * self.temperature**2

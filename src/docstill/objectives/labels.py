@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from docstill.objectives.base import UNLABELLED, Objective, Outputs
+from docstill.objectives.values import ValueWeight, weighed
 
 
 class Labels(Objective):
@@ -24,26 +25,33 @@ class Labels(Objective):
 
     Args:
         smoothing: share of the target's mass spread evenly over all classes.
+        value_weight: how much a token of a value counts, a tag being 1; kie only, see `docstill.objectives.values`.
     """
 
     needs_teacher: ClassVar[bool] = False
     average: ClassVar[Literal["decisions", "labelled", "documents"]] = "labelled"
 
-    def __init__(self, smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0) -> None:
+    def __init__(self, smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0, value_weight: ValueWeight = 1.0) -> None:
         super().__init__()
-        self.smoothing = smoothing
+        self.smoothing, self.value_weight = smoothing, value_weight
 
     def forward(self, student: Outputs, teacher: Outputs | None) -> Tensor:
         """Mean cross entropy over the labelled decisions, in nats; 0 where there are none."""
         if student.loss is not None:
             return student.loss
-        if not (student.targets != UNLABELLED).any():
+        known = student.targets != UNLABELLED
+        if not known.any():
             return 0 * student.logits.sum()
+        if self.value_weight != 1:
+            losses = self._entropy(student.logits, student.targets, "none")
+            return weighed(losses, student, self.value_weight)[known].mean()
         loss = self._entropy(student.logits, student.targets)
         if student.blended is not None:
             partners, share = student.blended
             loss = share * loss + (1 - share) * self._entropy(student.logits, partners)
         return loss
 
-    def _entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return functional.cross_entropy(logits, targets, label_smoothing=self.smoothing, ignore_index=UNLABELLED)
+    def _entropy(self, logits: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
+        return functional.cross_entropy(
+            logits, targets, label_smoothing=self.smoothing, ignore_index=UNLABELLED, reduction=reduction
+        )

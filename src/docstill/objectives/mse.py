@@ -17,6 +17,8 @@ from docstill.objectives.divergences import check_width
 class Mse(Objective):
     """The student's logits follow the teacher's."""
 
+    teacher_logits = "all"
+
     def forward(self, student: Outputs, teacher: Outputs | None) -> Tensor:
         """Mean over decisions and classes."""
         assert teacher is not None

@@ -34,6 +34,8 @@ class Nkd(Objective):
 
     one_answer: ClassVar[bool] = True
 
+    teacher_logits = "largest"
+
     def __init__(
         self,
         temperature: Annotated[float, Field(gt=0)] = 1.0,

@@ -35,7 +35,7 @@ from docstill.metrics.reading import normalised_edit_distance
 from docstill.metrics.tree import ted_accuracy
 from docstill.models.donut import add_tags, load_donut, new_donut, new_donut_like, resize_positions
 from docstill.models.donut_page import canvas_size, page_to_pixels, placed, placement
-from docstill.models.donut_tokens import character_tokenizer, encode, unknown_characters
+from docstill.models.donut_tokens import character_tokenizer, encode, form_ids, unknown_characters
 from docstill.models.glyphs import in_patches, kinds_in_patches, kinds_of_characters
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import Outputs
@@ -200,8 +200,9 @@ class Kie:
 
         Returns:
             ``pixel_values`` (B, 3, H, W); ``decoder_input_ids`` (B, L), padded on the right; ``labels`` (B, L): the
-            token that follows each, -100 where there is none; ``targets`` (N,): the labels that are not -100; where it is
-            known, ``glyphs`` (G, 3): document, patch, kind of character.
+            token that follows each, -100 where there is none; ``targets`` (N,): the labels that are not -100; ``tags``
+            (N,) bool: whether each of those is a tag or the end; where it is known, ``glyphs`` (G, 3): document, patch,
+            kind of character.
         """
         longest = max(len(example["ids"]) for example in examples) - 1
         inputs = torch.full((len(examples), longest), model.processor.tokenizer.pad_token_id)
@@ -209,11 +210,13 @@ class Kie:
         for row, example in enumerate(examples):
             length = len(example["ids"]) - 1
             inputs[row, :length], labels[row, :length] = example["ids"][:-1], example["ids"][1:]
+        targets = labels[labels != IGNORED]
         batch = {
             "pixel_values": torch.stack([example["pixel_values"] for example in examples]),
             "decoder_input_ids": inputs,
             "labels": labels,
-            "targets": labels[labels != IGNORED],
+            "targets": targets,
+            "tags": torch.isin(targets, torch.tensor(form_ids(model.processor.tokenizer))),
         }
         if any("glyphs" in example for example in examples):
             batch["glyphs"] = kinds_in_patches(
@@ -238,6 +241,7 @@ class Kie:
             batch["targets"],
             documents=len(batch["pixel_values"]),
             answers=(WRITING_PART, scored),
+            tags=batch["tags"],
         )
         if "glyphs" in batch:
             result.glyphs = batch["glyphs"], len(kinds_of_characters(model.processor.tokenizer))
