@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from docstill.data.regions import Regions
+from docstill.data.regions import Regions, Size
 from docstill.errors import DataError
 from docstill.metrics.detection import Box, Detection, Truth
 
 Id = int | str
-Size = tuple[int, int]
 FAR = 1e9
 """No page is so wide; larger numbers, infinities and NaN are mistakes."""
 _LEAST = 1e-6

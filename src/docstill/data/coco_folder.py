@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from docstill.data.coco import Coco, Size, scan_coco, some
+from docstill.data.coco import Coco, scan_coco, some
 from docstill.data.document import Document
 from docstill.data.images import upright_size
-from docstill.data.regions import Regions
+from docstill.data.regions import Regions, Size, clip
 from docstill.errors import DataError
-from docstill.metrics.detection import Box, Truth
+from docstill.metrics.detection import Truth
 
 INSIDE = "_annotations.coco.json"
 
@@ -92,7 +92,7 @@ def scan_coco_folder(folder: Path, labels: Sequence[str] | None = None) -> tuple
             continue
         kept: list[Truth] = []
         for entry, truth in regions[page]:
-            box, outside = _clip(truth.box, size)
+            box, outside = clip(truth.box, size)
             if outside > 0.5:
                 shown = ", ".join(f"{number:g}" for number in truth.box)
                 problems.append(
@@ -163,15 +163,3 @@ def _picture(folder: Path, name: str, size: Size | None) -> tuple[Path | None, S
         None,
         f"the picture has {upright[0]} × {upright[1]} pixels, but the annotations are for {size[0]} × {size[1]}",
     )
-
-
-def _clip(box: Box, size: Size) -> tuple[Box, float]:
-    """The box within the page, and the share of it that lay outside."""
-    left, top, width, height = box
-    right, bottom = min(left + width, size[0]), min(top + height, size[1])
-    inside = (max(left, 0.0), max(top, 0.0), right - max(left, 0.0), bottom - max(top, 0.0))
-    if inside[2] <= 0 or inside[3] <= 0:
-        return box, 1.0
-    if left >= 0 and top >= 0 and left + width <= size[0] and top + height <= size[1]:
-        return box, 0.0
-    return inside, 1 - inside[2] * inside[3] / (width * height)

@@ -88,11 +88,18 @@ def _counted(
     head = {"images": [{"id": page} for page in range(pages)], "categories": [{"id": n} for n in range(len(labels))]}
     # Numbers of annotations begin at 1: to the evaluator, a detection that matches number 0 matches nothing.
     there = [
-        {"id": n, "image_id": t.page, "category_id": t.label, "bbox": t.box, "area": t.area, "iscrowd": int(t.crowd)}
+        {
+            "id": n,
+            "image_id": t.page,
+            "category_id": t.label,
+            "bbox": list(t.box),
+            "area": t.area,
+            "iscrowd": int(t.crowd),
+        }
         for n, t in enumerate(truths, 1)
     ]
     seen = [
-        {"id": n, "image_id": page, "category_id": label, "bbox": box, "area": box[2] * box[3], "score": sure}
+        {"id": n, "image_id": page, "category_id": label, "bbox": list(box), "area": box[2] * box[3], "score": sure}
         for n, (page, label, box, sure) in enumerate(detections, 1)
     ]
     with warnings.catch_warnings():
