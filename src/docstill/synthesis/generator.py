@@ -17,17 +17,22 @@ from typing import Any, Literal
 
 from PIL import Image
 
+from docstill.data.coco import coco_content
+from docstill.data.coco_folder import INSIDE
+from docstill.data.regions import Regions
 from docstill.errors import MissingExtra, UserError
 from docstill.progress import counter
+from docstill.synthesis.composing import LABELS
 from docstill.synthesis.fonts import Face, Fonts
 from docstill.synthesis.labels import Shipment, draw_label, shipment
+from docstill.synthesis.layouts import draw_layout
 from docstill.synthesis.reading import Corpus, draw_reading
 from docstill.synthesis.receipts import Form, Receipt, draw_receipt, receipt
 from docstill.synthesis.sheet import Sheet
 from docstill.synthesis.wear import worn
 
-Kind = Literal["pages", "labels", "receipts"]
-KINDS: tuple[Kind, ...] = ("pages", "labels", "receipts")
+Kind = Literal["pages", "labels", "receipts", "layout"]
+KINDS: tuple[Kind, ...] = ("pages", "labels", "receipts", "layout")
 FORMS: tuple[Form, ...] = ("nested", "flat")
 _TRIES = 40
 _CHUNK = 8
@@ -46,16 +51,16 @@ def synth(
     form: str = "nested",
     wear: float = 1.0,
 ) -> dict[str, Any]:
-    """Generates ``n`` documents into the folder ``out``: pictures and ``metadata.jsonl``.
+    """Generates ``n`` documents into the folder ``out``: pictures and ``metadata.jsonl``, or COCO annotations.
 
     Args:
-        kind: ``pages`` (text to learn reading from), ``labels`` (parcels) or ``receipts``.
+        kind: ``pages`` (text to learn reading from), ``labels`` (parcels), ``receipts`` or ``layout`` (pages with regions).
         out: a new folder.
         n: how many.
         seed: another seed gives other documents.
         workers: processes; the documents do not depend on it.
         fonts: a folder with fonts; default: those of the extra ``synth``.
-        corpus: for pages, a UTF-8 text file; default: sentences of Faker.
+        corpus: for pages and layout, a UTF-8 text file; default: sentences of Faker.
         form: for receipts, ``nested`` (CORD's keys) or ``flat`` (SROIE's).
         wear: 0 to 1; how worn the paper is.
 
@@ -89,10 +94,10 @@ class Generator:
     """Documents of one kind, by number, without end.
 
     Attributes:
-        kind: ``pages``, ``labels`` or ``receipts``.
+        kind: one of `KINDS`.
         seed: another seed gives other documents.
         fonts: a folder with fonts; default: those of the extra `synth`.
-        corpus: a UTF-8 text file for ``pages``; default: sentences of Faker.
+        corpus: a UTF-8 text file for ``pages`` and ``layout``; default: sentences of Faker.
         form: of the ground truth of receipts.
         wear: how worn the paper is; 0 is as drawn.
     """
@@ -111,13 +116,15 @@ class Generator:
             UserError: no font has all glyphs that are needed.
         """
         sheet, truth = self.sheet(index)
-        return worn(sheet.image, self._rng(index, "wear"), self.wear), truth
+        return worn(sheet.image, self._rng(index, "wear"), self.wear, moving=self.kind != "layout"), truth
 
     def sheet(self, index: int) -> tuple[Sheet, dict[str, Any]]:
         """The document as drawn, before anything happened to it."""
         rng = self._rng(index, "content")
         if self.kind == "pages":
             return draw_reading(self._corpus, self._fonts, rng)
+        if self.kind == "layout":
+            return draw_layout(self._corpus, self._fonts, rng)
         for _ in range(_TRIES):
             it: Shipment | Receipt = shipment(rng) if self.kind == "labels" else receipt(rng)
             faces = self._faces(it.characters(), rng)
@@ -155,7 +162,7 @@ class Generator:
 
 
 def write_documents(generator: Generator, folder: Path, count: int, workers: int = 1) -> None:
-    """Writes an image folder with ``metadata.jsonl``, as Donut's data sets are; whole or not at all.
+    """Writes an image folder with ``metadata.jsonl``, as Donut's data sets are, or COCO annotations; whole or not at all.
 
     Args:
         generator: what to draw.
@@ -173,13 +180,17 @@ def write_documents(generator: Generator, folder: Path, count: int, workers: int
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         scratch.mkdir(parents=True)
-        lines: list[str] = []
+        truths: list[tuple[str, dict[str, Any]]] = []
         chunks = [range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
         with counter(f"drawing {generator.kind}", count) as advance:
             for done in _drawn(generator, scratch, chunks, workers):
-                lines += done
+                truths += done
                 advance(len(done))
-        (scratch / "metadata.jsonl").write_text("".join(lines), encoding="utf-8")
+        if generator.kind == "layout":
+            text = json.dumps(coco_content([(name, _regions(truth)) for name, truth in truths], LABELS)) + "\n"
+            (scratch / INSIDE).write_text(text, encoding="utf-8")
+        else:
+            (scratch / "metadata.jsonl").write_text("".join(_line(*entry) for entry in truths), encoding="utf-8")
         if folder.exists():
             folder.rmdir()
         os.replace(scratch, folder)
@@ -189,7 +200,9 @@ def write_documents(generator: Generator, folder: Path, count: int, workers: int
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _drawn(generator: Generator, folder: Path, chunks: list[range], workers: int) -> Iterator[list[str]]:
+def _drawn(
+    generator: Generator, folder: Path, chunks: list[range], workers: int
+) -> Iterator[list[tuple[str, dict[str, Any]]]]:
     if workers <= 1:
         yield from (_draw(generator, folder, chunk) for chunk in chunks)
         return
@@ -206,16 +219,30 @@ def _begin(generator: Generator, folder: Path) -> None:
     _begun.append((generator, folder))
 
 
-def _draw_next(chunk: range) -> list[str]:
+def _draw_next(chunk: range) -> list[tuple[str, dict[str, Any]]]:
     return _draw(*_begun[0], chunk)
 
 
-def _draw(generator: Generator, folder: Path, chunk: range) -> list[str]:
-    lines = []
+def _draw(generator: Generator, folder: Path, chunk: range) -> list[tuple[str, dict[str, Any]]]:
+    """Name and ground truth of each document that was drawn."""
+    truths = []
     for index in chunk:
         image, truth = generator.document(index)
         name = f"{index:06d}.jpg"
         image.save(folder / name, quality=QUALITY)
-        ground_truth = json.dumps({"gt_parse": truth}, ensure_ascii=False)
-        lines.append(json.dumps({"file_name": name, "ground_truth": ground_truth}, ensure_ascii=False) + "\n")
-    return lines
+        truths.append((name, truth))
+    return truths
+
+
+def _line(name: str, truth: dict[str, Any]) -> str:
+    """A line of ``metadata.jsonl``."""
+    ground_truth = json.dumps({"gt_parse": truth}, ensure_ascii=False)
+    return json.dumps({"file_name": name, "ground_truth": ground_truth}, ensure_ascii=False) + "\n"
+
+
+def _regions(truth: dict[str, Any]) -> Regions:
+    """The ground truth of a page with regions."""
+    boxes = tuple((float(x), float(y), float(w), float(h)) for x, y, w, h in (one["box"] for one in truth["regions"]))
+    labels = tuple(LABELS.index(one["label"]) for one in truth["regions"])
+    areas = tuple(width * height for _, _, width, height in boxes)
+    return Regions((truth["width"], truth["height"]), boxes, labels, areas, (False,) * len(boxes))

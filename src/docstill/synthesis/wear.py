@@ -24,23 +24,27 @@ FAULTS = (
     "stains",
 )
 """What may happen; the first eight as in `docstill.data.corruptions`, at their two mildest severities."""
+MOVING = ("skew", "perspective")
+"""Faults that move what is on the page."""
 _MOST = 3
 
 
-def worn(image: Image.Image, rng: random.Random, strength: float) -> Image.Image:
+def worn(image: Image.Image, rng: random.Random, strength: float, moving: bool = True) -> Image.Image:
     """The sheet with some faults.
 
     Args:
         image: RGB.
         rng: where all chance comes from.
         strength: 0 is none; at 1 a sheet has up to three faults, at their mildest severity or the next.
+        moving: whether what is on the page may move; not where its place is the truth.
     """
     if strength <= 0:
         return image
     if rng.random() < 0.5:
         image = _on_paper(image, rng)
-    count = min(len(FAULTS), sum(rng.random() < 0.5 * strength for _ in range(_MOST)))
-    for fault in rng.sample(FAULTS, count):
+    faults = FAULTS if moving else tuple(fault for fault in FAULTS if fault not in MOVING)
+    count = min(len(faults), sum(rng.random() < 0.5 * strength for _ in range(_MOST)))
+    for fault in rng.sample(faults, count):
         severity = 2 if rng.random() < 0.35 * strength else 1
         if fault == "perspective":
             image = _perspective(image, rng, severity)
