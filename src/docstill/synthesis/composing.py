@@ -31,6 +31,8 @@ LABELS = (
 )
 """The classes of regions. A list is one region with all of its items, as in PubLayNet."""
 SIGNS = "0123456789.,:%()-"
+_TAIL = 1.38
+"""So far below its top, in sizes, a line's letters reach at most; those of the next line begin no higher."""
 _TRIES = 50
 _ACCENTS: tuple[Colour, ...] = ((24, 60, 120), (150, 30, 40), (20, 100, 80), (90, 40, 110), (180, 90, 10), BLACK, BLACK)
 _WORDS = (("Figure", "Table"), ("Fig.", "Tab."), ("Abbildung", "Tabelle"), ("Abb.", "Tab."), ("Exhibit", "Table"))
@@ -241,11 +243,13 @@ def lines_in(
     rows = wrapped(page, words, face, size, area.width)[:most]
     if not rows or area.top + len(rows) * size * spacing > area.bottom:
         return None
-    top = area.top
+    top, before = area.top, len(page.sheet.written)
     for row in rows:
         set_line(page, (area.left, top), row, face, size, area.width, anchor=anchor, ink=ink)
         top += size * spacing
-    page.mark(label, area._replace(bottom=top))
+    boxes = [box for _, box in page.sheet.written[before:]]  # others may stand to the left or right
+    foot = top + (_TAIL - spacing) * size
+    page.mark(label, Area(min(box[0] for box in boxes), area.top, max(box[2] for box in boxes), foot))
     return top
 
 
@@ -266,7 +270,7 @@ def paragraph(page: Page, area: Area, least: int = 25, most: int = 110, size: in
         whole = style.justified and place < len(rows) - 1
         set_line(page, (area.left + shift, top), row, style.face, size, area.width - shift, justified=whole)
         top += step
-    page.mark("text", area._replace(bottom=top))
+    page.mark("text", area._replace(bottom=max(top, top - step + _TAIL * size)))
     return top
 
 
@@ -310,7 +314,7 @@ def listing(page: Page, area: Area, least: int = 3, most: int = 7, longest: int 
             set_line(page, (area.left + inset + hang, top), row, style.face, size, room)
             top += step
         top += loose
-    page.mark("list", area._replace(bottom=top))
+    page.mark("list", area._replace(bottom=max(top, top - step - loose + _TAIL * size)))
     return top
 
 
