@@ -121,7 +121,7 @@ sides = some.floats(0, 120, width=16).filter(lambda side: side == 0 or side > 0.
 places = some.tuples(sides, sides, sides, sides)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     some.lists(
         some.builds(

@@ -31,7 +31,6 @@ from docstill.synthesis.receipts import LAYOUTS as TILLS
 from docstill.synthesis.receipts import draw_receipt, receipt
 from docstill.synthesis.wear import FAULTS, worn
 
-
 READ: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind != "layout")
 """Kinds whose truth is what there is to be read."""
 
