@@ -199,6 +199,16 @@ def test_yolo_text_beside_the_pictures_or_elsewhere(tmp_path: Path) -> None:
         assert boxes(out) == {"x.png": [("figure", [0, 0, 100, 80])]}
 
 
+def test_pictures_may_be_links(tmp_path: Path) -> None:
+    images = yolo(tmp_path, a="0 0.5 0.5 1 1")
+    (images / "a.png").rename(tmp_path / "elsewhere.png")
+    (images / "a.png").symlink_to(tmp_path / "elsewhere.png")
+    docstill.convert("yolo", images, tmp_path / "out.json", classes=tmp_path / "data.yaml")
+    page_xml(images / "a.xml", text())
+    docstill.convert("page-xml", images, tmp_path / "xml.json")
+    assert list(boxes(tmp_path / "out.json")) == list(boxes(tmp_path / "xml.json")) == ["a.png"]
+
+
 def test_all_bad_yolo_at_once(tmp_path: Path) -> None:
     lines = ["0 0.5 0.5 0.2", "0 a b c d", "1 0.5 0.5 0.2 0.2", "0 50 50 20 20", "0 nan 0.5 0.2 0.2", "0 0.5 0.5 0 0.2"]
     lines += ["0 0.5 0.5 0.1 0.1", "0 0.1 0.1 0.2 0.2 0.3", "0.5 0.5 0.5 0.1 0.1", "-1 0.5 0.5 0.1 0.1"]

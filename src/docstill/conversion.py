@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,8 @@ def convert(
         known = sorted({label for page in pages for label, _ in page.regions})
     if problems:
         raise DataError(f"{source} cannot be converted", problems)
-    named = [(page.file.resolve().relative_to(source.resolve()).as_posix(), _regions(page, known)) for page in pages]
+    top = os.path.abspath(source)  # nothing is resolved: pictures may be links to elsewhere
+    named = [(Path(os.path.abspath(page.file)).relative_to(top).as_posix(), _regions(page, known)) for page in pages]
     write_json(out, coco_content(sorted(named, key=lambda entry: entry[0]), known))
     counts = Counter(label for page in pages for label, _ in page.regions)
     regions = {label: counts[label] for label in known}

@@ -85,6 +85,13 @@ def test_annotations_inside_the_folder_and_never_two_files(tmp_path: Path) -> No
         read_coco_folder(tmp_path / "pages")
 
 
+def test_a_split_may_be_a_link(tmp_path: Path) -> None:
+    picture(tmp_path / "store" / "scans" / "a.png")
+    write(tmp_path / "train.json", [image(1, "a.png")], [region(1, 3)])
+    (tmp_path / "train").symlink_to(tmp_path / "store" / "scans")
+    assert len(read_coco_folder(tmp_path / "train").documents) == 1
+
+
 def test_another_split_has_the_training_splits_classes_in_its_order(tmp_path: Path) -> None:
     picture(tmp_path / "val" / "a.png")
     write(

@@ -42,7 +42,7 @@ def annotations_of(folder: Path) -> Path | None:
     Raises:
         DataError: there are two.
     """
-    folder = folder.resolve()
+    folder = Path(os.path.abspath(folder))  # not resolved: a link to a folder has its annotations beside the link
     there = [path for path in (folder.with_name(f"{folder.name}.json"), folder / INSIDE) if path.is_file()]
     if len(there) > 1:
         raise DataError(f"the pages in {folder} have two files of annotations; keep one", [str(path) for path in there])
@@ -72,7 +72,7 @@ def scan_coco_folder(folder: Path, labels: Sequence[str] | None = None) -> tuple
         return CocoFolder(known, []), ["there is no such folder; expected pictures in it"], []
     path = annotations_of(folder)
     if path is None:
-        name = folder.resolve().name
+        name = os.path.basename(os.path.abspath(folder))
         expected = f"expected COCO annotations in {name}.json beside {name}/, or in {name}/{INSIDE}"
         return CocoFolder(known, []), [f"there are no annotations; {expected}"], []
     coco, problems = scan_coco(path)

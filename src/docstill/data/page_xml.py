@@ -8,6 +8,7 @@ as well. All versions of the format are read alike.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,7 +93,7 @@ def _picture(page: Any, path: Path, images: Path) -> tuple[Path | None, str]:
         name = Path(name).name  # some tools write the path on the machine where the page was marked
     for folder in (path.parent, path.parent.parent, images):
         file = folder / name
-        if file.is_file() and file.resolve().is_relative_to(images.resolve()):
+        if os.path.isfile(file) and Path(os.path.abspath(file)).is_relative_to(os.path.abspath(images)):
             return file, ""
     return None, f"its picture {name} is neither beside it, nor in the folder above, nor in {images}"
 

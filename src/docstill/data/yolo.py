@@ -6,6 +6,7 @@ its box is taken. A picture without a text file, or with an empty one, is a page
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def read_classes(path: Path) -> dict[int, str]:
 
 def labels_beside(images: Path) -> Path:
     """Where the text files lie: the same path with its last ``images`` as ``labels``, or the pictures' own folder."""
-    parts = list(images.resolve().parts)
+    parts = list(Path(os.path.abspath(images)).parts)
     for place in range(len(parts) - 1, -1, -1):
         if parts[place] == "images":
             other = Path(*parts[:place], "labels", *parts[place + 1 :])
