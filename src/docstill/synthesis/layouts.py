@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from docstill.synthesis.composing import (
@@ -49,17 +50,21 @@ def compose(layout: Layout, corpus: Corpus, fonts: Fonts, rng: random.Random) ->
     return page
 
 
+@dataclass(frozen=True)
 class Layout:
-    """A function that fills a page, and what page it is made for: its papers, its text in pixels."""
+    """A kind of page.
 
-    def __init__(
-        self,
-        fill: Callable[[Page], None],
-        papers: tuple[tuple[int, int], ...] = (A4, LETTER),
-        sizes: tuple[int, ...] = (11, 12, 13),
-        justified: bool | None = None,
-    ) -> None:
-        self.fill, self.papers, self.sizes, self.justified = fill, papers, sizes, justified
+    Attributes:
+        fill: composes it on an empty page.
+        papers: widths and heights in pixels, one of which is taken.
+        sizes: of the text in pixels, one of which is taken.
+        justified: whether lines are as wide as their column; None: by chance.
+    """
+
+    fill: Callable[[Page], None]
+    papers: tuple[tuple[int, int], ...] = (A4, LETTER)
+    sizes: tuple[int, ...] = (11, 12, 13)
+    justified: bool | None = None
 
 
 def _article(page: Page) -> None:
