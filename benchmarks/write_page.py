@@ -71,6 +71,18 @@ def main() -> str:
             f"each batch; {cached['bytes_a_token']:.0f} bytes a token on disk. {machine(cached['hardware'])}. "
             "`python benchmarks/teacher_cache/run.py`\n"
         )
+    boxes = read(HERE / "coco_eval" / "results.json")
+    if boxes is not None:
+        mine, theirs, versions = boxes["docstill"], boxes["pycocotools"], boxes["versions"]
+        sections.append(
+            "## Scoring boxes\n\n"
+            f"`docstill score --task layout` on {boxes['pages']:,} pages of {boxes['boxes_a_page']} regions and as many "
+            f"detections, {boxes['classes']} classes, reading the files included: {mine['processor_s']:.1f} s of one "
+            f"processor ({mine['wall_s']:.1f} s on the clock, best of {boxes['rounds']}, the machine was busy with other "
+            f"work); pycocotools {theirs['processor_s']:.1f} s ({theirs['wall_s']:.1f} s). Largest difference of a figure "
+            f"{boxes['largest_difference']:.0e}. faster-coco-eval {versions['faster-coco-eval']}, pycocotools "
+            f"{versions['pycocotools']}; {machine(boxes['hardware'])}. `python benchmarks/coco_eval/run.py`\n"
+        )
     kills = HERE / "resume" / "output.txt"
     if kills.is_file():
         hardware, *lines = kills.read_text(encoding="utf-8").splitlines()

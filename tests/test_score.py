@@ -148,8 +148,8 @@ def test_a_missing_file_and_an_unknown_task_are_the_users_to_mend(files: Any, tm
     paths = files(RECEIPTS, RECEIPTS)
     with pytest.raises(UserError, match="cannot read"):
         docstill.score("kie", tmp_path / "none.jsonl", paths[1])
-    with pytest.raises(UserError, match=r"'layout'.*kie, classification"):
-        docstill.score("layout", *paths)
+    with pytest.raises(UserError, match=r"'forms'.*kie, classification, layout"):
+        docstill.score("forms", *paths)
     paths[0].write_bytes(b'{"a": "\xff"}\n')
     with pytest.raises(UserError, match="UTF-8"):
         docstill.score("kie", *paths)
@@ -245,3 +245,73 @@ def test_unknown_pages(files: Any, tmp_path: Path) -> None:
     assert "energy" not in docstill.score("classification", predictions, answers, ood=unknown)["ood"]
     with pytest.raises(UserError, match="score --task classification"):
         docstill.score("kie", predictions, answers, ood=unknown)
+
+
+BOXES = {
+    "images": [{"id": 10, "file_name": "a.png"}, {"id": 11, "file_name": "b.png"}],
+    "categories": [{"id": 2, "name": "text"}, {"id": 5, "name": "table"}],
+    "annotations": [
+        {"id": 0, "image_id": 10, "category_id": 2, "bbox": [0, 0, 100, 100], "area": 10000, "iscrowd": 0},
+        {"id": 1, "image_id": 10, "category_id": 5, "bbox": [200, 0, 20, 20], "area": 400, "iscrowd": 0},
+    ],
+}
+
+
+@pytest.fixture
+def boxes(tmp_path: Path) -> Any:
+    """Writes results and annotations."""
+
+    def write(results: Any, annotations: Any = BOXES) -> tuple[Path, Path]:
+        paths = (tmp_path / "results.json", tmp_path / "annotations.json")
+        for path, value in zip(paths, (results, annotations), strict=True):
+            path.write_text(json.dumps(value), encoding="utf-8")
+        return paths
+
+    return write
+
+
+def result(page: int, label: int, box: list[Any], score: Any = 0.5) -> dict[str, Any]:
+    return {"image_id": page, "category_id": label, "bbox": box, "score": score}
+
+
+def test_layout_is_scored_from_cocos_files(boxes: Any) -> None:
+    found = docstill.score("layout", *boxes([result(10, 2, [0, 0, 100, 100]), result(11, 5, [0, 0, 9, 9], 0.9)]))
+    assert found["n"] == 2
+    assert set(found) == {"n", "metrics"}
+    metrics = found["metrics"]
+    keys = "ap ap50 ap75 ap_small ap_medium ap_large ar ap_300 per_class"
+    assert set(metrics) == set(keys.split())
+    assert metrics["ap"] == pytest.approx(0.5)
+    assert (metrics["ap_small"], metrics["ap_medium"], metrics["ap_large"]) == (0.0, None, pytest.approx(1.0))
+    assert metrics["per_class"] == {
+        "text": {"ap": pytest.approx(1.0), "ap50": pytest.approx(1.0), "count": 1},
+        "table": {"ap": 0.0, "ap50": 0.0, "count": 1},
+    }
+    json.dumps(found, allow_nan=False)
+    assert docstill.score("layout", *boxes([]))["metrics"]["ap"] == 0.0
+
+
+def test_all_that_is_wrong_with_results_is_told_at_once(boxes: Any) -> None:
+    good = [0, 0, 5, 5]
+    bad = [
+        result(10, 2, [0, 0, -1, 5]),
+        result(10, 2, [0, 0, 1]),
+        result(10, 2, ["0", 0, 1, 1]),
+        result(10, 2, good, None),
+    ]
+    bad += [result(10, 2, good, float("nan")), result(99, 2, good), result(98, 2, good), result(10, 1, good), {}, 3]
+    results, annotations = boxes([*bad, result(10, 2, [0, 0, 0, 0])])
+    with pytest.raises(DataError) as error:
+        docstill.score("layout", results, annotations)
+    problems = error.value.problems
+    assert [problem.split(": ")[1] for problem in problems[:7]] == [f"results[{n}]" for n in (0, 1, 2, 3, 4, 8, 9)]
+    assert problems[7:] == [
+        "results.json: results 5, 6 are for images that annotations.json does not list: image_id 99, 98; mend or remove them",
+        "results.json: results 7 are for categories that annotations.json does not list: category_id 1; mend or remove them",
+    ]
+    with pytest.raises(DataError, match="expected a list"):
+        docstill.score("layout", annotations, annotations)
+    with pytest.raises(DataError, match="expected an object with the lists images"):
+        docstill.score("layout", results, results)
+    with pytest.raises(UserError, match="score --task layout without them"):
+        docstill.score("layout", results, annotations, intervals=True)

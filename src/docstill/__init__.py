@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from docstill.api import benchmark, compare, compress, distill, evaluate, load, prune, report, study, train
+    from docstill.conversion import convert
     from docstill.data.validator import check
     from docstill.demonstration import demo
     from docstill.errors import DataError, DocstillError, MissingExtra, ModelError, RecipeError, UserError
@@ -33,6 +34,7 @@ __all__ = [
     "check",
     "compare",
     "compress",
+    "convert",
     "demo",
     "distill",
     "evaluate",
@@ -55,6 +57,7 @@ _HOMES = {
     ),
     "NewModel": "docstill.settings",
     "check": "docstill.data.validator",
+    "convert": "docstill.conversion",
     "demo": "docstill.demonstration",
     "score": "docstill.scoring",
     "synth": "docstill.synthesis.generator",

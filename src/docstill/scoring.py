@@ -1,4 +1,4 @@
-"""Scores any system's answers without a model: JSON lines of predictions against JSON lines of answers."""
+"""Scores any system's answers without a model: JSON lines of predictions against JSON lines of answers, or COCO's files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from docstill.data.coco import read_coco, read_results
 from docstill.errors import DataError, UserError
 from docstill.metrics import bootstrap
 from docstill.metrics.bootstrap import Figures
 from docstill.metrics.classification import classification_metrics, figures_without_floor, softmax
+from docstill.metrics.detection import detection_metrics
 from docstill.metrics.fields import document_f1, field_scores, pairs
 from docstill.metrics.ood import detection, energy
 from docstill.metrics.tree import ted_accuracy
@@ -38,10 +40,10 @@ def score(
     against: str | Path | None = None,
     ood: str | Path | None = None,
 ) -> dict[str, Any]:
-    """The metrics of a task over two files of JSON lines, in the same order.
+    """The metrics of a task over two files: of JSON lines in the same order, or, for layout, COCO's.
 
     Args:
-        task: ``kie`` (a line is the JSON of a document, plain, under ``gt_parse``, or a line of `metadata.jsonl`; of
+        task: ``layout`` (predictions are COCO results, answers COCO annotations), ``kie`` (a line is the JSON of a document, plain, under ``gt_parse``, or a line of `metadata.jsonl`; of
             ``gt_parses`` the first counts) or ``classification`` (predictions ``{"probabilities": […]}`` or
             ``{"logits": […]}``, answers ``{"label": i}``).
         predictions: what a system said.
@@ -56,15 +58,22 @@ def score(
         ``{"n", "metrics"}``, for kie with ``documents``, the scores of each.
 
     Raises:
-        DataError: all lines that cannot be used, with file and line number.
-        UserError: no such task, or files of different length.
+        DataError: all lines, or entries, that cannot be used, with file and number.
+        MissingExtra: for layout, if the extra ``layout`` is not installed.
+        UserError: no such task, files of different length, or an option that is not for this task.
     """
+    if task == "layout":
+        if intervals or against is not None or ood is not None:
+            raise UserError(
+                "intervals, against and ood are for kie and classification; score --task layout without them"
+            )
+        return _layout(Path(predictions), Path(answers))
     scorers: dict[str, Callable[[list[Any], list[Any], Path, Path], Scored]] = {
         "kie": _kie,
         "classification": _classification,
     }
     if task not in scorers:
-        raise UserError(f"there is no task {task!r} to score; choose one of {', '.join(scorers)}")
+        raise UserError(f"there is no task {task!r} to score; choose one of {', '.join((*scorers, 'layout'))}")
     if ood is not None and task != "classification":
         raise UserError(
             "unknown pages (ood) are told apart by a classifier's probabilities; score --task classification"
@@ -89,6 +98,13 @@ def score(
         (unknown,) = _read(unknown_file)
         result["ood"] = _unknown(given, unknown, files[0], unknown_file)
     return result
+
+
+def _layout(results: Path, annotations: Path) -> dict[str, Any]:
+    truth = read_coco(annotations)
+    seen = read_results(results, truth)
+    pages = len(truth.names)
+    return {"n": pages, "metrics": detection_metrics(truth.truths, seen, truth.labels, pages)}
 
 
 def _read(*files: Path) -> list[list[Any]]:

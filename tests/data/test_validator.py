@@ -177,5 +177,5 @@ def test_an_empty_folder_is_a_problem(tmp_path: Path) -> None:
 def test_wrong_requests(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no folder"):
         check(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="choose one of kie, classification"):
-        check(tmp_path, task="layout")
+    with pytest.raises(UserError, match="choose one of kie, layout, classification"):
+        check(tmp_path, task="forms")

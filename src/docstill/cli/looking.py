@@ -1,4 +1,4 @@
-"""Verbs that look at what is there: data, recipes, finished runs."""
+"""Verbs for what is there: data, recipes, finished runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.table import Table
 
 import docstill
 from docstill import shipped
-from docstill.cli.app import Json, TaskName, app
+from docstill.cli.app import Json, app
 from docstill.cli.output import print_table, print_value
 from docstill.errors import UserError
 
@@ -19,7 +19,9 @@ from docstill.errors import UserError
 @app.command()
 def check(
     data: Annotated[Path, typer.Argument(help="A split's folder, or the folder that holds the splits.")],
-    task: TaskName = None,
+    task: Annotated[
+        str | None, typer.Option(help="classification, kie or layout; default: by the files that are there.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Look at every page and label of a data set, and name all that is wrong. Exit code 2 if anything is.
@@ -30,6 +32,28 @@ def check(
     print_value(found, as_json)
     if found["problems"]:
         raise typer.Exit(2)
+
+
+@app.command()
+def convert(
+    form: Annotated[str, typer.Argument(metavar="FORMAT", help="page-xml or yolo.")],
+    source: Annotated[Path, typer.Argument(help="The folder with the pictures.")],
+    out: Annotated[Path, typer.Argument(help="New COCO file; SOURCE.json beside SOURCE is found by all verbs.")],
+    labels: Annotated[
+        Path | None, typer.Option(help="Where the XML or text files are; default: with the pictures.")
+    ] = None,
+    classes: Annotated[
+        Path | None, typer.Option(help="For yolo: YAML with names, or a text file with a name a line.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make COCO annotations of a layout that is labelled in another format.
+
+    Example: docstill convert page-xml pages/train pages/train.json
+
+    Example: docstill convert yolo images/train images/train.json --classes data.yaml
+    """
+    print_value(docstill.convert(form, source, out, labels, classes), as_json)
 
 
 @app.command()

@@ -77,19 +77,19 @@ def demo(
 
 @app.command()
 def synth(
-    kind: Annotated[str, typer.Argument(help="pages, labels or receipts.")],
+    kind: Annotated[str, typer.Argument(help="pages, labels, receipts or layout.")],
     out: Annotated[Path, typer.Argument(help="A new folder.")],
     n: Annotated[int, typer.Option("-n", help="How many documents.")],
     seed: Seed = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = 1,
     fonts: Annotated[Path | None, typer.Option(help="A folder with fonts; default: those of the extra synth.")] = None,
-    corpus: Annotated[Path | None, typer.Option(help="For pages: a UTF-8 text file.")] = None,
+    corpus: Annotated[Path | None, typer.Option(help="For pages and layout: a UTF-8 text file.")] = None,
     form: Annotated[str, typer.Option(help="For receipts: nested (CORD's keys) or flat (SROIE's).")] = "nested",
     wear: Annotated[float, typer.Option(help="How worn the paper is, 0 to 1.")] = 1.0,
     glyphs: Annotated[bool, typer.Option(help="Say where each character stands, to learn reading from.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Generate documents with their ground truth: pictures and metadata.jsonl.
+    """Generate documents with their ground truth: pictures and metadata.jsonl, or for layout COCO annotations.
 
     Example: docstill synth labels parcels/train -n 1000 --workers 2
     """

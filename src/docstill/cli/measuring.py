@@ -43,9 +43,12 @@ def evaluate(
 
 @app.command()
 def score(
-    predictions: Annotated[Path, typer.Argument(help="JSON lines, one answer a document.")],
-    answers: Annotated[Path, typer.Argument(help="JSON lines, one right answer a document, in the same order.")],
-    task: Annotated[str, typer.Option(help="kie or classification.")],
+    predictions: Annotated[Path, typer.Argument(help="JSON lines, one answer a document; for layout COCO results.")],
+    answers: Annotated[
+        Path,
+        typer.Argument(help="JSON lines, one right answer a document, in the same order; for layout COCO annotations."),
+    ],
+    task: Annotated[str, typer.Option(help="classification, kie or layout.")],
     intervals: Annotated[
         bool, typer.Option("--intervals", help="Add 95 % intervals over resampled documents.")
     ] = False,
@@ -56,6 +59,8 @@ def score(
     """Score any system's answers, without a model.
 
     Example: docstill score --task kie predictions.jsonl answers.jsonl --json
+
+    Example: docstill score --task layout results.json annotations.json --json
     """
     print_value(docstill.score(task, predictions, answers, intervals, against, ood), as_json)
 

@@ -13,7 +13,7 @@ class Document:
 
     Attributes:
         file: the picture.
-        target: index of the class, or the JSON of the answer; None if unlabelled.
+        target: index of the class, the JSON of the answer, or the page's `Regions`; None if unlabelled.
         variants: all answers that count as right; usually just ``(target,)``.
         where: how messages call it: ``metadata.jsonl:12``, or the path inside the split.
         glyphs: where each character stands, if that is known: the character, x and y as shares of width and height.

@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from docstill.errors import UserError
 
@@ -36,6 +36,28 @@ def probe_image(path: Path) -> str | None:
     except _Bad as error:
         return str(error)
     return None
+
+
+def upright_size(path: Path) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+    """Width and height with EXIF rotation applied, and as stored; from the head of the file alone, so it may be damaged.
+
+    Returns:
+        Two times None where there is nothing to be read; `probe_image` says why.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=FORMATS) as image:
+                # a PNG's tags may also come after its pixels; to look for them there Pillow would decode it whole
+                tagged = image.format != "PNG" or "exif" in image.info
+                turned = tagged and image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
+                return (image.size[::-1] if turned else image.size), image.size
+    except Exception:  # whatever Pillow raises on damaged bytes
+        return None, None
+
+
+_SIDEWAYS = {5, 6, 7, 8}
+"""Values of EXIF's tag that turn a page by 90 degrees (CIPA DC-008, Orientation)."""
 
 
 class _Bad(Exception):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from docstill.data.class_folders import scan_class_folders
+from docstill.data.coco_folder import annotations_of, scan_coco_folder
 from docstill.data.document import Document
 from docstill.data.donut_folder import METADATA, scan_donut_folder
 from docstill.data.images import IMAGE_SUFFIXES, probe_image
@@ -21,12 +22,14 @@ def check(data: str | Path, task: str | None = None) -> dict[str, Any]:
 
     Args:
         data: a split's folder, or the folder that holds the splits.
-        task: ``kie`` or ``classification``; default: kie where there is a `metadata.jsonl`.
+        task: ``kie``, ``layout`` or ``classification``; default: kie where there is a `metadata.jsonl`, layout where there
+            are COCO annotations.
 
     Returns:
         ``{"data", "task", "splits": {name: {"n", …}}, "problems": […], "warnings": […]}``. For kie a split also has
         ``fields`` (documents by top-level key) and ``longest_target`` (characters of the longest answer as tokens), for
-        classification ``labels`` (documents by label). Problems must be mended; warnings are worth a look.
+        classification ``labels`` (documents by label), for layout ``regions`` (by class) and ``empty`` (pages without any).
+        Problems must be mended; warnings are worth a look.
 
     Raises:
         UserError: there is no such folder, or no such task.
@@ -35,8 +38,8 @@ def check(data: str | Path, task: str | None = None) -> dict[str, Any]:
     if not data.is_dir():
         raise UserError(f"there is no folder {data}; give a data set's folder")
     splits = find_splits(data) or {data.resolve().name: data}
-    chosen = task or ("kie" if any((folder / METADATA).is_file() for folder in splits.values()) else "classification")
-    readers = {"kie": _kie, "classification": _classification}
+    chosen = task or _guessed(list(splits.values()))
+    readers = {"kie": _kie, "layout": _layout, "classification": _classification}
     if chosen not in readers:
         raise UserError(f"there is no task {chosen!r} to check; choose one of {', '.join(readers)}")
     problems: list[str] = []
@@ -50,6 +53,13 @@ def check(data: str | Path, task: str | None = None) -> dict[str, Any]:
     ]
     warnings += _shared(documents)
     return {"data": str(data), "task": chosen, "splits": about, "problems": problems, "warnings": warnings}
+
+
+def _guessed(folders: list[Path]) -> str:
+    """The task that the files are for."""
+    if any((folder / METADATA).is_file() for folder in folders):
+        return "kie"
+    return "layout" if any(annotations_of(folder) for folder in folders) else "classification"
 
 
 Splits = dict[str, list[Document]]
@@ -72,12 +82,12 @@ def _kie(splits: dict[str, Path], problems: list[str], warnings: list[str]) -> t
             if (lost := survives(variant))
         ]
         if not wrong:
-            warnings += _unnamed(folder, found)
+            warnings += _unnamed(folder, found, METADATA)
     return documents, about
 
 
-def _unnamed(folder: Path, documents: list[Document]) -> list[str]:
-    """Pictures that no line names would go unused without a word."""
+def _unnamed(folder: Path, documents: list[Document], source: str) -> list[str]:
+    """Pictures that are not named would go unused without a word."""
     named = {document.file for document in documents}
     unnamed = sorted(
         str(path.relative_to(folder))
@@ -86,9 +96,7 @@ def _unnamed(folder: Path, documents: list[Document]) -> list[str]:
     )
     if not unnamed:
         return []
-    return [
-        f"{folder}: {len(unnamed)} picture(s) that {METADATA} does not name, such as {unnamed[0]}; they are not used"
-    ]
+    return [f"{folder}: {len(unnamed)} picture(s) that {source} does not name, such as {unnamed[0]}; they are not used"]
 
 
 def _classification(splits: dict[str, Path], problems: list[str], warnings: list[str]) -> tuple[Splits, dict[str, Any]]:
@@ -113,6 +121,27 @@ def _classification(splits: dict[str, Path], problems: list[str], warnings: list
             for label in found.labels
             if not (folder / label).is_dir()
         ]
+    return documents, about
+
+
+def _layout(splits: dict[str, Path], problems: list[str], warnings: list[str]) -> tuple[Splits, dict[str, Any]]:
+    documents: Splits = {}
+    about = {}
+    labels: list[str] | None = None
+    for split, folder in splits.items():  # the training split comes first
+        found, wrong, doubtful = scan_coco_folder(folder, labels)
+        problems += [f"{folder}: {problem}" for problem in wrong]
+        warnings += [f"{folder}: {warning}" for warning in doubtful]
+        if split == "train":
+            labels = found.labels or None
+        documents[split] = found.documents
+        counts = Counter(found.labels[label] for document in found.documents for label in document.target.labels)
+        empty = sum(not document.target.boxes for document in found.documents)
+        regions = {label: counts[label] for label in found.labels}
+        about[split] = {"n": len(found.documents), "regions": regions, "empty": empty}
+        warnings += [f"{folder}: no regions of {label}" for label in found.labels if not counts[label]]
+        if not wrong and (source := annotations_of(folder)):
+            warnings += _unnamed(folder, found.documents, source.name)
     return documents, about
 
 

@@ -18,17 +18,22 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from docstill.data.coco import coco_content
+from docstill.data.coco_folder import INSIDE
+from docstill.data.regions import Regions
 from docstill.errors import MissingExtra, UserError
 from docstill.progress import counter
+from docstill.synthesis.composing import LABELS
 from docstill.synthesis.fonts import Face, Fonts
 from docstill.synthesis.labels import Shipment, draw_label, shipment
+from docstill.synthesis.layouts import draw_layout
 from docstill.synthesis.reading import Corpus, draw_reading
 from docstill.synthesis.receipts import Form, Receipt, draw_receipt, receipt
 from docstill.synthesis.sheet import Glyph, Sheet
 from docstill.synthesis.wear import worn
 
-Kind = Literal["pages", "labels", "receipts"]
-KINDS: tuple[Kind, ...] = ("pages", "labels", "receipts")
+Kind = Literal["pages", "labels", "receipts", "layout"]
+KINDS: tuple[Kind, ...] = ("pages", "labels", "receipts", "layout")
 FORMS: tuple[Form, ...] = ("nested", "flat")
 _TRIES = 40
 _CHUNK = 8
@@ -48,16 +53,16 @@ def synth(
     wear: float = 1.0,
     glyphs: bool = False,
 ) -> dict[str, Any]:
-    """Generates ``n`` documents into the folder ``out``: pictures and ``metadata.jsonl``.
+    """Generates ``n`` documents into the folder ``out``: pictures and ``metadata.jsonl``, or COCO annotations.
 
     Args:
-        kind: ``pages`` (text to learn reading from), ``labels`` (parcels) or ``receipts``.
+        kind: ``pages`` (text to learn reading from), ``labels`` (parcels), ``receipts`` or ``layout`` (pages with regions).
         out: a new folder.
         n: how many.
         seed: another seed gives other documents.
         workers: processes; the documents do not depend on it.
         fonts: a folder with fonts; default: those of the extra ``synth``.
-        corpus: for pages, a UTF-8 text file; default: sentences of Faker.
+        corpus: for pages and layout, a UTF-8 text file; default: sentences of Faker.
         form: for receipts, ``nested`` (CORD's keys) or ``flat`` (SROIE's).
         wear: 0 to 1; how worn the paper is.
         glyphs: say in ``metadata.jsonl`` where each character stands, for the objective `reading`.
@@ -96,15 +101,19 @@ class Drawn:
     glyphs: list[Glyph]
 
 
+Noted = tuple[str, dict[str, Any], list[Glyph]]
+"""What is written down of a document: file name, ground truth, characters with their places."""
+
+
 @dataclass(frozen=True)
 class Generator:
     """Documents of one kind, by number, without end.
 
     Attributes:
-        kind: ``pages``, ``labels`` or ``receipts``.
+        kind: one of `KINDS`.
         seed: another seed gives other documents.
         fonts: a folder with fonts; default: those of the extra `synth`.
-        corpus: a UTF-8 text file for ``pages``; default: sentences of Faker.
+        corpus: a UTF-8 text file for ``pages`` and ``layout``; default: sentences of Faker.
         form: of the ground truth of receipts.
         wear: how worn the paper is; 0 is as drawn.
     """
@@ -129,7 +138,8 @@ class Generator:
         """The document of a number, and where its characters stand; as `document`."""
         sheet, truth = self.sheet(index)
         places = np.array([glyph[1:] for glyph in sheet.glyphs], dtype=float).reshape(-1, 2)
-        image, places = worn(sheet.image, places, self._rng(index, "wear"), self.wear)
+        moving = self.kind != "layout"  # boxes of regions stay upright
+        image, places = worn(sheet.image, places, self._rng(index, "wear"), self.wear, moving)
         shares = (places / image.size).tolist()
         return Drawn(image, truth, [(sign, x, y) for (sign, _, _), (x, y) in zip(sheet.glyphs, shares, strict=True)])
 
@@ -138,6 +148,8 @@ class Generator:
         rng = self._rng(index, "content")
         if self.kind == "pages":
             return draw_reading(self._corpus, self._fonts, rng)
+        if self.kind == "layout":
+            return draw_layout(self._corpus, self._fonts, rng)
         for _ in range(_TRIES):
             it: Shipment | Receipt = shipment(rng) if self.kind == "labels" else receipt(rng)
             faces = self._faces(it.characters(), rng)
@@ -175,7 +187,7 @@ class Generator:
 
 
 def write_documents(generator: Generator, folder: Path, count: int, workers: int = 1, glyphs: bool = False) -> None:
-    """Writes an image folder with ``metadata.jsonl``, as Donut's data sets are; whole or not at all.
+    """Writes an image folder with ``metadata.jsonl``, as Donut's data sets are, or COCO annotations; whole or not at all.
 
     Args:
         generator: what to draw.
@@ -194,13 +206,17 @@ def write_documents(generator: Generator, folder: Path, count: int, workers: int
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         scratch.mkdir(parents=True)
-        lines: list[str] = []
+        truths: list[Noted] = []
         chunks = [range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
         with counter(f"drawing {generator.kind}", count) as advance:
-            for done in _in_chunks(generator, scratch, chunks, workers, glyphs):
-                lines += done
+            for done in _in_chunks(generator, scratch, chunks, workers):
+                truths += done
                 advance(len(done))
-        (scratch / "metadata.jsonl").write_text("".join(lines), encoding="utf-8")
+        if generator.kind == "layout":
+            text = json.dumps(coco_content([(name, _regions(truth)) for name, truth, _ in truths], LABELS)) + "\n"
+            (scratch / INSIDE).write_text(text, encoding="utf-8")
+        else:
+            (scratch / "metadata.jsonl").write_text("".join(_line(noted, glyphs) for noted in truths), encoding="utf-8")
         if folder.exists():
             folder.rmdir()
         os.replace(scratch, folder)
@@ -210,38 +226,53 @@ def write_documents(generator: Generator, folder: Path, count: int, workers: int
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _in_chunks(
-    generator: Generator, folder: Path, chunks: list[range], workers: int, glyphs: bool
-) -> Iterator[list[str]]:
+def _in_chunks(generator: Generator, folder: Path, chunks: list[range], workers: int) -> Iterator[list[Noted]]:
     if workers <= 1:
-        yield from (_draw(generator, folder, glyphs, chunk) for chunk in chunks)
+        yield from (_draw(generator, folder, chunk) for chunk in chunks)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _begin, (replace(generator), folder, glyphs)) as pool:
+    with ProcessPoolExecutor(workers, context, _begin, (replace(generator), folder)) as pool:
         yield from pool.map(_draw_next, chunks)
 
 
-_begun: list[tuple[Generator, Path, bool]] = []
-"""In a worker process: its generator, whose fonts and corpus are read once, where it writes, and what."""
+_begun: list[tuple[Generator, Path]] = []
+"""In a worker process: its generator, whose fonts and corpus are read once, and where it writes."""
 
 
-def _begin(generator: Generator, folder: Path, glyphs: bool) -> None:
-    _begun.append((generator, folder, glyphs))
+def _begin(generator: Generator, folder: Path) -> None:
+    _begun.append((generator, folder))
 
 
-def _draw_next(chunk: range) -> list[str]:
+def _draw_next(chunk: range) -> list[Noted]:
     return _draw(*_begun[0], chunk)
 
 
-def _draw(generator: Generator, folder: Path, glyphs: bool, chunk: range) -> list[str]:
-    lines = []
+def _draw(generator: Generator, folder: Path, chunk: range) -> list[Noted]:
+    """Name, ground truth and characters of each document that was drawn."""
+    truths = []
     for index in chunk:
         drawn = generator.drawn(index)
         name = f"{index:06d}.jpg"
         drawn.image.save(folder / name, quality=QUALITY)
-        ground_truth = json.dumps({"gt_parse": drawn.truth}, ensure_ascii=False)
-        line: dict[str, Any] = {"file_name": name, "ground_truth": ground_truth}
-        if glyphs:
-            line["glyphs"] = [(sign, round(x, 4), round(y, 4)) for sign, x, y in drawn.glyphs]
-        lines.append(json.dumps(line, ensure_ascii=False) + "\n")
-    return lines
+        truths.append((name, drawn.truth, drawn.glyphs))
+    return truths
+
+
+def _line(noted: Noted, glyphs: bool) -> str:
+    """A line of ``metadata.jsonl``."""
+    name, truth, places = noted
+    line: dict[str, Any] = {
+        "file_name": name,
+        "ground_truth": json.dumps({"gt_parse": truth}, ensure_ascii=False),
+    }
+    if glyphs:
+        line["glyphs"] = [(sign, round(x, 4), round(y, 4)) for sign, x, y in places]
+    return json.dumps(line, ensure_ascii=False) + "\n"
+
+
+def _regions(truth: dict[str, Any]) -> Regions:
+    """The ground truth of a page with regions."""
+    boxes = tuple((float(x), float(y), float(w), float(h)) for x, y, w, h in (one["box"] for one in truth["regions"]))
+    labels = tuple(LABELS.index(one["label"]) for one in truth["regions"])
+    areas = tuple(width * height for _, _, width, height in boxes)
+    return Regions((truth["width"], truth["height"]), boxes, labels, areas, (False,) * len(boxes))

@@ -26,6 +26,8 @@ FAULTS = (
     "stains",
 )
 """What may happen; all but the last four and skew as in `docstill.data.corruptions`, at their two mildest severities."""
+MOVING = ("skew", "perspective")
+"""Faults that move what is on the page."""
 _MOST = 3
 
 
@@ -33,7 +35,9 @@ Places = NDArray[np.float64]
 """``(N, 2)`` x and y in pixels of points on a sheet."""
 
 
-def worn(image: Image.Image, places: Places, rng: random.Random, strength: float) -> tuple[Image.Image, Places]:
+def worn(
+    image: Image.Image, places: Places, rng: random.Random, strength: float, moving: bool = True
+) -> tuple[Image.Image, Places]:
     """The sheet with some faults, and where points on it have gone.
 
     Args:
@@ -41,13 +45,15 @@ def worn(image: Image.Image, places: Places, rng: random.Random, strength: float
         places: points to be followed.
         rng: where all chance comes from.
         strength: 0 is none; at 1 a sheet has up to three faults, at their mildest severity or the next.
+        moving: whether what is on the page may move; not where its place is the truth.
     """
     if strength <= 0:
         return image, places
     if rng.random() < 0.5:
         image = _on_paper(image, rng)
-    count = min(len(FAULTS), sum(rng.random() < 0.5 * strength for _ in range(_MOST)))
-    for fault in rng.sample(FAULTS, count):
+    faults = FAULTS if moving else tuple(fault for fault in FAULTS if fault not in MOVING)
+    count = min(len(faults), sum(rng.random() < 0.5 * strength for _ in range(_MOST)))
+    for fault in rng.sample(faults, count):
         severity = 2 if rng.random() < 0.35 * strength else 1
         if fault == "perspective":
             image, places = _perspective(image, places, rng, severity)

@@ -1,0 +1,165 @@
+"""A folder of pages whose layout is labelled in COCO's format: pictures, and one JSON file.
+
+The annotations of the split ``pages/train`` are ``pages/train.json`` beside the folder (as PubLayNet has them), or
+``_annotations.coco.json`` inside it (as Roboflow writes them); ``file_name`` is relative to the folder. Boxes are
+meant for the upright page: as a viewer shows it, EXIF rotation applied.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from docstill.data.coco import Coco, scan_coco, some
+from docstill.data.document import Document
+from docstill.data.images import upright_size
+from docstill.data.regions import Regions, Size, clip
+from docstill.errors import DataError
+from docstill.metrics.detection import Truth
+
+INSIDE = "_annotations.coco.json"
+
+
+@dataclass(frozen=True)
+class CocoFolder:
+    """One split.
+
+    Attributes:
+        labels: class names; the labels of a document's `Regions` are indices into them.
+        documents: in the file's order, pages without regions too.
+    """
+
+    labels: list[str]
+    documents: list[Document]
+
+
+def annotations_of(folder: Path) -> Path | None:
+    """The file with a split's annotations, or None.
+
+    Raises:
+        DataError: there are two.
+    """
+    folder = Path(os.path.abspath(folder))  # not resolved: a link to a folder has its annotations beside the link
+    there = [path for path in (folder.with_name(f"{folder.name}.json"), folder / INSIDE) if path.is_file()]
+    if len(there) > 1:
+        raise DataError(f"the pages in {folder} have two files of annotations; keep one", [str(path) for path in there])
+    return there[0] if there else None
+
+
+def read_coco_folder(folder: Path, labels: Sequence[str] | None = None) -> CocoFolder:
+    """Reads one split.
+
+    Args:
+        folder: holds the pictures.
+        labels: the training split's classes, when reading another split: regions of any other class are an error.
+
+    Raises:
+        DataError: everything that is wrong, at once.
+    """
+    found, problems, _ = scan_coco_folder(folder, labels)
+    if problems:
+        raise DataError(f"the pages in {folder} cannot be used", problems)
+    return found
+
+
+def scan_coco_folder(folder: Path, labels: Sequence[str] | None = None) -> tuple[CocoFolder, list[str], list[str]]:
+    """As `read_coco_folder`, but hands back what could be read, everything that is wrong, and what is worth a look."""
+    known = list(labels) if labels is not None else []
+    if not folder.is_dir():
+        return CocoFolder(known, []), ["there is no such folder; expected pictures in it"], []
+    path = annotations_of(folder)
+    if path is None:
+        name = os.path.basename(os.path.abspath(folder))
+        expected = f"expected COCO annotations in {name}.json beside {name}/, or in {name}/{INSIDE}"
+        return CocoFolder(known, []), [f"there are no annotations; {expected}"], []
+    coco, problems = scan_coco(path)
+    known = known or coco.labels
+    problems += _other_labels(coco, known)
+    regions: list[list[tuple[int, Truth]]] = [[] for _ in coco.names]
+    for entry, truth in zip(coco.entries, coco.truths, strict=True):
+        if coco.labels[truth.label] in known:
+            regions[truth.page].append((entry, truth))
+    documents, clipped = [], []
+    for page, name in enumerate(coco.names):
+        where = f"{path.name}: {name}"
+        file, size, wrong = _picture(folder, name, coco.sizes[page])
+        if wrong:
+            problems.append(f"{where}: {wrong}")
+        if file is None or size is None:
+            continue
+        kept: list[Truth] = []
+        for entry, truth in regions[page]:
+            box, outside = clip(truth.box, size)
+            if outside > 0.5:
+                shown = ", ".join(f"{number:g}" for number in truth.box)
+                problems.append(
+                    f"{path.name}: annotations[{entry}]: the box [{shown}] lies outside the page {name}, which has "
+                    f"{size[0]} × {size[1]} pixels"
+                )
+                continue
+            if box != truth.box:
+                clipped.append(entry)
+            label = known.index(coco.labels[truth.label])
+            kept.append(truth._replace(box=box, label=label, area=truth.area * (1 - outside)))
+        documents.append(Document(file, target := _regions(size, kept), (target,), where))
+    warnings = []
+    if clipped:
+        warnings.append(f"{path.name}: annotations {some(clipped)} reach over the page's edge; they are cut off there")
+    return CocoFolder(known, documents), problems, warnings
+
+
+def _regions(size: Size, truths: Sequence[Truth]) -> Regions:
+    return Regions(
+        size,
+        tuple(truth.box for truth in truths),
+        tuple(truth.label for truth in truths),
+        tuple(truth.area for truth in truths),
+        tuple(truth.crowd for truth in truths),
+    )
+
+
+def _other_labels(coco: Coco, known: Sequence[str]) -> list[str]:
+    """A line for each class that has regions here but is none of the training split's."""
+    counts = dict.fromkeys(coco.labels, 0)
+    for truth in coco.truths:
+        counts[coco.labels[truth.label]] += 1
+    return [
+        f"{coco.path.name}: {count} region(s) of {name}, a class that the training split does not have (it has "
+        f"{', '.join(known)}); rename or remove them"
+        for name, count in counts.items()
+        if count and name not in known
+    ]
+
+
+def _picture(folder: Path, name: str, size: Size | None) -> tuple[Path | None, Size | None, str | None]:
+    """The picture, its size upright, and what is wrong; without a size there is no telling where its boxes lie."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        return None, None, "file_name leads out of the folder; give a path relative to it"
+    # the same letters can be written in two ways, and macOS and what it packs write umlauts in the other one
+    forms = dict.fromkeys((name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))))
+    file = next((folder / form for form in forms if os.path.isfile(folder / form)), None)
+    if file is None:
+        return None, None, "the picture is missing"
+    upright, stored = upright_size(file)
+    if upright is None or stored is None:
+        return file, size, None  # `check` decodes all pictures and says what is wrong with them
+    if size in (None, upright):
+        return file, upright, None
+    if size == stored:
+        return (
+            file,
+            None,
+            (
+                f"the picture is stored on its side and turned by its EXIF tag to {upright[0]} × {upright[1]} pixels, but the "
+                f"annotations are for {size[0]} × {size[1]}; save it upright, with boxes to fit"
+            ),
+        )
+    assert size is not None
+    return (
+        file,
+        None,
+        f"the picture has {upright[0]} × {upright[1]} pixels, but the annotations are for {size[0]} × {size[1]}",
+    )

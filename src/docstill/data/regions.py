@@ -1,0 +1,53 @@
+"""What is known of a page whose layout is labelled: where its regions are, and what they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from docstill.metrics.detection import Box
+
+Size = tuple[int, int]
+"""Width and height in pixels."""
+MOST_OUTSIDE = 0.5
+"""A box may reach over the page's edge, as people draw them; one that mostly lies outside was meant for another page."""
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The regions of one page; a document's target, for layout.
+
+    Attributes:
+        size: width and height of the upright page in pixels.
+        boxes: left, top, width, height in these pixels; all within the page, all with an area.
+        labels: of each box, the index of its class.
+        areas: of each box, square pixels; by them COCO calls a region small or large.
+        crowd: of each box, whether it stands for many regions that nobody told apart (COCO's ``iscrowd``).
+    """
+
+    size: tuple[int, int]
+    boxes: tuple[Box, ...]
+    labels: tuple[int, ...]
+    areas: tuple[float, ...]
+    crowd: tuple[bool, ...]
+
+
+class Marked(NamedTuple):
+    """A page as another format than COCO has it: the picture, its size, and the class and box of each region."""
+
+    file: Path
+    size: Size
+    regions: list[tuple[str, Box]]
+
+
+def clip(box: Box, size: Size) -> tuple[Box, float]:
+    """The box within the page, and the share of it that lay outside; all of it: the box as it was, and 1."""
+    left, top, width, height = box
+    right, bottom = min(left + width, size[0]), min(top + height, size[1])
+    inside = (max(left, 0.0), max(top, 0.0), right - max(left, 0.0), bottom - max(top, 0.0))
+    if inside[2] <= 0 or inside[3] <= 0:
+        return box, 1.0
+    if left >= 0 and top >= 0 and left + width <= size[0] and top + height <= size[1]:
+        return box, 0.0
+    return inside, 1 - inside[2] * inside[3] / (width * height)
