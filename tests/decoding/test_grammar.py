@@ -84,7 +84,7 @@ def written(
     return [row[1:] for row in ids.tolist()]
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.lists(DOCUMENTS, min_size=1, max_size=3))
 def test_every_training_answer_can_be_written_token_by_token(answers: list[Any]) -> None:
     grammar = grammar_of(answers)
@@ -99,7 +99,7 @@ def test_every_training_answer_can_be_written_token_by_token(answers: list[Any])
         assert walk.done
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.lists(DOCUMENTS, min_size=1, max_size=3), st.integers(2, 60), st.integers(0, 10**6), st.booleans())
 def test_whatever_scores_write_parses_and_stays_in_the_schema(
     answers: list[Any], length: int, seed: int, fond_of_tags: bool
