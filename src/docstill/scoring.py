@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,10 +103,23 @@ def score(
 
 
 def _layout(results: Path, annotations: Path) -> dict[str, Any]:
-    truth = read_coco(annotations)
-    seen = read_results(results, truth)
-    pages = len(truth.names)
-    return {"n": pages, "metrics": detection_metrics(truth.truths, seen, truth.labels, pages)}
+    with _uncollected():
+        truth = read_coco(annotations)
+        seen = read_results(results, truth)
+        pages = len(truth.names)
+        return {"n": pages, "metrics": detection_metrics(truth.truths, seen, truth.labels, pages)}
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without looks for cycles: among millions of small objects, none of them in one, they take half of the time."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def _read(*files: Path) -> list[list[Any]]:
