@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from PIL import Image
 
 import docstill
+from docstill.data.document import Glyphs
 from docstill.data.donut_folder import read_donut_folder, scan_donut_folder
 from docstill.data.images import open_image
 from docstill.errors import RecipeError, UserError
@@ -102,7 +104,7 @@ def test_points_lie_on_the_canvas_where_the_page_lies(turns: bool, size: tuple[i
     processor = tiny_donut(image_size=(320, 160)).processor.image_processor
     processor.do_align_long_axis = turns
     page = Image.new("RGB", size, "white")
-    x, y = round(0.7 * size[0]), round(0.2 * size[1])
+    x, y = round(0.73 * size[0]), round(0.23 * size[1])
     page.paste((0, 0, 0), (x - 4, y - 4, x + 4, y + 4))
     where = placement(page.size, processor, random.Random(3))
     pixels = placed(page, processor, where)
@@ -112,10 +114,12 @@ def test_points_lie_on_the_canvas_where_the_page_lies(turns: bool, size: tuple[i
     assert dark.max() < 0
     assert where.turned == (turns and size == (200, 90))
     model = tiny_donut(image_size=(320, 160))
-    [(character, patch)] = in_patches([("a", x / size[0], y / size[1])], where, model.network.config.encoder)
+    [(character, patch)] = in_patches(
+        Glyphs("a", array("f", [x / size[0], y / size[1]])), where, model.network.config.encoder
+    )
     assert character == "a"
     assert patch == int(top // 32) * 5 + int(left // 32)
-    assert in_patches([("a", 40.0, 0.0)], where, model.network.config.encoder) == []
+    assert in_patches(Glyphs("a", array("f", [40.0, 0.0])), where, model.network.config.encoder) == []
 
 
 def glyph_folder(folder: Path) -> Path:
@@ -162,8 +166,12 @@ def test_generated_pages_say_it_and_are_read_back(tmp_path: Path) -> None:
     docstill.synth("labels", tmp_path / "labels", 3, glyphs=True)
     documents = read_donut_folder(tmp_path / "labels")
     drawn = Generator("labels").drawn(1)
-    assert [sign for sign, _, _ in documents[1].glyphs] == [sign for sign, _, _ in drawn.glyphs]
-    assert np.allclose([glyph[1:] for glyph in documents[1].glyphs], [glyph[1:] for glyph in drawn.glyphs], atol=1e-4)
+    read = documents[1].glyphs
+    assert read is not None
+    assert read.characters == "".join(sign for sign, _, _ in drawn.glyphs)
+    assert np.allclose([place for _, *place in read.each()], [place for _, *place in drawn.glyphs], atol=1e-4)
+    with pytest.raises(UserError, match="not for layout"):
+        docstill.synth("layout", tmp_path / "layout", 1, glyphs=True)
     code = drawn.truth["tracking_code"]
     assert "".join(sign for sign, _, _ in drawn.glyphs).count(code) == 1
     assert all(-0.02 < share < 1.02 for _, *place in drawn.glyphs for share in place)

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Glyphs(NamedTuple):
+    """The characters of a page with their places; packed, as there are hundreds on each of many thousand pages.
+
+    Attributes:
+        characters: all of them, in any order.
+        shares: x and y of each in turn, as shares of the page's width and height.
+    """
+
+    characters: str
+    shares: array[float]
+
+    def each(self) -> Iterator[tuple[str, float, float]]:
+        """Character, x, y."""
+        return zip(self.characters, self.shares[::2], self.shares[1::2], strict=True)
 
 
 @dataclass(frozen=True)
@@ -16,11 +34,11 @@ class Document:
         target: index of the class, the JSON of the answer, or the page's `Regions`; None if unlabelled.
         variants: all answers that count as right; usually just ``(target,)``.
         where: how messages call it: ``metadata.jsonl:12``, or the path inside the split.
-        glyphs: where each character stands, if that is known: the character, x and y as shares of width and height.
+        glyphs: where each character stands, if that is known.
     """
 
     file: Path
     target: Any
     variants: tuple[Any, ...]
     where: str
-    glyphs: tuple[tuple[str, float, float], ...] = ()
+    glyphs: Glyphs | None = None

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
+from array import array
 from pathlib import Path
 from typing import Any
 
-from docstill.data.document import Document
+from docstill.data.document import Document, Glyphs
 from docstill.errors import DataError
 
 METADATA = "metadata.jsonl"
-Glyphs = tuple[tuple[str, float, float], ...]
 _GLYPHS_WRONG = "glyphs must be a list of [character, x, y] with x and y as shares of the picture's width and height"
 
 
@@ -60,17 +60,17 @@ def scan_donut_folder(folder: Path) -> tuple[list[Document], list[str]]:
     return documents, problems
 
 
-def _read_line(folder: Path, line: str) -> tuple[Path | None, list[Any], Glyphs, list[str]]:
+def _read_line(folder: Path, line: str) -> tuple[Path | None, list[Any], Glyphs | None, list[str]]:
     """The picture (None if the line names none that is there), answers, characters, and everything that is wrong."""
     expected = "expected an object with file_name and ground_truth"
     try:
         entry = json.loads(line)
     except json.JSONDecodeError as error:
-        return None, [], (), [f"broken JSON ({error.msg} at column {error.colno})"]
+        return None, [], None, [f"broken JSON ({error.msg} at column {error.colno})"]
     except RecursionError:
-        return None, [], (), ["broken JSON (nested too deeply)"]
+        return None, [], None, ["broken JSON (nested too deeply)"]
     if not isinstance(entry, dict):
-        return None, [], (), [expected]
+        return None, [], None, [expected]
     name, file, wrong = entry.get("file_name"), None, []
     if not isinstance(name, str) or not name:
         wrong.append(f"{expected}, but file_name is missing")
@@ -81,24 +81,27 @@ def _read_line(folder: Path, line: str) -> tuple[Path | None, list[Any], Glyphs,
     else:
         file = folder / name
     if "ground_truth" not in entry:
-        return file, [], (), [*wrong, f"{expected}, but ground_truth is missing"]
+        return file, [], None, [*wrong, f"{expected}, but ground_truth is missing"]
     variants = _variants(entry["ground_truth"])
     if isinstance(variants, str):
-        return file, [], (), [*wrong, variants]
-    glyphs = _glyphs(entry.get("glyphs", []))
-    return (file, variants, glyphs, wrong) if glyphs is not None else (file, variants, (), [*wrong, _GLYPHS_WRONG])
+        return file, [], None, [*wrong, variants]
+    glyphs = _glyphs(entry["glyphs"]) if "glyphs" in entry else None
+    if isinstance(glyphs, str):
+        return file, variants, None, [*wrong, glyphs]
+    return file, variants, glyphs, wrong
 
 
-def _glyphs(given: Any) -> Glyphs | None:
-    """Characters and their places, or None if something else was given."""
+def _glyphs(given: Any) -> Glyphs | str:
+    """Characters and their places, or what is wrong with them."""
     if not isinstance(given, list):
-        return None
+        return _GLYPHS_WRONG
     for entry in given:
         if not (isinstance(entry, list) and len(entry) == 3 and isinstance(entry[0], str) and len(entry[0]) == 1):
-            return None
+            return _GLYPHS_WRONG
         if not all(isinstance(share, int | float) and math.isfinite(share) for share in entry[1:]):
-            return None
-    return tuple((character, float(x), float(y)) for character, x, y in given)
+            return _GLYPHS_WRONG
+    shares = array("f", (float(share) for entry in given for share in entry[1:]))
+    return Glyphs("".join(entry[0] for entry in given), shares)
 
 
 def _variants(truth: Any) -> list[Any] | str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from docstill.data.document import Glyphs
 from docstill.models.donut_page import Placement
 
 
@@ -18,11 +19,11 @@ def patch_grid(canvas: tuple[int, int], encoder: Any) -> tuple[int, int, int]:
     return math.ceil(canvas[0] / side), math.ceil(canvas[1] / side), side
 
 
-def in_patches(glyphs: Iterable[tuple[str, float, float]], where: Placement, encoder: Any) -> list[tuple[str, int]]:
+def in_patches(glyphs: Glyphs, where: Placement, encoder: Any) -> list[tuple[str, int]]:
     """Each character with the number of the patch that its middle lies in, row by row; those off the canvas are left out."""
     columns, rows, side = patch_grid(where.canvas, encoder)
     found = []
-    for character, x, y in glyphs:
+    for character, x, y in glyphs.each():
         left, top = where.point(x, y)
         column, row = int(left // side), int(top // side)
         if 0 <= column < columns and 0 <= row < rows:

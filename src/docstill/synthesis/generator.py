@@ -83,6 +83,8 @@ def synth(
         raise UserError(f"form can be {' or '.join(FORMS)}, {form!r} given")
     if n < 1 or not 0 <= wear <= 1:
         raise UserError(f"n must be at least 1 and wear between 0 and 1, {n} and {wear} given")
+    if glyphs and kind == "layout":
+        raise UserError("glyphs are for what is read, not for layout; leave them out, or choose another kind")
     font_folder = None if fonts is None else Path(fonts)
     if font_folder is not None and not font_folder.is_dir():
         raise UserError(f"there is no font folder {fonts}; give a folder with .ttf or .otf files")

@@ -191,7 +191,7 @@ class Kie:
                 [f"{document.where}: {len(ids) - 1} tokens, the decoder has room for {room}"],
             )
         example: dict[str, Any] = {"pixel_values": torch.from_numpy(pixels), "ids": torch.tensor(ids)}
-        if document.glyphs:
+        if document.glyphs is not None:
             example["glyphs"] = in_patches(document.glyphs, where, model.network.config.encoder)
         return example
 
