@@ -50,6 +50,9 @@ def main() -> str:
         results = read(HERE / name / "results.json")
         if results is not None:
             sections.append(f"## {title}\n\n{text}\n\n{run_section(name, results)}")
+    worse = read(HERE / "robustness" / "results.json")
+    if worse is not None:
+        sections.append(robustness_section(worse))
     cost = read(HERE / "distill_cost" / "results.json")
     if cost is not None:
         low, _, high = cost["ratio_quartiles"]
@@ -118,6 +121,29 @@ def run_section(name: str, results: dict[str, Any]) -> str:
         + f". The whole recipe took {results['seconds'] / 60:.0f} minutes. {machine(results['hardware'])}. "
         + f"`bash benchmarks/{name}/run.sh`\n"
     )
+
+
+def robustness_section(worse: dict[str, Any]) -> str:
+    groups = worse["groups"]
+    lines = [f"| | {' | '.join(groups)} |", "|---|" + "---|" * len(groups)]
+    lines.append("| as they are | " + " | ".join(spread(group["clean"]) for group in groups.values()) + " |")
+    lines.append("| mean drop, points | " + " | ".join(spread(group["drop"]) for group in groups.values()) + " |")
+    for kind in groups["teacher"]["drop_by_corruption"]:
+        drops = [spread(group["drop_by_corruption"][kind]) for group in groups.values()]
+        lines.append(f"| {kind} | {' | '.join(drops)} |")
+    return (
+        "## The same models on worse pages\n\n"
+        f"Teacher, students and no-KD controls of the run on real pages, on {worse['n']} of its validation pages: accuracy in per "
+        "cent, and by how many points it drops under ten corruptions, mean over five severities.\n\n"
+        + "\n".join(lines)
+        + f"\n\n± is the standard deviation over 3 seeds (the teacher is one). {machine(worse['hardware'])}. "
+        "`python benchmarks/robustness/run.py RUN PAGES 90`\n"
+    )
+
+
+def spread(figure: dict[str, Any]) -> str:
+    text = f"{100 * figure['mean']:.1f}"
+    return (text if figure["std"] is None else f"{text} ± {100 * figure['std']:.1f}").replace("-", "−")
 
 
 def canvas(model: dict[str, Any]) -> str:
