@@ -64,15 +64,17 @@ def main() -> str:
         )
     cached = read(HERE / "teacher_cache" / "results.json")
     if cached is not None:
+        low, _, high = cached["ratio_quartiles"]
+        medians = cached["median_cpu_seconds"]
         sections.append(
             "## The teacher asked once\n\n"
             f"With `cache_logits: {cached['logits_kept']}` a distil step takes {cached['ratio']:.2f} × the CPU time of one that "
-            f"asks the teacher, pages prepared and weights updated ({cached['rounds']} interleaved rounds, batches of "
-            f"{cached['batch']}, {cached['precision']}, one thread): a {cached['teacher']['size']} on {canvas(cached['teacher'])} "
-            f"teaches a {cached['student']['size']} on {canvas(cached['student'])}. Asking once cost "
-            f"{cached['asked_once_cpu_seconds_a_batch'] / cached['median_cpu_seconds']['teacher asked']:.2f} × such a step for "
-            f"each batch; {cached['bytes_a_token']:.0f} bytes a token on disk. {machine(cached['hardware'])}. "
-            "`python benchmarks/teacher_cache/run.py`\n"
+            f"asks the teacher (quartiles of {cached['rounds']} interleaved rounds {low:.2f} to {high:.2f}), pages prepared and "
+            f"weights updated: a {cached['teacher']['size']} on {canvas(cached['teacher'])} teaches a {cached['student']['size']} "
+            f"on {canvas(cached['student'])}, batches of {cached['batch']}, {cached['precision']}, one thread. What is saved, once "
+            f"paid, is mostly the teacher's forward pass, alone {medians['teacher forward alone'] / medians['teacher asked']:.2f} × "
+            f"such a step. {cached['bytes_a_token']:.0f} bytes a token on disk. The more the teacher outweighs the student, the more "
+            f"it is worth. {machine(cached['hardware'])}. `python benchmarks/teacher_cache/run.py`\n"
         )
     boxes = read(HERE / "coco_eval" / "results.json")
     if boxes is not None:
