@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import torch
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -13,3 +14,12 @@ def no_extra_processes() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("docstill.measure.measure_peak_memory", lambda model, task: 1.0)
         yield
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Tiny networks are fastest on one thread, above all on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -152,3 +152,12 @@ def test_classification_writes_no_answers(tmp_path: Path) -> None:
     with pytest.raises(RecipeError) as error:
         parse_recipe(content)
     assert error.value.problems == ["stages.1.distill.answers: is for kie, the task is classification; leave it out"]
+
+
+def test_answers_held_to_another_schema_are_not_taken(tmp_path: Path, readings: list[int]) -> None:
+    teacher, pages = tiny_donut(), KIE.read(tiny_folder(tmp_path / "pages"))
+    for schema in (None, {"keys": {"total": {"longest": 4}}}):
+        if schema is not None:
+            teacher.card["schema"] = schema
+        read_by_teacher(KIE, teacher, pages, tmp_path)
+    assert len(list(tmp_path.glob("answers-*.jsonl"))) == 2

@@ -10,16 +10,17 @@ from tempfile import TemporaryDirectory
 import torch
 
 from docstill.data.document import Document
+from docstill.decoding.schema import SCHEMA
 from docstill.models.io import DocumentModel
 
 
 def add_model(found: hashlib.blake2b, model: DocumentModel) -> None:
-    """Adds weights, configuration, classes and preprocessing."""
+    """Adds weights, configuration, classes, preprocessing, and the schema that its answers are held to."""
     for name, tensor in sorted(model.network.state_dict().items()):
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     found.update(model.network.config.to_json_string(use_diff=False).encode())
-    found.update(json.dumps(model.labels).encode())
+    found.update(json.dumps([model.labels, model.card.get(SCHEMA)]).encode())
     with TemporaryDirectory() as scratch:
         model.processor.save_pretrained(scratch)
         for path in sorted(Path(scratch).rglob("*.*")):

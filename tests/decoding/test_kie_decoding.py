@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,15 +18,8 @@ from docstill.tasks.kie import Kie
 from kie_tiny import ANSWERS, TAGS, page, tiny_donut, tiny_folder
 
 KIE = Kie()
+pytestmark = pytest.mark.usefixtures("one_thread")
 LETTERS = "abcdefgh0123456789"
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -38,9 +38,8 @@ def kinds_of_characters(tokenizer: Any) -> dict[str, int]:
     }
 
 
-def kinds_in_patches(documents: Sequence[Sequence[tuple[str, int]]], tokenizer: Any) -> Tensor:
-    """``(G, 3)`` int64: document, patch, kind of character; characters without a token of their own are left out."""
-    kinds = kinds_of_characters(tokenizer)
+def kinds_in_patches(documents: Sequence[Sequence[tuple[str, int]]], kinds: Mapping[str, int]) -> Tensor:
+    """``(G, 3)`` int64: document, patch, kind of character; characters that are none of ``kinds`` are left out."""
     rows = [
         (document, patch, kinds[character])
         for document, glyphs in enumerate(documents)

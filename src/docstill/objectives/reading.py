@@ -2,8 +2,8 @@
 
     loss = mean over documents, patches and kinds of characters of BCE( W h_patch + b , is there )
 
-A Donut that starts from scratch first learns what answers look like, and then sits on that plateau: its decoder has no
-reason yet to look at the page. On generated pages it is known where each character stands; asking the encoder for it
+A Donut that starts from scratch can first learn what answers look like, and stay there: its decoder has no reason yet to
+look at the page. On generated pages it is known where each character stands; asking the encoder for it
 gives the decoder something to attend to (deep supervision: Lee et al. 2015, arXiv 1409.5185). In training only: W and
 b are thrown away after.
 """

@@ -202,7 +202,7 @@ class Kie:
             ``pixel_values`` (B, 3, H, W); ``decoder_input_ids`` (B, L), padded on the right; ``labels`` (B, L): the
             token that follows each, -100 where there is none; ``targets`` (N,): the labels that are not -100; ``tags``
             (N,) bool: whether each of those is a tag or the end; where it is known, ``glyphs`` (G, 3): document, patch,
-            kind of character.
+            kind of character, and ``kinds``, how many there are.
         """
         longest = max(len(example["ids"]) for example in examples) - 1
         inputs = torch.full((len(examples), longest), model.processor.tokenizer.pad_token_id)
@@ -211,7 +211,7 @@ class Kie:
             length = len(example["ids"]) - 1
             inputs[row, :length], labels[row, :length] = example["ids"][:-1], example["ids"][1:]
         targets = labels[labels != IGNORED]
-        batch = {
+        batch: Batch = {
             "pixel_values": torch.stack([example["pixel_values"] for example in examples]),
             "decoder_input_ids": inputs,
             "labels": labels,
@@ -219,9 +219,9 @@ class Kie:
             "tags": torch.isin(targets, torch.tensor(form_ids(model.processor.tokenizer))),
         }
         if any("glyphs" in example for example in examples):
-            batch["glyphs"] = kinds_in_patches(
-                [example.get("glyphs", []) for example in examples], model.processor.tokenizer
-            )
+            kinds = kinds_of_characters(model.processor.tokenizer)
+            batch["glyphs"] = kinds_in_patches([example.get("glyphs", []) for example in examples], kinds)
+            batch["kinds"] = len(kinds)
         return batch
 
     def forward(self, model: DocumentModel, batch: Batch) -> Outputs:
@@ -244,7 +244,7 @@ class Kie:
             tags=batch["tags"],
         )
         if "glyphs" in batch:
-            result.glyphs = batch["glyphs"], len(kinds_of_characters(model.processor.tokenizer))
+            result.glyphs = batch["glyphs"], batch["kinds"]
         return result
 
     def page_size(self, model: DocumentModel) -> tuple[int, int]:
