@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from docstill.reporting.markup import escape
 from docstill.reporting.plots import Box, Line, Point, curves, log_ticks, place_labels, smooth, ticks, trade_off
 
 ROLES = st.sampled_from(["teacher", "student", "control"])
@@ -17,7 +18,7 @@ POINTS = st.builds(
     st.floats(0.001, 1e6),
     st.floats(0, 1),
     st.none() | st.floats(0, 0.3),
-    st.text(max_size=60).filter(lambda text: all(ord(letter) > 31 for letter in text)),
+    st.text(max_size=60),
     ROLES,
 )
 
@@ -95,3 +96,17 @@ def test_smoothing_keeps_the_mean_and_the_ends() -> None:
     assert abs(sum(y for _, y in short) / 150 - 499.5) < 1
     assert smooth(points[:7]) == points[:7]
     assert smooth([]) == []
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.text(max_size=20))
+def test_any_name_is_xml_and_a_proper_one_is_kept(name: str) -> None:
+    read = ElementTree.fromstring(f"<a b='{escape(name)}'>{escape(name)}</a>").text or ""
+    assert len(read) == len(name.replace("\r\n", "\n"))
+    if name.isprintable():
+        assert read == name
+
+
+def test_every_character_xml_refuses_is_replaced() -> None:
+    refused = "\x00\x08\x0b\x1f\ud800\udfff\ufffe\uffff"
+    assert escape(refused) == "\ufffd" * len(refused)

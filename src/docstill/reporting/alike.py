@@ -6,12 +6,12 @@ The more ink in a cell, the more alike; ink is that of the page, so that the map
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from html import escape
 from statistics import mean, stdev
 from typing import Any
 
 from docstill.reporting import plots
 from docstill.reporting.figures import number
+from docstill.reporting.markup import escape
 from docstill.reporting.rows import real
 
 CELL, FONT = 32, 11

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import pairwise
+
+from docstill.reporting.markup import escape
 
 FONT = 12.5
 CHARACTER = 0.62 * FONT

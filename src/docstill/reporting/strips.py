@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
+from docstill.reporting.markup import escape
 from docstill.reporting.plots import CHARACTER, mark, ticks
 
 ROW = 30
