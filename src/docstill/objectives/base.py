@@ -16,6 +16,36 @@ from torch import Tensor, nn
 
 UNLABELLED = -100
 """The target of a decision whose right answer is not known; cross entropy leaves it out."""
+BACKGROUND = -1
+"""What lies in a region where no labelled region is."""
+
+
+@dataclass
+class Looks:
+    """What a detector makes of regions that it was given; a student and its teacher look at the same ones, in one order.
+
+    Boxes are left, top, right, bottom as shares of the page, so that networks with inputs of other sizes agree on them.
+    Classes stand in the alphabetical order of their names.
+
+    Attributes:
+        pages: ``(N,)`` int64, the document of each region.
+        given: ``(N, 4)`` float32, the regions; no gradients.
+        classes: ``(N, C)`` logits of the classes: their softmax with ``background``, or each one's sigmoid without.
+        background: ``(N,)`` logit of no class at all; None for a network that scores each class by itself.
+        boxes: ``(N, C, 4)`` where each class would lie; DETR-type networks say the same for all classes (an expanded view).
+        truths: ``(N,)`` int64, what lies there by the labels: the class, `BACKGROUND`, or `UNLABELLED` if that is not known.
+        pooled: ``(N, D, S, S)`` float32 features of the region, cut out of the feature maps (RoIAlign); None unless asked for.
+        maps: feature maps ``(B, D, H, W)`` float32 that `pooled` was cut from, finest first; empty unless asked for.
+    """
+
+    pages: Tensor
+    given: Tensor
+    classes: Tensor
+    background: Tensor | None
+    boxes: Tensor
+    truths: Tensor
+    pooled: Tensor | None = None
+    maps: list[Tensor] = field(default_factory=list)
 
 
 @dataclass
@@ -35,6 +65,7 @@ class Outputs:
         glyphs: where it is known which character stands where: ``(G, 3)`` int64 document, patch of the encoder's output and
             kind of character, and how many kinds there are.
         tags: for a network that writes, ``(N,)`` bool, True where the right token is a tag or the end, False in a value.
+        looks: for a detector, what it makes of the regions that are compared.
     """
 
     logits: Tensor
@@ -46,6 +77,7 @@ class Outputs:
     blended: tuple[Tensor, float] | None = None
     glyphs: tuple[Tensor, int] | None = None
     tags: Tensor | None = None
+    looks: Looks | None = None
 
 
 class Objective(nn.Module):
@@ -68,6 +100,11 @@ class Objective(nn.Module):
     """Which of the teacher's logits, kept from an earlier look, can stand in for it; none where it looks inside the teacher."""
     temperature: float = 1.0
     """What the teacher's logits are divided by."""
+
+    tasks: ClassVar[tuple[str, ...]] = ("classification", "kie")
+    """The tasks it makes sense for."""
+    pools: ClassVar[bool] = False
+    """Whether it compares ``Looks.pooled`` or ``Looks.maps``, which are cut out only where they are asked for."""
 
     student_modules: tuple[str, ...] = ()
     teacher_modules: tuple[str, ...] = ()
