@@ -132,6 +132,11 @@ def _shifted(
 ) -> dict[str, Any]:
     """What `evaluate` adds under ``shift``."""
     if str(shift) == "corruptions":
+        if task.name == "layout":
+            raise UserError(
+                "corruptions turn and warp pages, and the labelled boxes would not move with them; for layouts give a folder with "
+                "labelled pages from elsewhere"
+            )
         with counter("under corruptions", looks(len(models), len(pages.documents))) as advance:
             return {"kind": "corruptions", "models": under_corruptions(task, models, pages, advance)}
     others = task.read(Path(shift), pages)
@@ -306,7 +311,9 @@ def _task_of(source: str) -> str:
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(source, local_files_only=folder is not None)
-    return "kie" if config.model_type == "vision-encoder-decoder" else "classification"
+    if config.model_type == "vision-encoder-decoder":
+        return "kie"
+    return "layout" if any("ObjectDetection" in name for name in config.architectures or []) else "classification"
 
 
 def _saved(source: str) -> Path:

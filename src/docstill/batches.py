@@ -18,8 +18,9 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from docstill.blending import blend
-from docstill.data.augment import augment_page, faded
+from docstill.data.augment import augmented, faded
 from docstill.data.images import open_image
+from docstill.data.regions import Regions, moved
 from docstill.models.io import DocumentModel
 from docstill.settings import DistillStage, Training
 from docstill.tasks.base import Pages, Task
@@ -78,7 +79,10 @@ class PageSet(Dataset[dict[str, Any]]):
         image = self.cache.get(self.pages, index)
         key = f"{index}" if self.still else f"{self.seed}:{self.epoch}:{index}"
         strength = faded(self.training.augment, self.epoch, self.training.epochs, self.training.augment_fade)
-        image = augment_page(image, random.Random(key), strength)
+        regions = document.target if isinstance(document.target, Regions) else None
+        image, move = augmented(image, random.Random(key), strength, level=regions is not None)
+        if regions is not None and move is not None:
+            document = replace(document, target=moved(regions, move, image.size))
         example: dict[str, Any] = {"file": document.where, "index": index}
         for name, model in (("student", self.student), ("teacher", self.teacher)):
             if model is not None:  # the same generator for both: the same random choices, the same view

@@ -33,9 +33,10 @@ from docstill.similarity.comparison import IN_A_RUN, layers_alike
 from docstill.similarity.rows import share_of_same_answers
 from docstill.stages import Bench, run_stage
 from docstill.tasks import task_named
-from docstill.tasks.base import ModelSpec, Task
+from docstill.tasks.base import ModelSpec, Pages, Task
 from docstill.teacher_answers import sure_enough
 from docstill.teacher_cache import FOLDER
+from docstill.teacher_regions import with_regions
 
 TIMED_PAGES = 8
 
@@ -64,7 +65,7 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "") -> di
         training = task.read(recipe.data.train)
         bench = Bench(task, training, task.read(recipe.data.validation, training))
         teacher = _teacher(recipe, bench, run)
-        unlabelled = _unlabelled(recipe, task, teacher)
+        unlabelled = _unlabelled(recipe, task, teacher, training)
         bench = replace(bench, teacher=teacher.model, unlabelled=unlabelled, shared=teacher.folder)
         more = 1 + len(unlabelled) / len(training.documents)
 
@@ -104,12 +105,15 @@ def _check_data(recipe: Recipe) -> dict[str, Any]:
     return {}
 
 
-def _unlabelled(recipe: Recipe, task: Task, teacher: Taught) -> list[Document]:
-    """The pages without labels; of kie those that the teacher answers surely enough, with its answers."""
+def _unlabelled(recipe: Recipe, task: Task, teacher: Taught, training: Pages) -> list[Document]:
+    """The pages without labels; of kie those that the teacher answers surely enough, with its answers; of layout with its
+    regions."""
     if recipe.data.unlabelled is None:
         return []
     documents = read_unlabelled(recipe.data.unlabelled)
-    if recipe.task != "kie":
+    if recipe.task == "layout":
+        return with_regions(task, teacher.model, documents, training.labels, recipe.data.confidence)
+    if recipe.task == "classification":
         return documents
     sure = sure_enough(task, teacher.model, documents, teacher.folder, recipe.data.confidence)
     say(

@@ -44,6 +44,7 @@ class Lesson(nn.Module):
     The teacher is held outside the module tree: it is never trained, moved into train mode, or checkpointed.
 
     Attributes:
+        wanted: what the objectives compare besides decisions, as keys of the batches that the networks look at.
         recall: what the teacher said of documents, by index, where that is known; it is then not asked again.
     """
 
@@ -60,6 +61,8 @@ class Lesson(nn.Module):
             raise ModelError(
                 f"{', '.join(type(objective).__name__.lower() for objective in asked)} needs a teacher, none was given"
             )
+        kinds = [weighted.objective for weighted in objectives]
+        self.wanted = {name: True for name in ("looks", "pools") if any(getattr(kind, name) for kind in kinds)}
         self.recall: Callable[[Sequence[int], torch.device], Outputs] | None = None
         self._outside = (task, student, teacher if asked else None)
         if self.teacher is not None:
@@ -99,13 +102,14 @@ class Lesson(nn.Module):
         """What student and teacher make of a batch, with the features the objectives asked for."""
         task, student, teacher = self._outside
         device = student.device
-        result = _look(task, student, batch["student"], self._paths("student_modules"), device)
+        result = _look(task, student, {**batch["student"], **self.wanted}, self._paths("student_modules"), device)
         if teacher is None:
             return result, None
         if self.recall is not None:
             answer = self.recall(batch["indices"], device)
         else:
-            answer = ask(task, teacher, batch["teacher"], self._paths("teacher_modules"), device, batch["files"])
+            shown = {**batch["teacher"], **self.wanted, **task.shown(result)}
+            answer = ask(task, teacher, shown, self._paths("teacher_modules"), device, batch["files"])
         return result, task.aligned(teacher, student, answer, result)
 
     def forward(self, batch: dict[str, Any]) -> list[Loss]:

@@ -26,7 +26,8 @@ class Data(Strict):
     unlabelled: Path | None = None
     """Pages of the same kinds without labels, for distil stages: there the teacher says what they are."""
     confidence: Annotated[float, Field(ge=0, le=1)] = 0.9
-    """Unlabelled pages are left out if the teacher gives its own answer a lower mean token probability; kie only."""
+    """Unlabelled pages are left out if the teacher gives its own answer a lower mean token probability (kie); regions that it
+    gives a lower score are (layout)."""
 
 
 class Teacher(Strict):
@@ -39,7 +40,7 @@ class Teacher(Strict):
 class Recipe(Strict):
     """A whole compression: teacher and data in; student, controls, measurements and report out."""
 
-    task: Literal["classification", "kie"]
+    task: Literal["classification", "kie", "layout"]
     teacher: str | Teacher
     """A model folder or hub id, or a model to be trained first."""
     student: str | NewModel | None = None
@@ -69,6 +70,23 @@ class Recipe(Strict):
             trained.append(self.teacher.train)
         if self.task != "classification" and any(settings.blend != "none" for settings in trained):
             raise ValueError(f"blend is for classification, the task is {self.task}; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _objectives_fit_the_task(self) -> Recipe:
+        from docstill.objectives import OBJECTIVES
+
+        problems = [
+            f".stages.{number}.distill.objectives.{index}.kind: {entry['kind']} is for "
+            f"{' and '.join(OBJECTIVES[entry['kind']].tasks)}, the task is {self.task}; choose one of "
+            + ", ".join(kind for kind, objective in OBJECTIVES.items() if self.task in objective.tasks)
+            for number, stage in enumerate(self.stages)
+            if isinstance(stage.settings, DistillStage)
+            for index, entry in enumerate(stage.settings.objectives)
+            if self.task not in OBJECTIVES[entry["kind"]].tasks
+        ]
+        if problems:
+            raise ValueError("\n".join(problems))
         return self
 
     @model_validator(mode="after")

@@ -105,7 +105,7 @@ def synth(
 @app.command()
 def train(
     settings: Settings = None,
-    task: Annotated[str, typer.Option(help="classification or kie.")] = "classification",
+    task: Annotated[str, typer.Option(help="classification, kie or layout.")] = "classification",
     new: Annotated[str | None, typer.Option(help="Train this size from scratch, e.g. resnet-18 or donut-mini.")] = None,
     model: Annotated[str | None, typer.Option(help="Or go on from this model folder or hub id.")] = None,
     data: Annotated[Path, typer.Option(help="Folder that holds train/ and validation/.")] = ...,  # type: ignore[assignment]

@@ -12,6 +12,9 @@ from PIL import Image, ImageFilter
 ROTATION, SHEAR, SHIFT, ZOOM = 6.0, 4.0, 0.08, 0.3
 """At strength 1: degrees, degrees, share of the side, share of the size."""
 
+Affine = tuple[float, float, float, float, float, float]
+"""(a, b, c, d, e, f): what is at (x, y) comes from (a x + b y + c, d x + e y + f), in pixels."""
+
 
 def faded(strength: float, epoch: int, epochs: float, fade: float) -> float:
     """The strength of one epoch: falls towards nothing, in a straight line, over the last ``fade`` of the epochs.
@@ -36,9 +39,31 @@ def augment_page(image: Image.Image, rng: random.Random, strength: float) -> Ima
         rng: where all chance comes from.
         strength: 0 leaves the page as it is, 1 is the usual amount, up to 2.
     """
+    return augmented(image, rng, strength)[0]
+
+
+def augmented(
+    image: Image.Image, rng: random.Random, strength: float, level: bool = False
+) -> tuple[Image.Image, Affine | None]:
+    """As `augment_page`, and how the page was moved; None if it was not.
+
+    Args:
+        image: RGB or gray page.
+        rng: where all chance comes from.
+        strength: as for `augment_page`.
+        level: only zoom and shift, so that what was upright stays so, and boxes stay boxes.
+    """
     if strength <= 0:
-        return image
-    image = _move(image, rng, strength)
+        return image, None
+    move = _draw_move(image.size, rng, strength, level)
+    image = image.transform(
+        image.size, Image.Transform.AFFINE, move, Image.Resampling.BILINEAR, fillcolor=edge_colour(image)
+    )
+    return _toned(image, rng, strength), move
+
+
+def _toned(image: Image.Image, rng: random.Random, strength: float) -> Image.Image:
+    """All that leaves everything in its place."""
     image = _tone(image, rng, strength)
     image = _gamma(image, math.exp(strength * rng.uniform(-0.7, 0.7)))
     if rng.random() < 0.4 * strength:
@@ -52,13 +77,14 @@ def augment_page(image: Image.Image, rng: random.Random, strength: float) -> Ima
     return image
 
 
-def _move(image: Image.Image, rng: random.Random, strength: float) -> Image.Image:
-    """Rotation, shear, zoom and shift in one resampling; what comes into view has the colour of the page's edge."""
-    angle = math.radians(rng.uniform(-ROTATION, ROTATION) * strength)
-    shear = math.tan(math.radians(rng.uniform(-SHEAR, SHEAR) * strength))
+def _draw_move(size: tuple[int, int], rng: random.Random, strength: float, level: bool) -> Affine:
+    """Rotation, shear, zoom and shift, to be done in one resampling."""
+    turns = 0.0 if level else strength
+    angle = math.radians(rng.uniform(-ROTATION, ROTATION) * turns)
+    shear = math.tan(math.radians(rng.uniform(-SHEAR, SHEAR) * turns))
     zoom_x = 1 + rng.uniform(-ZOOM, ZOOM) * strength
     zoom_y = zoom_x * (1 + rng.uniform(-0.05, 0.05) * strength)
-    width, height = image.size
+    width, height = size
     shift_x = rng.uniform(-SHIFT, SHIFT) * strength * width
     shift_y = rng.uniform(-SHIFT, SHIFT) * strength * height
     cos, sin = math.cos(angle), math.sin(angle)
@@ -68,9 +94,7 @@ def _move(image: Image.Image, rng: random.Random, strength: float) -> Image.Imag
     centre_x, centre_y = width / 2, height / 2
     c = centre_x + shift_x - a * centre_x - b * centre_y
     f = centre_y + shift_y - d * centre_x - e * centre_y
-    return image.transform(
-        image.size, Image.Transform.AFFINE, (a, b, c, d, e, f), Image.Resampling.BILINEAR, fillcolor=edge_colour(image)
-    )
+    return a, b, c, d, e, f
 
 
 def _tone(image: Image.Image, rng: random.Random, strength: float) -> Image.Image:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from docstill.data.augment import Affine
 from docstill.metrics.detection import Box
 
 Size = tuple[int, int]
@@ -51,3 +52,33 @@ def clip(box: Box, size: Size) -> tuple[Box, float]:
     if left >= 0 and top >= 0 and left + width <= size[0] and top + height <= size[1]:
         return box, 0.0
     return inside, 1 - inside[2] * inside[3] / (width * height)
+
+
+def moved(regions: Regions, move: Affine, size: Size) -> Regions:
+    """The regions of a page that was zoomed and shifted; those that left it for the most part are gone.
+
+    Args:
+        regions: of the page as it was.
+        move: how the page was moved, without rotation or shear.
+        size: width and height of the picture that was moved, which may be smaller than the page.
+    """
+    scale_x, scale_y = regions.size[0] / size[0], regions.size[1] / size[1]
+    zoom_x, shift_x, zoom_y, shift_y = 1 / move[0], move[2], 1 / move[4], move[5]
+    kept = []
+    for index, (left, top, width, height) in enumerate(regions.boxes):
+        there = (
+            (left / scale_x - shift_x) * zoom_x * scale_x,
+            (top / scale_y - shift_y) * zoom_y * scale_y,
+            width * zoom_x,
+            height * zoom_y,
+        )
+        box, outside = clip(there, regions.size)
+        if outside <= MOST_OUTSIDE:
+            kept.append((index, box, regions.areas[index] * zoom_x * zoom_y * (1 - outside)))
+    return Regions(
+        regions.size,
+        tuple(box for _, box, _ in kept),
+        tuple(regions.labels[index] for index, _, _ in kept),
+        tuple(area for _, _, area in kept),
+        tuple(regions.crowd[index] for index, _, _ in kept),
+    )

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 UNLABELLED = -100
 """The target of a decision whose right answer is not known; cross entropy leaves it out."""
+EVERY_TASK = ("classification", "kie", "layout")
 BACKGROUND = -1
 """What lies in a region where no labelled region is."""
 
@@ -35,7 +36,7 @@ class Looks:
         boxes: ``(N, C, 4)`` where each class would lie; DETR-type networks say the same for all classes (an expanded view).
         truths: ``(N,)`` int64, what lies there by the labels: the class, `BACKGROUND`, or `UNLABELLED` if that is not known.
         pooled: ``(N, D, S, S)`` float32 features of the region, cut out of the feature maps (RoIAlign); None unless asked for.
-        maps: feature maps ``(B, D, H, W)`` float32 that `pooled` was cut from, finest first; empty unless asked for.
+        names: class names, in alphabetical order.
     """
 
     pages: Tensor
@@ -45,7 +46,7 @@ class Looks:
     boxes: Tensor
     truths: Tensor
     pooled: Tensor | None = None
-    maps: list[Tensor] = field(default_factory=list)
+    names: tuple[str, ...] = ()
 
 
 @dataclass
@@ -103,8 +104,10 @@ class Objective(nn.Module):
 
     tasks: ClassVar[tuple[str, ...]] = ("classification", "kie")
     """The tasks it makes sense for."""
+    looks: ClassVar[bool] = False
+    """Whether it compares ``Outputs.looks``, which are made only where they are asked for."""
     pools: ClassVar[bool] = False
-    """Whether it compares ``Looks.pooled`` or ``Looks.maps``, which are cut out only where they are asked for."""
+    """Whether it compares ``Looks.pooled``, too."""
 
     student_modules: tuple[str, ...] = ()
     teacher_modules: tuple[str, ...] = ()

@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from docstill.objectives.base import UNLABELLED, Objective, Outputs
+from docstill.objectives.base import EVERY_TASK, UNLABELLED, Objective, Outputs
 from docstill.objectives.values import ValueWeight, weighed
 
 
@@ -30,6 +30,7 @@ class Labels(Objective):
 
     needs_teacher: ClassVar[bool] = False
     average: ClassVar[Literal["decisions", "labelled", "documents"]] = "labelled"
+    tasks: ClassVar[tuple[str, ...]] = EVERY_TASK
 
     def __init__(self, smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0, value_weight: ValueWeight = 1.0) -> None:
         super().__init__()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from docstill.objectives.base import Objective
+from docstill.objectives.base import EVERY_TASK, Objective
 
 
 class Paired(Objective):
@@ -16,6 +16,7 @@ class Paired(Objective):
     """
 
     average: ClassVar[Literal["decisions", "documents"]] = "documents"
+    tasks: ClassVar[tuple[str, ...]] = EVERY_TASK
 
     def __init__(self, student_module: str, teacher_module: str | None = None) -> None:
         super().__init__()

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from docstill.errors import ModelError
-from docstill.objectives.base import Objective, Outputs
+from docstill.objectives.base import EVERY_TASK, Objective, Outputs
 
 GRIDS = (4, 2, 1)
 
@@ -37,6 +37,7 @@ class Review(Objective):
     """
 
     average: ClassVar[Literal["decisions", "documents"]] = "documents"
+    tasks: ClassVar[tuple[str, ...]] = EVERY_TASK
 
     def __init__(
         self,

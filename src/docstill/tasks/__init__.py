@@ -8,8 +8,9 @@ from docstill.errors import UserError
 from docstill.tasks.base import Task
 from docstill.tasks.classification import Classification
 from docstill.tasks.kie import Kie
+from docstill.tasks.layout import Layout
 
-TASKS: dict[str, Task] = {"classification": Classification(), "kie": Kie()}
+TASKS: dict[str, Task] = {"classification": Classification(), "kie": Kie(), "layout": Layout()}
 
 
 def task_named(name: str) -> Task:

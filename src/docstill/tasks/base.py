@@ -1,4 +1,4 @@
-"""What a task is: the few things that differ between page classification and key information extraction.
+"""What a task is: the few things that differ between page classification, key information extraction and layout.
 
 A task reads documents, makes examples and batches, runs a model into `Outputs`, and scores what came out. The
 engine, the stages and the report know tasks only through the `Task` protocol below.
@@ -111,6 +111,10 @@ class Task(Protocol):
         """The teacher's outputs over the student's choices, where those are some of the teacher's; else as they are."""
         ...
 
+    def shown(self, ours: Outputs) -> Batch:
+        """What a teacher must look at besides its own batch: what the student chose to be compared on; mostly nothing."""
+        ...
+
     def example(
         self,
         model: DocumentModel,
@@ -149,7 +153,7 @@ class Task(Protocol):
         ...
 
     def predict(self, model: DocumentModel, images: Iterable[Image.Image]) -> list[dict[str, Any]]:
-        """Plain answers: ``{"label", "probability", "probabilities"}`` or ``{"fields", "confidence", …}``."""
+        """Plain answers: ``{"label", "probability", …}``, ``{"fields", "confidence", …}`` or ``{"regions": […]}``."""
         ...
 
     def latency_parts(self, model: DocumentModel, images: Sequence[Image.Image]) -> dict[str, Callable[[], int]]:
@@ -168,3 +172,15 @@ def open_page(document: Document, view: View | None) -> Image.Image:
     """A document's page, through ``view`` if there is one."""
     image = open_image(document.file)
     return image if view is None else view(image, document)
+
+
+def difference_of_classes(first: str, first_labels: Sequence[str], second: str, second_labels: Sequence[str]) -> str:
+    """In a sentence: which classes only one of the two has."""
+    only_first = sorted(set(first_labels) - set(second_labels))
+    only_second = sorted(set(second_labels) - set(first_labels))
+    parts = [
+        f"only {name} has {', '.join(only)}" for name, only in ((first, only_first), (second, only_second)) if only
+    ]
+    return (
+        f"{first} and {second} do not have the same classes ({'; '.join(parts)}); use a model trained on these classes"
+    )

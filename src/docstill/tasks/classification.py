@@ -22,7 +22,7 @@ from docstill.metrics.classification import Floats, Ints, classification_metrics
 from docstill.models.classifier import load_classifier, new_classifier, replace_head
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import UNLABELLED, Outputs
-from docstill.tasks.base import Advance, Batch, Evaluation, Judged, ModelSpec, Pages, View, open_page
+from docstill.tasks.base import Advance, Batch, Evaluation, Judged, ModelSpec, Pages, View, difference_of_classes, open_page
 
 EVALUATION_BATCH = 32
 
@@ -54,12 +54,12 @@ class Classification:
     def check_pair(self, teacher: DocumentModel, student: DocumentModel) -> None:
         """Both must know the same classes, in any order."""
         if set(teacher.labels) != set(student.labels):
-            raise ModelError(_difference("the teacher", teacher.labels, "the student", student.labels))
+            raise ModelError(difference_of_classes("the teacher", teacher.labels, "the student", student.labels))
 
     def check_model(self, model: DocumentModel, pages: Pages) -> None:
         """Every class of the pages must be one of the model's."""
         if not set(pages.labels) <= set(model.labels):
-            raise ModelError(_difference("the model", model.labels, str(pages.folder), pages.labels))
+            raise ModelError(difference_of_classes("the model", model.labels, str(pages.folder), pages.labels))
 
     def texts(self, pages: Pages) -> list[str]:
         """None: a classifier writes nothing."""
@@ -68,6 +68,10 @@ class Classification:
     def aligned(self, teacher: DocumentModel, student: DocumentModel, theirs: Outputs, ours: Outputs) -> Outputs:
         """As they are: both know the same classes, in the same order."""
         return theirs
+
+    def shown(self, ours: Outputs) -> Batch:
+        """Nothing: what is compared is in the batch."""
+        return {}
 
     def example(
         self,
@@ -176,14 +180,3 @@ class Classification:
         model.network.train(training)
         probabilities: np.ndarray[Any, np.dtype[np.float64]] = outputs.logits.double().softmax(-1).cpu().numpy()
         return probabilities
-
-
-def _difference(first: str, first_labels: Sequence[str], second: str, second_labels: Sequence[str]) -> str:
-    only_first = sorted(set(first_labels) - set(second_labels))
-    only_second = sorted(set(second_labels) - set(first_labels))
-    parts = [
-        f"only {name} has {', '.join(only)}" for name, only in ((first, only_first), (second, only_second)) if only
-    ]
-    return (
-        f"{first} and {second} do not have the same classes ({'; '.join(parts)}); use a model trained on these classes"
-    )

@@ -159,6 +159,10 @@ class Kie:
             )
         return replace(theirs, logits=theirs.logits[:, columns], targets=ours.targets)
 
+    def shown(self, ours: Outputs) -> Batch:
+        """Nothing: what is compared is in the batch."""
+        return {}
+
     def example(
         self,
         model: DocumentModel,

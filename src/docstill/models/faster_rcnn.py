@@ -1,0 +1,207 @@
+"""Faster R-CNN with a feature pyramid (Ren et al. 2015, arXiv 1506.01497; Lin et al. 2017, arXiv 1612.03144).
+
+The parts are torchvision's; around them a configuration, so that a detector is saved to and loaded from a folder like a
+transformers model. Where torchvision's whole detector hides its proposals, this one hands them out, so that two networks can
+be asked about the same regions.
+
+Boxes here are left, top, right, bottom in pixels of the network's input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import efficientnet_b0, mobilenet_v2, resnet18, resnet34, resnet50, resnet101, resnet152
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
+from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
+from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+from transformers import PretrainedConfig, PreTrainedModel
+
+MODEL_TYPE = "docstill_faster_rcnn"
+
+_STAGES = {"layer1": "0", "layer2": "1", "layer3": "2", "layer4": "3"}
+BACKBONES: dict[str, tuple[Any, dict[str, str], list[int]]] = {
+    "resnet18": (resnet18, _STAGES, [64, 128, 256, 512]),
+    "resnet34": (resnet34, _STAGES, [64, 128, 256, 512]),
+    "resnet50": (resnet50, _STAGES, [256, 512, 1024, 2048]),
+    "resnet101": (resnet101, _STAGES, [256, 512, 1024, 2048]),
+    "resnet152": (resnet152, _STAGES, [256, 512, 1024, 2048]),
+    "mobilenet_v2": (mobilenet_v2, {"3": "0", "6": "1", "13": "2", "17": "3"}, [24, 32, 96, 320]),
+    "efficientnet_b0": (efficientnet_b0, {"2": "0", "3": "1", "5": "2", "7": "3"}, [24, 40, 112, 320]),
+}
+"""By name: the network, the modules whose maps (at strides 4, 8, 16 and 32) enter the pyramid, and their channels."""
+
+SMALLEST_SCORE = 0.05
+"""Detections below it are dropped, as everywhere in the field; COCO's figures hardly change by what lies below."""
+
+
+class FasterRcnnConfig(PretrainedConfig):
+    """What a Faster R-CNN is made of.
+
+    Attributes:
+        backbone: a name of `BACKBONES`.
+        pyramid_channels: channels of all maps of the pyramid.
+        head_channels: width of the two fully connected layers that look at a region.
+        anchor_sizes: square root of the anchors' area in input pixels, one for each of the pyramid's five levels.
+        anchor_ratios: heights of the anchors over their widths; regions of a page are often much wider than high.
+        regions: proposals of a page that are looked at in training, a quarter of them on labelled regions.
+        most: detections of a page, surest first.
+    """
+
+    model_type = MODEL_TYPE
+
+    def __init__(
+        self,
+        backbone: str = "resnet50",
+        pyramid_channels: int = 256,
+        head_channels: int = 1024,
+        anchor_sizes: tuple[int, ...] = (32, 64, 128, 256, 512),
+        anchor_ratios: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0, 2.0),
+        regions: int = 256,
+        most: int = 300,
+        **others: Any,
+    ) -> None:
+        self.backbone, self.pyramid_channels, self.head_channels = backbone, pyramid_channels, head_channels
+        self.anchor_sizes, self.anchor_ratios = list(anchor_sizes), list(anchor_ratios)
+        self.regions, self.most = regions, most
+        super().__init__(**others)
+
+
+@dataclass(frozen=True)
+class RegionAnswers:
+    """What the head says of regions: logits ``(N, 1 + C)``, background first, boxes ``(N, C, 4)``, features if asked for."""
+
+    logits: Tensor
+    boxes: Tensor
+    pooled: Tensor | None
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A training look: the loss, the regions ``(N, 4)`` of each page, what lies there (0: nothing), what the head says."""
+
+    loss: Tensor
+    regions: list[Tensor]
+    labels: Tensor
+    answers: RegionAnswers
+
+
+class FasterRcnn(PreTrainedModel):
+    """A detector. `learn` looks at labelled pages, `look` at regions it is given, `detect` finds regions itself."""
+
+    config_class = FasterRcnnConfig
+    main_input_name = "pixel_values"
+
+    def __init__(self, config: FasterRcnnConfig) -> None:
+        super().__init__(config)
+        make, modules, channels = BACKBONES[config.backbone]
+        body = make(weights=None)
+        body = body if config.backbone.startswith("resnet") else body.features
+        width, classes = config.pyramid_channels, config.num_labels
+        self.backbone = BackboneWithFPN(body, modules, channels, width, LastLevelMaxPool())
+        anchors = AnchorGenerator(
+            tuple((size,) for size in config.anchor_sizes),
+            tuple(tuple(config.anchor_ratios) for _ in config.anchor_sizes),
+        )
+        self.rpn = RegionProposalNetwork(
+            anchors,
+            RPNHead(width, anchors.num_anchors_per_location()[0]),
+            fg_iou_thresh=0.7,
+            bg_iou_thresh=0.3,
+            batch_size_per_image=256,
+            positive_fraction=0.5,
+            pre_nms_top_n={"training": 2000, "testing": 1000},
+            post_nms_top_n={"training": 1000, "testing": 300},
+            nms_thresh=0.7,
+        )
+        self.roi_heads = RoIHeads(
+            MultiScaleRoIAlign(["0", "1", "2", "3"], output_size=7, sampling_ratio=2),
+            TwoMLPHead(width * 49, config.head_channels),
+            FastRCNNPredictor(config.head_channels, classes + 1),
+            fg_iou_thresh=0.5,
+            bg_iou_thresh=0.5,
+            batch_size_per_image=config.regions,
+            positive_fraction=0.25,
+            bbox_reg_weights=None,
+            score_thresh=SMALLEST_SCORE,
+            nms_thresh=0.5,
+            detections_per_img=config.most,
+        )
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """The parts bring their own initial weights."""
+
+    def maps(self, pixel_values: Tensor) -> dict[str, Tensor]:
+        """The pyramid's maps in float32, finest first."""
+        return {name: features.float() for name, features in self.backbone(pixel_values).items()}
+
+    def learn(self, pixel_values: Tensor, boxes: list[Tensor], labels: list[Tensor], pools: bool = False) -> Sampled:
+        """Looks at labelled pages.
+
+        Args:
+            pixel_values: ``(B, 3, H, W)``.
+            boxes: of each page ``(T, 4)``; a page may have none.
+            labels: of each page ``(T,)``, classes from 0.
+            pools: whether the features of the regions are wanted.
+
+        Returns:
+            The regions that were sampled, and torchvision's four losses added up; 0 in eval mode.
+        """
+        maps, images = self.maps(pixel_values), _images(pixel_values)
+        truths = [{"boxes": there, "labels": what + 1} for there, what in zip(boxes, labels, strict=True)]
+        proposals, losses = self.rpn(images, maps, truths if self.training else None)
+        regions, _, found, wanted = self.roi_heads.select_training_samples(proposals, truths)
+        logits, deltas, pooled = self._answer(maps, regions, images)
+        loss = logits.new_zeros(())
+        if self.training:
+            loss = sum(losses.values(), start=sum(fastrcnn_loss(logits, deltas, found, wanted), start=loss))
+        return Sampled(loss, regions, torch.cat(found), self._answers(logits, deltas, regions, pooled if pools else None))
+
+    def look(self, pixel_values: Tensor, regions: list[Tensor], pools: bool = False) -> RegionAnswers:
+        """What the head says of ``regions``, ``(N, 4)`` for each page, in the order they are given."""
+        maps = self.maps(pixel_values)
+        logits, deltas, pooled = self._answer(maps, regions, _images(pixel_values))
+        return self._answers(logits, deltas, regions, pooled if pools else None)
+
+    def detect(self, pixel_values: Tensor) -> list[dict[str, Tensor]]:
+        """Of each page ``boxes`` (n, 4), ``scores`` and ``labels`` (from 0), surest first; the network in eval mode."""
+        maps, images = self.maps(pixel_values), _images(pixel_values)
+        proposals, _ = self.rpn(images, maps)
+        logits, deltas, _ = self._answer(maps, proposals, images)
+        found = self.roi_heads.postprocess_detections(logits, deltas, proposals, images.image_sizes)
+        return [
+            {"boxes": boxes, "scores": scores, "labels": labels - 1}
+            for boxes, scores, labels in zip(*found, strict=True)
+        ]
+
+    def forward(self, pixel_values: Tensor) -> list[dict[str, Tensor]]:
+        """As `detect`."""
+        return self.detect(pixel_values)
+
+    def _answer(
+        self, maps: dict[str, Tensor], regions: list[Tensor], images: ImageList
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        pooled = self.roi_heads.box_roi_pool(maps, regions, images.image_sizes)
+        logits, deltas = self.roi_heads.box_predictor(self.roi_heads.box_head(pooled))
+        return logits.float(), deltas.float(), pooled
+
+    def _answers(
+        self, logits: Tensor, deltas: Tensor, regions: list[Tensor], pooled: Tensor | None
+    ) -> RegionAnswers:
+        boxes = self.roi_heads.box_coder.decode(deltas, regions)
+        return RegionAnswers(logits, boxes.view(len(logits), -1, 4)[:, 1:], pooled)
+
+
+def _images(pixel_values: Tensor) -> ImageList:
+    """torchvision's wrapper of a batch whose pages were brought to one size before."""
+    height, width = pixel_values.shape[-2:]
+    return ImageList(pixel_values, [(height, width)] * len(pixel_values))

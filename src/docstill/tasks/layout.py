@@ -1,0 +1,297 @@
+"""Layout: a page goes in, the regions on it come out, each with a class and a box. Data are COCO folders.
+
+Student and teacher meet on the same regions, as shares of the page: whatever size each network takes pages at, and however
+it fits them in. Classes are handed on in the alphabetical order of their names, so that a teacher with another order is
+matched by name.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.ops import box_iou
+
+from docstill.data.coco_folder import read_coco_folder
+from docstill.data.document import Document
+from docstill.data.regions import Regions
+from docstill.errors import DataError, MissingExtra, ModelError
+from docstill.metrics.detection import Detection, Truth, detection_metrics
+from docstill.metrics.regions import page_f1
+from docstill.models.detection import Answers, detect, learn, learns, look
+from docstill.models.detector import fitting_size, load_detector, new_detector, replace_classes
+from docstill.models.io import DocumentModel
+from docstill.objectives.base import BACKGROUND, UNLABELLED, Looks, Outputs
+from docstill.tasks.base import Advance, Batch, Evaluation, Judged, ModelSpec, Pages, View, difference_of_classes, open_page
+
+EVALUATION_BATCH = 8
+MOST = 300
+"""Regions of a page that are handed out, surest first."""
+SHOWN = 100
+"""Of these, how many a report keeps, from `LEAST` on."""
+LEAST = 0.05
+ON_IT = 0.5
+"""Overlap with a labelled region from which a region counts as one of its class."""
+
+
+class Layout:
+    """The task `layout`; see `docstill.tasks.base.Task` for what each method owes."""
+
+    name = "layout"
+    primary_metric = "ap"
+
+    def read(self, folder: Path, training: Pages | None = None) -> Pages:
+        """Reads one split of a COCO folder."""
+        if importlib.util.find_spec("faster_coco_eval") is None:
+            raise MissingExtra("scoring boxes", "layout")
+        found = read_coco_folder(folder, labels=training.labels if training else None)
+        return Pages(folder, found.documents, found.labels)
+
+    def new_model(self, spec: ModelSpec, pages: Pages, teacher: DocumentModel | None = None) -> DocumentModel:
+        """A detector from scratch for the classes of ``pages``; its input is no squarer than they are."""
+        size = spec.image_size or fitting_size([document.target.size for document in pages.documents])
+        return new_detector(spec.new, spec.config, pages.labels, size)
+
+    def load_model(self, source: str) -> DocumentModel:
+        """Loads a detector whole."""
+        return load_detector(source)
+
+    def adapt(self, model: DocumentModel, pages: Pages) -> None:
+        """New classes where the model knows others; all else stays."""
+        if set(model.labels) != set(pages.labels):
+            replace_classes(model, pages.labels)
+
+    def check_pair(self, teacher: DocumentModel, student: DocumentModel) -> None:
+        """Both must know the same classes, in any order."""
+        if set(teacher.labels) != set(student.labels):
+            raise ModelError(difference_of_classes("the teacher", teacher.labels, "the student", student.labels))
+        if not learns(student.network):
+            raise ModelError(
+                f"a {student.network.config.model_type} can teach but not learn here; choose a student of faster-rcnn, "
+                "rt-detrv2 or d-fine"
+            )
+
+    def check_model(self, model: DocumentModel, pages: Pages) -> None:
+        """Every class of the pages must be one of the model's."""
+        if not set(pages.labels) <= set(model.labels):
+            raise ModelError(difference_of_classes("the model", model.labels, str(pages.folder), pages.labels))
+
+    def texts(self, pages: Pages) -> list[str]:
+        """None: a detector writes nothing."""
+        return []
+
+    def aligned(self, teacher: DocumentModel, student: DocumentModel, theirs: Outputs, ours: Outputs) -> Outputs:
+        """As they are: both were asked about the same regions."""
+        return theirs
+
+    def shown(self, ours: Outputs) -> Batch:
+        """The student's regions."""
+        return {} if ours.looks is None else {"given": ours.looks.given, "pages": ours.looks.pages}
+
+    def example(
+        self,
+        model: DocumentModel,
+        document: Document,
+        image: Image.Image,
+        labels: Sequence[str],
+        rng: random.Random | None,
+    ) -> dict[str, Any]:
+        """The page through the model's own processor, how much of the input it fills, and its regions."""
+        prepared = self._prepared(model, [image])
+        regions: Regions = document.target
+        names = sorted(model.labels)
+        single = [index for index, crowd in enumerate(regions.crowd) if not crowd]
+        boxes = np.array([regions.boxes[index] for index in single], dtype=np.float32).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        width, height = regions.size
+        return {
+            "pixel_values": prepared["pixel_values"][0],
+            "frame": prepared["frames"][0],
+            "boxes": torch.from_numpy(boxes / np.array([width, height, width, height], dtype=np.float32)),
+            "classes": torch.tensor([names.index(labels[regions.labels[index]]) for index in single], dtype=torch.int64),
+        }
+
+    def collate(self, model: DocumentModel, examples: Sequence[dict[str, Any]]) -> Batch:
+        """``pixel_values`` (B, 3, H, W), ``frames`` (B, 4), ``boxes`` (B, T, 4) and ``classes`` (B, T), padded with -1."""
+        most = max(1, *(len(example["classes"]) for example in examples))
+        boxes = torch.zeros(len(examples), most, 4)
+        classes = torch.full((len(examples), most), -1)
+        for row, example in enumerate(examples):
+            boxes[row, : len(example["classes"])] = example["boxes"]
+            classes[row, : len(example["classes"])] = example["classes"]
+        return {
+            "pixel_values": torch.stack([example["pixel_values"] for example in examples]),
+            "frames": torch.stack([example["frame"] for example in examples]),
+            "boxes": boxes,
+            "classes": classes,
+            "targets": torch.zeros(len(examples), dtype=torch.int64),
+        }
+
+    def forward(self, model: DocumentModel, batch: Batch) -> Outputs:
+        """The network's own loss and, if ``looks`` is set, what it says of regions: ``given`` ones, or those it chose."""
+        pixels, frames, pools = batch["pixel_values"], batch["frames"], bool(batch.get("pools"))
+        order = np.argsort(model.labels)
+        if "given" in batch:
+            pages, given = batch["pages"], batch["given"]
+            answers, loss = look(model.network, pixels, pages, given * frames[pages], pools), None
+        else:
+            there = batch["classes"] >= 0
+            place = torch.from_numpy(order).to(pixels.device)
+            boxes = [row[kept] * frame for row, kept, frame in zip(batch["boxes"], there, frames, strict=True)]
+            labels = [place[row[kept]] for row, kept in zip(batch["classes"], there, strict=True)]
+            learnt = learn(model.network, pixels, boxes, labels, bool(batch.get("looks")), pools)
+            answers, loss = learnt.answers, learnt.loss
+            pages, given = learnt.pages, (learnt.given / frames[learnt.pages]).detach()
+        if answers is None:
+            return Outputs(pixels.new_zeros(len(pixels), 1), batch["targets"], documents=len(pixels), loss=loss)
+        looks = self._looks(answers, pages, given, frames, order.tolist(), tuple(sorted(model.labels)))
+        looks.truths = _truths(given, pages, batch["boxes"], batch["classes"])
+        logits = looks.classes
+        if looks.background is not None:
+            logits = torch.cat([looks.background[:, None], logits], dim=1)
+        return Outputs(logits, batch["targets"], documents=len(pixels), loss=loss, looks=looks)
+
+    def _looks(
+        self, answers: Answers, pages: Tensor, given: Tensor, frames: Tensor, order: list[int], names: tuple[str, ...]
+    ) -> Looks:
+        """Answers about the input as answers about the page, classes in alphabetical order."""
+        boxes = answers.boxes[:, order] / frames[pages][:, None]
+        unknown = torch.full_like(pages, UNLABELLED)
+        return Looks(pages, given, answers.classes[:, order], answers.background, boxes, unknown, answers.pooled, names)
+
+    def page_size(self, model: DocumentModel) -> tuple[int, int]:
+        """(width, height) of the network's input."""
+        size = model.processor.size
+        for height, width in (("height", "width"), ("max_height", "max_width"), ("longest_edge", "longest_edge")):
+            if size.get(height):
+                return int(size[width]), int(size[height])
+        raise ModelError(f"the image processor's size {dict(size)} is not known; give one with height and width")
+
+    def evaluate(
+        self, model: DocumentModel, pages: Pages, advance: Advance | None = None, view: View | None = None
+    ) -> Evaluation:
+        """COCO's figures; a document's score is the F1 of its regions at an overlap of 0.5."""
+        self.check_model(model, pages)
+        documents = pages.documents
+        truths = [
+            Truth(page, label, box, area, crowd)
+            for page, document in enumerate(documents)
+            for box, label, area, crowd in zip(
+                document.target.boxes, document.target.labels, document.target.areas, document.target.crowd, strict=True
+            )
+        ]
+        if not truths:
+            raise DataError("nothing can be scored", [f"{pages.folder}: none of its {len(documents)} pages has a region"])
+        detections, judged = [], []
+        for start in range(0, len(documents), EVALUATION_BATCH):
+            part = documents[start : start + EVALUATION_BATCH]
+            sizes = [document.target.size for document in part]
+            found = self._found(model, [open_page(document, view) for document in part], sizes)
+            for page, (document, regions) in enumerate(zip(part, found, strict=True), start):
+                detections += [
+                    Detection(page, pages.labels.index(region["label"]), tuple(region["box"]), region["score"])
+                    for region in regions
+                    if region["label"] in pages.labels
+                ]
+                judged.append(_judged(document, regions, pages.labels))
+            if advance is not None:
+                advance(len(part))
+        return Evaluation(detection_metrics(truths, detections, pages.labels, len(documents)), judged)
+
+    def before_learning(self, model: DocumentModel, pages: Pages) -> None:
+        """Nothing to note: the classes are in the network's own configuration."""
+
+    def after_learning(self, model: DocumentModel, pages: Pages, advance: Advance | None = None) -> None:
+        """Nothing to note."""
+
+    def predict(self, model: DocumentModel, images: Iterable[Image.Image]) -> list[dict[str, Any]]:
+        """The regions of each page, surest first: class, box (left, top, width, height in pixels of the page), score."""
+        return [
+            {"regions": [region for region in self._found(model, [image], [image.size])[0] if region["score"] >= LEAST]}
+            for image in images
+        ]
+
+    def latency_parts(self, model: DocumentModel, images: Sequence[Image.Image]) -> dict[str, Callable[[], int]]:
+        """`document`: one page from picture to regions."""
+        turn = iter(range(10**9))
+
+        def document() -> int:
+            image = images[next(turn) % len(images)]
+            self._found(model, [image], [image.size])
+            return 1
+
+        return {"document": document}
+
+    def _found(
+        self, model: DocumentModel, images: Sequence[Image.Image], sizes: Sequence[tuple[int, int]]
+    ) -> list[list[dict[str, Any]]]:
+        """What lies on each page, in pixels of pages of these sizes."""
+        prepared = self._prepared(model, images)
+        training = model.network.training
+        model.network.eval()
+        # Not inference_mode: what DETR-type networks keep from call to call (anchors) must serve in training, too.
+        with torch.no_grad():
+            found = detect(model.network, prepared["pixel_values"].to(model.device), MOST)
+        model.network.train(training)
+        return [
+            _in_pixels(page, frame, size, model.labels)
+            for page, frame, size in zip(found, prepared["frames"], sizes, strict=True)
+        ]
+
+    def _prepared(self, model: DocumentModel, images: Sequence[Image.Image]) -> dict[str, Tensor]:
+        """``pixel_values`` and, of each page, which share of the input's width, height, width, height it fills."""
+        batch = model.processor(images=list(images), return_tensors="pt")
+        pixels = batch["pixel_values"]
+        if "pixel_mask" not in batch:
+            return {"pixel_values": pixels, "frames": torch.ones(len(pixels), 4)}
+        filled = batch["pixel_mask"].bool()
+        across, down = filled.any(1).float().mean(1), filled.any(2).float().mean(1)
+        return {"pixel_values": pixels, "frames": torch.stack([across, down, across, down], dim=1)}
+
+
+def _in_pixels(
+    page: dict[str, Tensor], frame: Tensor, size: tuple[int, int], labels: Sequence[str]
+) -> list[dict[str, Any]]:
+    width, height = size
+    shares = (page["boxes"].cpu() / frame).clamp(0, 1)
+    boxes = (shares * torch.tensor([width, height, width, height])).double()
+    boxes[:, 2:] -= boxes[:, :2]
+    return [
+        {"label": labels[label], "box": [round(number, 2) for number in box], "score": round(score, 5)}
+        for box, label, score in zip(
+            boxes.tolist(), page["labels"].tolist(), page["scores"].double().tolist(), strict=True
+        )
+        if box[2] > 0 and box[3] > 0
+    ]
+
+
+def _judged(document: Document, found: Sequence[dict[str, Any]], labels: Sequence[str]) -> Judged:
+    regions: Regions = document.target
+    expected = {
+        "size": list(regions.size),
+        "regions": [
+            {"label": labels[label], "box": list(box)}
+            for box, label, crowd in zip(regions.boxes, regions.labels, regions.crowd, strict=True)
+            if not crowd
+        ],
+    }
+    predicted = {"regions": [region for region in found if region["score"] >= LEAST][:SHOWN]}
+    return Judged(document.where, expected, predicted, page_f1(expected["regions"], predicted["regions"]))
+
+
+def _truths(given: Tensor, pages: Tensor, boxes: Tensor, classes: Tensor) -> Tensor:
+    """What lies in each region by the labels: the class of the labelled region it lies on best, or nothing."""
+    found = torch.full_like(pages, BACKGROUND)
+    for page in range(len(boxes)):
+        known, here = classes[page] >= 0, pages == page
+        if known.any() and here.any():
+            overlap, best = box_iou(given[here], boxes[page][known]).max(1)
+            found[here] = torch.where(overlap >= ON_IT, classes[page][known][best], BACKGROUND)
+    return found
