@@ -106,8 +106,7 @@ def _check_data(recipe: Recipe) -> dict[str, Any]:
 
 
 def _unlabelled(recipe: Recipe, task: Task, teacher: Taught, training: Pages) -> list[Document]:
-    """The pages without labels; of kie those that the teacher answers surely enough, with its answers; of layout with its
-    regions."""
+    """The pages without labels; of kie those that the teacher answers surely enough; of both kie and layout as it does."""
     if recipe.data.unlabelled is None:
         return []
     documents = read_unlabelled(recipe.data.unlabelled)

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from docstill.board import Board
 from docstill.checkpoint import Extra, Progress, load_checkpoint, load_weights, save_checkpoint, save_weights
 from docstill.errors import DocstillError
+from docstill.gradients import gradient_ratios
 from docstill.optimiser import choose_precision, learning_rate_factor, make_optimizer, seed_everything
 from docstill.run import MetricsLog
 from docstill.settings import Training
@@ -108,7 +109,13 @@ def fit(
             for parameters in optimizer.param_groups:
                 parameters["lr"] = rate
             lesson.train()
-            values = _optimise(accelerator, autocast, lesson, optimizer, group, trainee.counts, settings.max_grad_norm)
+            ratios: dict[str, float] = {}
+            pulled = (
+                trainee.student if progress.step % steps_per_epoch == 0 else None
+            )  # a look at an epoch's first step
+            values = _optimise(
+                accelerator, autocast, lesson, optimizer, group, trainee.counts, settings.max_grad_norm, pulled, ratios
+            )
             progress.step += 1
             trainee.after_step(progress.step, steps)
 
@@ -117,6 +124,7 @@ def fit(
                 "epoch": progress.step / steps_per_epoch,
                 **values,
                 "learning_rate": rate,
+                **({"gradients": ratios} if ratios else {}),
             }
             if progress.step % check_every == 0 or progress.step == steps:
                 progress.figures = line["validation"] = trainee.validate()
@@ -152,8 +160,13 @@ def _optimise(
     group: Sequence[Any],
     counts: Callable[[Any], dict[str, int]],
     max_grad_norm: float,
+    pulled: nn.Module | None,
+    ratios: dict[str, float],
 ) -> dict[str, float]:
-    """One optimisation step over a window of small batches; returns the losses as means over the whole window."""
+    """One optimisation step over a window of small batches; returns the losses as means over the whole window.
+
+    If ``pulled`` is given, ``ratios`` is filled with how hard each loss of the first batch pulls at it beside the labels.
+    """
     totals: dict[str, float] = {}
     for batch in group:
         for name, count in counts(batch).items():
@@ -172,6 +185,9 @@ def _optimise(
             raise DocstillError(
                 f"the loss is {total.item()} on the batch of {files}; look at these files, or lower learning_rate"
             )
+        if pulled is not None and index == 0 and len(parts) > 1 and accelerator.num_processes == 1:
+            learning = [parameter for parameter in pulled.parameters() if parameter.requires_grad]
+            ratios.update(gradient_ratios({loss.name: loss.weight * part for loss, part in parts}, learning))
         if index == len(group) - 1:
             accelerator.backward(total)
         else:

@@ -11,6 +11,7 @@ import numpy as np
 import docstill
 from docstill.chains import CALIBRATION, DOCUMENTS, Chain, Taught
 from docstill.engine import METRICS
+from docstill.gradients import drowning
 from docstill.measure import hardware
 from docstill.recipe import Recipe, dump_recipe
 from docstill.run import DONE, read_json, read_metrics
@@ -98,6 +99,14 @@ def results_of(
         "worst": _worst(bench.validation, first.folder / "evaluation", teacher.folder / "evaluation"),
         "similarity": alike_rows(compared),
         "warnings": _warnings(recipe)
+        + [
+            line
+            for chain in chains
+            for number, stage in chain.stages
+            for line in drowning(
+                read_metrics(chain.stage_folder(number, stage) / METRICS), f"{chain.row}, seed {chain.seed}"
+            )
+        ]
         + sorted({entry["problem"] for row in compared.values() for entry in row if "problem" in entry}),
     }
 

@@ -31,9 +31,7 @@ def with_regions(
             image = open_image(document.file)
             (answer,) = task.predict(teacher, [image])
             sure = [
-                region
-                for region in answer["regions"]
-                if region["score"] >= confidence and region["label"] in labels
+                region for region in answer["regions"] if region["score"] >= confidence and region["label"] in labels
             ]
             regions = Regions(
                 image.size,

@@ -73,9 +73,7 @@ def learn(
     centred = [box_convert(there, "xyxy", "cxcywh") for there in boxes]
     chosen = detr.learn(network, pixels, centred, list(labels))
     count = min(ON_A_PAGE, chosen.regions.shape[1])
-    given = torch.stack(
-        [torch.cat([truths, own])[:count] for truths, own in zip(centred, chosen.regions, strict=True)]
-    )
+    given = torch.stack([torch.cat([truths, own])[:count] for truths, own in zip(centred, chosen.regions, strict=True)])
     flat = box_convert(given, "cxcywh", "xyxy").flatten(0, 1)
     answers_ = _decoded(network, chosen.memory, given, pools) if looks else None
     return Learnt(chosen.loss, _numbered(list(given)), flat, answers_)

@@ -109,7 +109,10 @@ def new_detector(
             hint = f"; did you mean {near[0]}?" if near else ""
             raise UserError(f"a {size} has no configuration key {key!r}{hint}")
     merged = {**known, **changes}
-    names = {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
+    names: dict[str, Any] = {
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: index for index, label in enumerate(labels)},
+    }
     if ours:
         network: Any = FasterRcnn(FasterRcnnConfig(**merged, **names))
     else:

@@ -11,7 +11,6 @@ Boxes here are centre x, centre y, width, height as shares of the network's inpu
 
 from __future__ import annotations
 
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

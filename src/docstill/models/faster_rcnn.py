@@ -43,7 +43,7 @@ SMALLEST_SCORE = 0.05
 """Detections below it are dropped, as everywhere in the field; COCO's figures hardly change by what lies below."""
 
 
-class FasterRcnnConfig(PretrainedConfig):
+class FasterRcnnConfig(PretrainedConfig):  # type: ignore[misc]  # transformers has no types
     """What a Faster R-CNN is made of.
 
     Attributes:
@@ -94,7 +94,7 @@ class Sampled:
     answers: RegionAnswers
 
 
-class FasterRcnn(PreTrainedModel):
+class FasterRcnn(PreTrainedModel):  # type: ignore[misc]  # transformers has no types
     """A detector. `learn` looks at labelled pages, `look` at regions it is given, `detect` finds regions itself."""
 
     config_class = FasterRcnnConfig
@@ -164,7 +164,9 @@ class FasterRcnn(PreTrainedModel):
         loss = logits.new_zeros(())
         if self.training:
             loss = sum(losses.values(), start=sum(fastrcnn_loss(logits, deltas, found, wanted), start=loss))
-        return Sampled(loss, regions, torch.cat(found), self._answers(logits, deltas, regions, pooled if pools else None))
+        return Sampled(
+            loss, regions, torch.cat(found), self._answers(logits, deltas, regions, pooled if pools else None)
+        )
 
     def look(self, pixel_values: Tensor, regions: list[Tensor], pools: bool = False) -> RegionAnswers:
         """What the head says of ``regions``, ``(N, 4)`` for each page, in the order they are given."""
@@ -194,14 +196,12 @@ class FasterRcnn(PreTrainedModel):
         logits, deltas = self.roi_heads.box_predictor(self.roi_heads.box_head(pooled))
         return logits.float(), deltas.float(), pooled
 
-    def _answers(
-        self, logits: Tensor, deltas: Tensor, regions: list[Tensor], pooled: Tensor | None
-    ) -> RegionAnswers:
+    def _answers(self, logits: Tensor, deltas: Tensor, regions: list[Tensor], pooled: Tensor | None) -> RegionAnswers:
         boxes = self.roi_heads.box_coder.decode(deltas, regions)
         return RegionAnswers(logits, boxes.view(len(logits), -1, 4)[:, 1:], pooled)
 
 
 def _images(pixel_values: Tensor) -> ImageList:
-    """torchvision's wrapper of a batch whose pages were brought to one size before."""
+    """Torchvision's wrapper of a batch whose pages were brought to one size before."""
     height, width = pixel_values.shape[-2:]
     return ImageList(pixel_values, [(height, width)] * len(pixel_values))

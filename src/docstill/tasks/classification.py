@@ -22,7 +22,17 @@ from docstill.metrics.classification import Floats, Ints, classification_metrics
 from docstill.models.classifier import load_classifier, new_classifier, replace_head
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import UNLABELLED, Outputs
-from docstill.tasks.base import Advance, Batch, Evaluation, Judged, ModelSpec, Pages, View, difference_of_classes, open_page
+from docstill.tasks.base import (
+    Advance,
+    Batch,
+    Evaluation,
+    Judged,
+    ModelSpec,
+    Pages,
+    View,
+    difference_of_classes,
+    open_page,
+)
 
 EVALUATION_BATCH = 32
 

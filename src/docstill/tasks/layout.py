@@ -29,7 +29,17 @@ from docstill.models.detection import Answers, detect, learn, learns, look
 from docstill.models.detector import fitting_size, load_detector, new_detector, replace_classes
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import BACKGROUND, UNLABELLED, Looks, Outputs
-from docstill.tasks.base import Advance, Batch, Evaluation, Judged, ModelSpec, Pages, View, difference_of_classes, open_page
+from docstill.tasks.base import (
+    Advance,
+    Batch,
+    Evaluation,
+    Judged,
+    ModelSpec,
+    Pages,
+    View,
+    difference_of_classes,
+    open_page,
+)
 
 EVALUATION_BATCH = 8
 MOST = 300
@@ -115,7 +125,9 @@ class Layout:
             "pixel_values": prepared["pixel_values"][0],
             "frame": prepared["frames"][0],
             "boxes": torch.from_numpy(boxes / np.array([width, height, width, height], dtype=np.float32)),
-            "classes": torch.tensor([names.index(labels[regions.labels[index]]) for index in single], dtype=torch.int64),
+            "classes": torch.tensor(
+                [names.index(labels[regions.labels[index]]) for index in single], dtype=torch.int64
+            ),
         }
 
     def collate(self, model: DocumentModel, examples: Sequence[dict[str, Any]]) -> Batch:
@@ -138,6 +150,7 @@ class Layout:
         """The network's own loss and, if ``looks`` is set, what it says of regions: ``given`` ones, or those it chose."""
         pixels, frames, pools = batch["pixel_values"], batch["frames"], bool(batch.get("pools"))
         order = np.argsort(model.labels)
+        answers: Answers | None
         if "given" in batch:
             pages, given = batch["pages"], batch["given"]
             answers, loss = look(model.network, pixels, pages, given * frames[pages], pools), None
@@ -188,7 +201,9 @@ class Layout:
             )
         ]
         if not truths:
-            raise DataError("nothing can be scored", [f"{pages.folder}: none of its {len(documents)} pages has a region"])
+            raise DataError(
+                "nothing can be scored", [f"{pages.folder}: none of its {len(documents)} pages has a region"]
+            )
         detections, judged = [], []
         for start in range(0, len(documents), EVALUATION_BATCH):
             part = documents[start : start + EVALUATION_BATCH]
@@ -274,7 +289,7 @@ def _in_pixels(
 
 def _judged(document: Document, found: Sequence[dict[str, Any]], labels: Sequence[str]) -> Judged:
     regions: Regions = document.target
-    expected = {
+    expected: dict[str, Any] = {
         "size": list(regions.size),
         "regions": [
             {"label": labels[label], "box": list(box)}
@@ -283,7 +298,7 @@ def _judged(document: Document, found: Sequence[dict[str, Any]], labels: Sequenc
         ],
     }
     predicted = {"regions": [region for region in found if region["score"] >= LEAST][:SHOWN]}
-    return Judged(document.where, expected, predicted, page_f1(expected["regions"], predicted["regions"]))
+    return Judged(document.where, expected, predicted, page_f1(expected, predicted))
 
 
 def _truths(given: Tensor, pages: Tensor, boxes: Tensor, classes: Tensor) -> Tensor:

@@ -1,0 +1,63 @@
+"""How hard each objective pulls at the student, beside the labels: an objective that drowns the others is seen in time.
+
+The published small students of GraphKD came to localise hardly at all while the losses of all their objectives fell; which
+of them had taken over could not be told from the losses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import geometric_mean
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+LABELS = "labels"
+DROWNS = 10.0
+"""From so many times the gradient of the labels, what they say hardly counts."""
+
+
+def gradient_ratios(losses: Mapping[str, Tensor], parameters: Sequence[nn.Parameter]) -> dict[str, float]:
+    """The norm of each weighted loss's gradient over that of the labels.
+
+    Args:
+        losses: by name, one of them `LABELS`; their graphs are kept.
+        parameters: the student's, as far as they learn.
+
+    Returns:
+        By name, without the labels; empty if the labels have no gradient here.
+    """
+    if LABELS not in losses:
+        return {}
+    sizes = {name: _size(loss, parameters) for name, loss in losses.items()}
+    labels = sizes.pop(LABELS)
+    return {name: size / labels for name, size in sizes.items()} if labels else {}
+
+
+def drowning(lines: Sequence[Mapping[str, Any]], title: str) -> list[str]:
+    """A sentence for each objective whose gradient was `DROWNS` times that of the labels or more, in the geometric mean.
+
+    Args:
+        lines: of a `metrics.jsonl`.
+        title: what the sentences call the training.
+    """
+    found: dict[str, list[float]] = {}
+    for line in lines:
+        for name, ratio in line.get("gradients", {}).items():
+            if ratio > 0:
+                found.setdefault(name, []).append(ratio)
+    return [
+        f"{title}: the gradient of {name} was {ratio:.0f} times that of the labels, which hardly counted beside it; lower its "
+        "weight."
+        for name, ratios in found.items()
+        if (ratio := geometric_mean(ratios)) >= DROWNS
+    ]
+
+
+def _size(loss: Tensor, parameters: Sequence[nn.Parameter]) -> float:
+    if not loss.requires_grad:
+        return 0.0
+    gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+    squares = [gradient.detach().float().square().sum() for gradient in gradients if gradient is not None]
+    return float(torch.stack(squares).sum().sqrt()) if squares else 0.0

@@ -1,0 +1,60 @@
+"""How hard objectives pull: ratios by hand, and the sentence about one that drowns the labels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import docstill
+from docstill.gradients import drowning, gradient_ratios
+from docstill.recipe import parse_recipe
+from tiny import TINY_VIT, class_folders, recipe
+
+
+def test_ratios_by_hand() -> None:
+    weights = nn.Parameter(torch.tensor([3.0, 4.0]))
+    other = nn.Parameter(torch.tensor([1.0]))
+    losses = {
+        "labels": (weights**2).sum() / 2,  # gradient (3, 4), norm 5
+        "kd": 10 * weights.sum() + 0 * other.sum(),  # (10, 10), norm 14.14
+        "hint": (7 * other).sum(),  # does not reach the weights
+        "nothing": torch.tensor(3.0),
+    }
+    ratios = gradient_ratios(losses, [weights])
+    assert ratios == {"kd": pytest.approx(200**0.5 / 5), "hint": 0.0, "nothing": 0.0}
+    sum(losses.values()).backward()  # the graphs are still there
+
+
+def test_no_labels_no_ratios() -> None:
+    weights = nn.Parameter(torch.ones(2))
+    assert gradient_ratios({"kd": weights.sum()}, [weights]) == {}
+    assert gradient_ratios({"kd": weights.sum(), "labels": torch.tensor(1.0)}, [weights]) == {}
+
+
+def test_only_an_objective_that_drowns_the_labels_is_named() -> None:
+    lines = [
+        {"step": 1, "gradients": {"roi": 30.0, "pkd": 0.5, "silent": 0.0}},
+        {"step": 2},
+        {"step": 3, "gradients": {"roi": 120.0, "pkd": 19.0, "silent": 0.0}},
+    ]
+    (warning,) = drowning(lines, "student, seed 0")
+    assert warning.startswith("student, seed 0: the gradient of roi was 60 times that of the labels")
+
+
+def test_a_run_keeps_the_ratios_and_warns(tmp_path: Path, one_thread: None) -> None:
+    data = class_folders(tmp_path / "data")
+    loud = [{"kind": "labels", "weight": 0.0001}, {"kind": "kd", "weight": 5.0}]
+    content = recipe(data, student=TINY_VIT)
+    content["stages"] = [{"distill": {"objectives": loud, "epochs": 2, "batch_size": 4}}]
+    results = docstill.compress(parse_recipe(content), tmp_path / "run")
+    assert any("student, seed 0: the gradient of kd was" in line for line in results["warnings"])
+    path = tmp_path / "run" / "seed-0" / "student" / "1-distill" / "metrics.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    with_ratios = [line["epoch"] for line in lines if "gradients" in line]
+    assert len(with_ratios) == 2, "one look an epoch"
+    alone = tmp_path / "run" / "seed-0" / "no-kd" / "1-distill" / "metrics.jsonl"
+    assert "gradients" not in alone.read_text(), "nothing to compare where there are only labels"
