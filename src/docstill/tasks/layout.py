@@ -262,13 +262,23 @@ class Layout:
 
     def _prepared(self, model: DocumentModel, images: Sequence[Image.Image]) -> dict[str, Tensor]:
         """``pixel_values`` and, of each page, which share of the input's width, height, width, height it fills."""
-        batch = model.processor(images=list(images), return_tensors="pt")
+        width, height = self.page_size(model)
+        fit = [_wide_enough(image, width, height) for image in images]
+        batch = model.processor(images=fit, return_tensors="pt")
         pixels = batch["pixel_values"]
         if "pixel_mask" not in batch:
             return {"pixel_values": pixels, "frames": torch.ones(len(pixels), 4)}
         filled = batch["pixel_mask"].bool()
         across, down = filled.any(1).float().mean(1), filled.any(2).float().mean(1)
         return {"pixel_values": pixels, "frames": torch.stack([across, down, across, down], dim=1)}
+
+
+def _wide_enough(image: Image.Image, width: int, height: int) -> Image.Image:
+    """A page so long that fitted into ``width × height`` nothing would be left of its other side is drawn out a little."""
+    least = (-(-image.height // height), -(-image.width // width))
+    if image.width >= least[0] and image.height >= least[1]:
+        return image
+    return image.resize((max(image.width, least[0]), max(image.height, least[1])))
 
 
 def _in_pixels(

@@ -1,0 +1,273 @@
+"""Layout: pages fitted in and boxes brought back, classes matched by name, student and teacher on the same regions."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw
+
+import docstill
+from docstill.data.augment import augmented
+from docstill.data.document import Document
+from docstill.data.regions import Regions, moved
+from docstill.errors import DataError, ModelError, RecipeError, UserError
+from docstill.lesson import Lesson
+from docstill.models.detector import new_detector
+from docstill.models.io import DocumentModel
+from docstill.objectives.base import BACKGROUND
+from docstill.recipe import parse_recipe
+from docstill.tasks.base import Pages
+from docstill.tasks.layout import Layout
+from layout_tiny import KINDS, TINY_DETR, TINY_RCNN, coco_folder, drawn_page, layout_recipe
+
+TASK = Layout()
+BOTH = pytest.mark.parametrize("kind", [TINY_RCNN, TINY_DETR], ids=["faster-rcnn", "rt-detr"])
+
+
+def made(kind: dict[str, Any], labels: tuple[str, ...] = KINDS, size: tuple[int, int] = (96, 64)) -> DocumentModel:
+    torch.manual_seed(0)
+    return new_detector(kind["new"], kind["config"], labels, size)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return coco_folder(tmp_path_factory.mktemp("layout") / "data")
+
+
+def test_a_perfect_detector_scores_one_whatever_its_input(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Boxes go into the network's input and come back: through shrinking, padding and the order of classes."""
+    pages = TASK.read(data / "validation")
+    for size in ((96, 64), (64, 96), (160, 160)):
+        model = made(TINY_RCNN, ("figure", "title", "text"), size)
+        examples = [
+            TASK.example(model, document, Image.open(document.file).convert("RGB"), pages.labels, None)
+            for document in pages.documents
+        ]
+        batch = TASK.collate(model, examples)
+        names = sorted(model.labels)
+
+        def perfect(
+            network: Any, pixels: Any, most: int, batch: Any = batch, names: Any = names, model: Any = model
+        ) -> Any:
+            return [
+                {
+                    "boxes": (boxes * frame)[classes >= 0],
+                    "scores": torch.ones(int((classes >= 0).sum())),
+                    "labels": torch.tensor([model.labels.index(names[int(one)]) for one in classes if one >= 0]),
+                }
+                for boxes, classes, frame in zip(batch["boxes"], batch["classes"], batch["frames"], strict=True)
+            ]
+
+        monkeypatch.setattr("docstill.tasks.layout.detect", perfect)
+        evaluation = TASK.evaluate(model, pages)
+        assert evaluation.metrics["ap"] == pytest.approx(1.0)
+        assert [document.score for document in evaluation.documents] == [1.0] * 4
+
+
+def test_a_page_is_fitted_in_and_not_squashed(data: Path) -> None:
+    model = made(TINY_RCNN)
+    wide = Image.new("RGB", (600, 300), "white")
+    prepared = TASK._prepared(model, [wide])
+    assert prepared["pixel_values"].shape == (1, 3, 96, 64)
+    assert prepared["frames"][0].tolist() == pytest.approx([1, 1 / 3, 1, 1 / 3])
+    tall = Image.new("RGB", (40, 20_000), "white")  # a scan of a roll
+    assert TASK._prepared(model, [tall])["frames"][0].tolist() == pytest.approx([1 / 64, 1, 1 / 64, 1])
+
+
+@BOTH
+def test_a_teacher_with_classes_in_another_order_says_the_same(kind: dict[str, Any], data: Path) -> None:
+    pages = TASK.read(data / "train")
+    one, other = made(kind), made(kind, ("figure", "text", "title"))
+    other.network.load_state_dict(one.network.state_dict())
+    place = [KINDS.index(label) for label in other.labels]
+    with torch.no_grad():
+        for name, value in other.network.named_parameters():
+            if "cls_score" in name:  # background stays in front
+                value.copy_(value[[0, *(1 + index for index in place)]])
+            elif "bbox_pred" in name:
+                rows = [range(4 * index, 4 * index + 4) for index in (0, *(1 + index for index in place))]
+                value.copy_(value[[row for part in rows for row in part]])
+            elif any(part in name for part in ("class_embed", "enc_score_head")) and "denoising" not in name:
+                value.copy_(value[place])
+    outputs = []
+    for model in (one, other):
+        document = pages.documents[0]
+        example = TASK.example(model, document, Image.open(document.file).convert("RGB"), pages.labels, None)
+        batch = TASK.collate(model, [example])
+        asked = {
+            "given": example["boxes"],
+            "pages": torch.zeros(len(example["boxes"]), dtype=torch.int64),
+            "looks": True,
+        }
+        with torch.no_grad():
+            outputs.append(TASK.forward(model, {**batch, **asked}))
+    first, second = (output.looks for output in outputs)
+    assert first is not None
+    assert second is not None
+    assert first.names == second.names == ("figure", "text", "title")
+    assert torch.allclose(first.classes, second.classes, atol=1e-5)
+    assert torch.allclose(first.boxes, second.boxes, atol=1e-5)
+    assert first.truths.tolist() == second.truths.tolist()
+    names = [pages.labels[label] for label in pages.documents[0].target.labels]
+    assert [first.names[truth] for truth in first.truths] == names
+
+
+@BOTH
+def test_student_and_teacher_look_at_the_same_regions(kind: dict[str, Any], data: Path) -> None:
+    """Also when the teacher takes pages at another size; equal networks of one size give equal answers."""
+    pages = TASK.read(data / "train")
+    student, teacher, larger = made(kind), made(kind), made(kind, size=(128, 96))
+    for other in (teacher, larger):
+        batch = {"files": [], "indices": []}
+        for name, model in (("student", student), ("teacher", other)):
+            examples = [
+                TASK.example(model, document, Image.open(document.file).convert("RGB"), pages.labels, None)
+                for document in pages.documents[:2]
+            ]
+            batch[name] = TASK.collate(model, examples)
+        lesson = Lesson(TASK, student, other, [])
+        lesson._outside = (TASK, student, other)
+        lesson.wanted = {"looks": True, "pools": True}
+        student.network.eval()
+        with torch.no_grad():
+            ours, theirs = lesson.outputs(batch)
+        assert ours.looks is not None
+        assert theirs is not None
+        assert theirs.looks is not None
+        assert torch.equal(ours.looks.given, theirs.looks.given)
+        assert torch.equal(ours.looks.truths, theirs.looks.truths)
+        assert (ours.looks.truths >= 0).any()
+        assert (ours.looks.truths == BACKGROUND).any()
+        same = torch.allclose(ours.looks.classes, theirs.looks.classes, atol=1e-4)
+        assert same == (other is teacher)
+
+
+def test_crowds_and_empty_pages(data: Path) -> None:
+    pages, model = TASK.read(data / "train"), made(TINY_DETR)
+    document = pages.documents[0]
+    regions = document.target
+    crowd = replace(regions, crowd=(True, *regions.crowd[1:]))
+    image = Image.open(document.file).convert("RGB")
+    example = TASK.example(model, replace(document, target=crowd), image, pages.labels, None)
+    assert len(example["classes"]) == len(regions.labels) - 1
+    empty = Regions(regions.size, (), (), (), ())
+    blank = TASK.example(model, replace(document, target=empty), image, pages.labels, None)
+    batch = TASK.collate(model, [blank, blank])
+    assert batch["classes"].tolist() == [[-1], [-1]]
+    model.network.train()
+    assert torch.isfinite(TASK.forward(model, batch).loss or torch.tensor(float("nan")))
+    none = Pages(pages.folder, [replace(document, target=empty)], pages.labels)
+    with pytest.raises(DataError, match="nothing can be scored"):
+        TASK.evaluate(model, none)
+
+
+def test_classes_that_do_not_fit_are_named(data: Path) -> None:
+    pages = TASK.read(data / "train")
+    other = made(TINY_RCNN, ("text", "figure", "caption"))
+    with pytest.raises(ModelError, match=r"caption.*title"):
+        TASK.check_model(other, pages)
+    with pytest.raises(ModelError, match=r"caption.*title"):
+        TASK.check_pair(other, made(TINY_RCNN))
+    TASK.adapt(other, pages)
+    assert other.labels == list(KINDS)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 10**6), st.floats(0.1, 2.0))
+def test_regions_move_with_their_page(seed: int, strength: float) -> None:
+    """A black region on a white page is found again where its box went."""
+    image = Image.new("L", (200, 300), 255)
+    box = (60.0, 90.0, 70.0, 110.0)
+    ImageDraw.Draw(image).rectangle((60, 90, 129, 199), fill=0)
+    regions = Regions((400, 600), (tuple(2 * number for number in box),), (1,), (4 * 70 * 110.0,), (False,))  # type: ignore[arg-type]
+    view, move = augmented(image, random.Random(seed), strength, level=True)
+    assert move is not None
+    there = moved(regions, move, image.size)
+    still = image.transform(image.size, Image.Transform.AFFINE, move, Image.Resampling.BILINEAR, fillcolor=255)
+    dark = np.argwhere(np.asarray(still) < 128)
+    if not there.boxes:
+        assert len(dark) < 0.6 * 70 * 110 * strength * 4
+        return
+    left, top, width, height = (number / 2 for number in there.boxes[0])
+    assert dark[:, 1].min() == pytest.approx(left, abs=1.6)
+    assert dark[:, 0].min() == pytest.approx(top, abs=1.6)
+    assert dark[:, 1].max() + 1 == pytest.approx(left + width, abs=1.6)
+    assert dark[:, 0].max() + 1 == pytest.approx(top + height, abs=1.6)
+    assert view.size == image.size
+
+
+@BOTH
+def test_compress_from_a_recipe(kind: dict[str, Any], data: Path, tmp_path: Path, one_thread: None) -> None:
+    results = docstill.compress(parse_recipe(layout_recipe(data, kind)), tmp_path / "run")
+    assert results["primary_metric"] == "ap"
+    assert [row["name"] for row in results["rows"]] == ["teacher", "student", "no-kd"]
+    student = results["rows"][1]
+    assert set(student["metrics"]) >= {"ap", "ap50", "ap75", "ar"}
+    assert set(student["per_class"][0]) == set(KINDS)
+    model = docstill.load(tmp_path / "run" / "model")
+    (answer,) = model.predict([data / "validation" / "0.png"])
+    assert set(answer) == {"regions"}
+    for region in answer["regions"]:
+        left, top, width, height = region["box"]
+        assert 0 <= left <= left + width <= 60.01
+        assert 0 <= top <= top + height <= 90.01
+    found = docstill.evaluate(tmp_path / "run" / "model", data)
+    assert found["task"] == "layout"
+    assert found["metrics"]["ap"] == pytest.approx(student["metrics"]["ap"]["values"][0])
+    assert (tmp_path / "run" / "report.html").is_file()
+    with pytest.raises(UserError, match="corruptions turn and warp pages"):
+        docstill.evaluate(tmp_path / "run" / "model", data, shift="corruptions")
+
+
+def test_objectives_of_other_tasks_are_refused(data: Path) -> None:
+    content = layout_recipe(data, TINY_RCNN)
+    content["stages"][0]["distill"]["objectives"] = [{"kind": "labels"}, {"kind": "kd"}]
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(content)
+    assert "stages.0.distill.objectives.1.kind: kd is for classification and kie, the task is layout" in str(
+        caught.value
+    )
+
+
+def test_the_teacher_labels_pages_without_labels(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from docstill.teacher_regions import with_regions
+
+    image, _ = drawn_page(77)
+    image.save(tmp_path / "a.png")
+    answer = {
+        "regions": [
+            {"label": "title", "box": [1.0, 2.0, 30.0, 4.0], "score": 0.9},
+            {"label": "stamp", "box": [1.0, 2.0, 30.0, 4.0], "score": 0.8},
+            {"label": "text", "box": [5.0, 20.0, 40.0, 30.0], "score": 0.4},
+        ]
+    }
+    monkeypatch.setattr(Layout, "predict", lambda self, model, images: [answer])
+    documents = [Document(tmp_path / "a.png", None, (), "a.png")]
+    (found,) = with_regions(TASK, made(TINY_RCNN), documents, list(KINDS), 0.5)
+    assert found.target == Regions((60, 90), ((1.0, 2.0, 30.0, 4.0),), (KINDS.index("title"),), (120.0,), (False,))
+
+
+def test_pages_without_labels_through_a_recipe(data: Path, tmp_path: Path, one_thread: None) -> None:
+    (tmp_path / "more").mkdir()
+    for index in range(3):
+        drawn_page(500 + index)[0].save(tmp_path / "more" / f"{index}.png")
+    content = layout_recipe(data, TINY_RCNN)
+    content["data"] |= {"unlabelled": str(tmp_path / "more"), "confidence": 0.3}
+    content["stages"][0]["distill"]["objectives"] = [
+        {"kind": "labels"},
+        {"kind": "hint", "student_module": "backbone.fpn.layer_blocks.1", "weight": 0.1},
+    ]
+    content["controls"] = ["teacher"]
+    results = docstill.compress(parse_recipe(content), tmp_path / "run")
+    assert results["data"]["unlabelled"]["n"] == 3
+    log = tmp_path / "run" / "seed-0" / "student" / "1-distill" / "metrics.jsonl"
+    assert json.loads(log.read_text().splitlines()[-1])["step"] == 3, "9 pages in batches of 3"
