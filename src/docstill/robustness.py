@@ -14,7 +14,11 @@ from docstill.data.document import Document
 from docstill.models.io import DocumentModel
 from docstill.tasks.base import Advance, Pages, Task
 
-SHOWN = {"classification": ("accuracy", "ece", "augrc"), "kie": ("field_f1", "ted_accuracy", "reading")}
+SHOWN = {
+    "classification": ("accuracy", "ece", "augrc"),
+    "kie": ("field_f1", "ted_accuracy", "reading"),
+    "layout": ("ap", "ap50", "ap75"),
+}
 """The metrics that are followed, the task's primary one first."""
 
 

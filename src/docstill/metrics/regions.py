@@ -136,7 +136,8 @@ def overlaps(first: Sequence[Sequence[float]], second: Sequence[Sequence[float]]
     end = np.minimum((one[:, :2] + one[:, 2:])[:, None], (other[:, :2] + other[:, 2:])[None])
     shared = np.clip(end - start, 0, None).prod(-1)
     union = one[:, 2:].prod(-1)[:, None] + other[:, 2:].prod(-1)[None] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    found: NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return found
 
 
 def regions_of(answer: Mapping[str, Any] | None) -> Sequence[Region]:

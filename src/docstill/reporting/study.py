@@ -14,7 +14,7 @@ from docstill.reporting.strips import Strip, strips
 from docstill.run import write_text
 
 PAGE, TABLE = "study.html", "table.md"
-BESIDE = {"classification": ("ece", "aurc", "augrc"), "kie": ("ted_accuracy", "reading")}
+BESIDE = {"classification": ("ece", "aurc", "augrc"), "kie": ("ted_accuracy", "reading"), "layout": ("ap50", "ap75")}
 """Metrics that stand beside a task's primary one."""
 
 Row = Mapping[str, Any]
