@@ -111,7 +111,7 @@ def given(tmp_path: Path) -> dict[str, Any]:
         "data": {"train": {"path": "train", "n": 1200}, "validation": {"path": "validation", "n": 3}},
         "stages": [{"name": "distill", "text": "Trained.", "seconds": 12.3}], "curves": [], "warnings": [],
         "rows": [
-            row("teacher", "teacher", (0.72,), teacher), row("student", "student", (0.6, 0.62), student),
+            row("teacher", "teacher", (0.72,), teacher), row("student", "student", (0.6, 0.64), student),
             row("no-kd", "control", (0.5, 0.5), student),
         ],
         "worst": [
@@ -148,6 +148,7 @@ def test_the_report_shows_pages_classes_and_mistakes(given: dict[str, Any], tmp_
     assert "<b>bold" not in text
     assert "Überschrift" in text
     assert "0 to 100 %" in text
+    assert "On no validation page: seal." in text
     assert "the student misses 5, takes 1 for another class and invents 3;" in text
     assert "does not localise" not in text
 
@@ -183,8 +184,8 @@ def test_classes_with_the_most_regions_come_first_and_unknown_is_a_dash(given: d
     found = class_rows(given["rows"])
     assert [entry["label"] for entry in found] == ["text", *LABELS[:1], *LABELS[2:]]
     text, seal = found[0], found[-1]
-    assert (text["count"], text["figures"]["teacher"], text["figures"]["student"]) == (3, "68.4", "57.9 ± 1.3")
-    assert text["against"] == ["−10.4", "+10.5"]
+    assert (text["count"], text["figures"]["teacher"], text["figures"]["student"]) == (3, "68.4", "58.9 ± 2.7")
+    assert text["against"] == ["−9.5", "+11.4"]
     assert (seal["count"], seal["against"], seal["dots"]) == (0, ["–", "–"], "")
     assert set(seal["figures"].values()) == {"–"}
 
@@ -194,7 +195,7 @@ def test_means_over_seeds_are_said(given: dict[str, Any]) -> None:
     student["regions"] = [student["regions"][0], {**student["regions"][0], "missed": 6}]
     text = summary(given["rows"])
     assert text.startswith("There are 9 regions on the validation pages: the student misses 5.5, takes 1 for")
-    assert text.endswith("the teacher misses 0, takes 0 for another class and invents 0. Figures are means over 2 seeds where a model has them.")  # fmt: skip
+    assert text.endswith("the teacher misses 0, takes 0 for another class and invents 0. Of a model with several seeds, these are means.")  # fmt: skip
     assert summary([]) == ""
 
 
@@ -305,7 +306,7 @@ def test_the_warning_stands_in_the_report_with_its_figures(given: dict[str, Any]
 def test_the_primary_metric_has_a_name(given: dict[str, Any]) -> None:
     assert title_of("ap") == "average precision (AP)"
     assert verdict(given) == (
-        "The student is no faster and no smaller on disk than its teacher and loses 11.0 points of average precision (AP); "
+        "The student is no faster and no smaller on disk than its teacher and loses 10.0 points of average precision (AP); "
         "the same student without the teacher loses 22.0."
     )
     assert regions_view(given)["roles"] == ["teacher", "student", "control"]

@@ -16,7 +16,7 @@ COLOURS = ("#1f5fb4", "#b3361e", "#1c7a3e", "#7a3fa8", "#0b7285", "#8a6100", "#b
 """Dark enough for white letters and for lines on white paper; further classes begin anew."""
 WIDE, TALL = 360, 540
 """A page is drawn into that many units, which are about CSS pixels: tags have the same size whatever the scan's."""
-LETTER, LINE = 5.7, 12
+LETTER, LINE = 6, 12
 """Width of a tag's letters, and its height."""
 SIGNS = {"right": "", "wrong": "≠ ", "missed": "− ", "invented": "+ "}
 
@@ -85,11 +85,12 @@ def draw_page(
 
 def sample(state: str, text: str, ink: str = COLOURS[0]) -> str:
     """The sample of a state for a legend: a box with its tag."""
-    mark = Mark((1, 1, 42, 20), text, state, "")
-    shown = SIGNS[state] + text
+    width = round(LETTER * (len(text) + 2)) + 34
+    mark, shown = Mark((1, 1, width - 2, 20), text, state, ""), SIGNS[state] + text
     tag = _tag(Box(1, 1, 6 + len(shown) * LETTER, 1 + LINE), shown, ink, "")
-    marks = f'<rect width="44" height="22" fill="#fff"/>{_outline(mark, mark.box, ink)}{tag}'
-    return f'<svg class="sample page" viewBox="0 0 44 22" width="44" height="22" aria-hidden="true">{marks}</svg>'
+    marks = f'<rect width="{width}" height="22" fill="#fff"/>{_outline(mark, mark.box, ink)}{tag}'
+    size = f'viewBox="0 0 {width} 22" width="{width}" height="22"'
+    return f'<svg class="sample page" {size} aria-hidden="true">{marks}</svg>'
 
 
 def swatch(place: int, text: str) -> str:

@@ -21,10 +21,10 @@ LONGEST_NAME = 24
 ROLES = ("teacher", "student", "control")
 CALLED = {"student": "the student", "control": "the same student without the teacher", "teacher": "the teacher"}
 STATES = {
-    "right": "right",
-    "wrong": "another class: what was said, not what it is",
+    "right": "a region, or one rightly found",
+    "wrong": "wrong class; the name is what was said",
     "missed": "missed",
-    "invented": "invented: nothing is there",
+    "invented": "invented",
 }
 
 
@@ -34,16 +34,18 @@ def regions_view(results: Mapping[str, Any]) -> dict[str, Any]:
     labels = _labels(rows, results["worst"])
     short = boxes.codes(labels)
     pages = [page_view(document, short, f"page-{number}") for number, document in enumerate(results["worst"], 1)]
+    classes = class_rows(rows)
     shown = {label for page in pages for label in page["labels"]}
     return {
-        "classes": class_rows(rows),
+        "classes": [entry for entry in classes if entry["count"]],
+        "absent": [entry["label"] for entry in classes if not entry["count"]],
         "roles": [role for role in ROLES if first_of(rows, role) is not None],
         "summary": summary(rows),
         "confusion": None if student is None else confusion_view((student.get("regions") or [None])[0]),
         "confused": "" if student is None or not student["seeds"] else f"{student['name']}, seed {student['seeds'][0]}",
         "sure": f"{100 * SURE:.0f} %",
         "pages": pages,
-        "states": [(boxes.sample(state, "Ab"), text) for state, text in STATES.items()],
+        "states": [(boxes.sample(state, "ab"), text) for state, text in STATES.items()],
         "legend": [(boxes.swatch(place, short[label]), label) for place, label in enumerate(labels) if label in shown],
     }
 
@@ -82,7 +84,7 @@ def summary(rows: Sequence[Row]) -> str:
         regions, seeds = found[0]["regions"], max(seeds, len(found))
     if not parts:
         return ""
-    over = f" Figures are means over {seeds} seeds where a model has them." if seeds > 1 else ""
+    over = " Of a model with several seeds, these are means." if seeds > 1 else ""
     there = "There is 1 region" if regions == 1 else f"There are {regions:,} regions"
     return f"{there} on the validation pages: {'; '.join(parts)}.{over}"
 
