@@ -13,6 +13,7 @@ from docstill.chains import CALIBRATION, DOCUMENTS, Chain, Taught
 from docstill.engine import METRICS
 from docstill.gradients import drowning
 from docstill.measure import hardware
+from docstill.metrics.regions import tally
 from docstill.recipe import Recipe, dump_recipe
 from docstill.run import DONE, read_json, read_metrics
 from docstill.similarity.rows import alike_rows
@@ -55,6 +56,10 @@ def results_of(
     rows = [_row(row, roles[row], seeds, figures[row]) for row, seeds in evaluations.items()]
     if "teacher" in recipe.controls:
         rows.insert(0, _row("teacher", "teacher", [(recipe.seed, teacher.folder / "evaluation")], figures["teacher"]))
+    if bench.task.name == "layout":
+        for row in rows:
+            found = evaluations.get(row["name"], [(recipe.seed, teacher.folder / "evaluation")])
+            row["regions"] = fates([folder for _, folder in found], row["per_class"])
     if recipe.calibrate:
         folders = {"teacher": [teacher.folder]}
         for chain in chains:
@@ -109,6 +114,18 @@ def results_of(
         ]
         + sorted({entry["problem"] for row in compared.values() for entry in row if "problem" in entry}),
     }
+
+
+def fates(folders: list[Path], per_class: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For layout, what became of the regions, by seed: `docstill.metrics.regions.tally` of each evaluation.
+
+    Args:
+        folders: of the evaluations, each with its `documents.json`.
+        per_class: of each, figures by class; the order of the classes is theirs.
+    """
+    return [
+        tally(read_json(folder / DOCUMENTS), list(figures)) for folder, figures in zip(folders, per_class, strict=True)
+    ]
 
 
 def _row(row: str, role: str, seeds: list[tuple[int, Path]], figures: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from docstill.reporting.alike import alike_view, over_seeds
 from docstill.reporting.confidence import confidence_view
 from docstill.reporting.documents import document_view
 from docstill.reporting.figures import count, date, duration, number, size
+from docstill.reporting.regions import regions_view
 from docstill.reporting.rows import (
     Row,
     first_of,
@@ -33,7 +34,7 @@ from docstill.reporting.rows import (
     title_of,
     token_flops,
 )
-from docstill.reporting.verdict import verdict
+from docstill.reporting.verdict import localisation_warning, verdict
 from docstill.run import write_text
 
 NAME = "report.html"
@@ -71,9 +72,11 @@ def write_report(results: dict[str, Any], run: Path) -> Path:
     metric, rows = results["primary_metric"], results["rows"]
     looks = _looks(rows)
     lines = [_line(row, first_of(rows, "teacher"), metric, looks) for row in rows]
+    layout = results["task"] == "layout"
     page = environment.get_template("template.html.j2").render(
         r=results,
         verdict=verdict(results),
+        warnings=[*_loose(rows), *results["warnings"]],
         metric=metric,
         rows=lines,
         others=_others(rows, metric),
@@ -86,7 +89,8 @@ def write_report(results: dict[str, Any], run: Path) -> Path:
         sure=confidence_view(rows, looks),
         alike=alike_view(results.get("similarity") or []),
         panels=_panels(results["curves"], metric, looks),
-        worst=[document_view(document) for document in results["worst"]],
+        regions=regions_view(results) if layout else None,
+        worst=results["worst"] if layout else [document_view(document) for document in results["worst"]],
     )
     write_text(run / NAME, page.encode("utf-8", "replace").decode("utf-8"))  # a lone surrogate must not cost the report
     return run / NAME
@@ -120,6 +124,16 @@ def _line(row: Row, teacher: Row | None, metric: str, looks: Mapping[str, str]) 
         "p50_ratio": against(page_p50, "faster", "slower"),
         "memory_ratio": against(lambda r: r.get("peak_memory_mb"), "less", "more"),
     }
+
+
+def _loose(rows: Sequence[Row]) -> list[str]:
+    """For layout, whether the student's boxes lie far more loosely than its teacher's."""
+    teacher, student = (
+        {name: mean_of(row or {"metrics": {}}, name) for name in ("ap50", "ap75")}
+        for row in (first_of(rows, "teacher"), first_of(rows, "student"))
+    )
+    warning = localisation_warning(teacher, student)
+    return [] if warning is None else [warning]
 
 
 def _calibrated(rows: Sequence[Row]) -> list[dict[str, Any]]:

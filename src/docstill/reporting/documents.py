@@ -32,7 +32,7 @@ def document_view(document: Row) -> dict[str, Any]:
     ]
     return {
         **document,
-        "picture": _picture(document["image"]),
+        "picture": picture(document["image"]),
         "rows": rows,
         "fielded": any(row["field"] for row in rows),
         "taught": document["teacher"] is not None,
@@ -121,7 +121,7 @@ def _cell(wanted: str | None, got: str | None) -> dict[str, Any]:
     return {"state": "differs", "parts": [(text[b:c], kind != "equal") for kind, _, _, b, c in matcher.get_opcodes()]}
 
 
-def _picture(path: str | None) -> str | None:
+def picture(path: str | None) -> str | None:
     """The page as a data URI, or None where it cannot be shown."""
     if path is None:
         return None

@@ -15,6 +15,14 @@ NAMES = {
     "ece": "ECE",
     "aurc": "AURC",
     "augrc": "AUGRC",
+    "ap": "average precision (AP)",
+    "ap50": "AP50",
+    "ap75": "AP75",
+    "ap_small": "AP of small regions",
+    "ap_medium": "AP of medium regions",
+    "ap_large": "AP of large regions",
+    "ar": "average recall",
+    "ap_300": "AP, up to 300 boxes",
 }
 
 Row = Mapping[str, Any]

@@ -66,3 +66,14 @@ def strips(
         marks += [mark(row.role, at(value), y, 4) for value in row.values]
     size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     return f'<svg {size} role="img" aria-label="{escape(label or x_title)}">{"".join(marks)}</svg>'
+
+
+def dots(values: Sequence[tuple[str, float]], width: int = 170, label: str = "") -> str:
+    """One line from 0 to 1 with a mark for each role's figure, for a cell of a table; empty text without figures."""
+    if not values:
+        return ""
+    left, right, middle = 8, width - 8, 10
+    marks = [f'<path class="grid" d="M{left} {middle}H{right}M{left} {middle - 4}v8M{right} {middle - 4}v8"/>']
+    marks += [mark(role, left + (right - left) * min(max(value, 0.0), 1.0), middle, 4.5) for role, value in values]
+    size = f'viewBox="0 0 {width} 20" width="{width}" height="20"'
+    return f'<svg class="dots" {size} role="img" aria-label="{escape(label)}">{"".join(marks)}</svg>'

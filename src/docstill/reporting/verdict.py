@@ -7,6 +7,9 @@ from typing import Any
 
 from docstill.reporting.rows import SAME, Row, first_of, mean_of, page_p50, ratio, real, spread_of, than, title_of
 
+LOOSE = 0.6
+"""A student's AP75/AP50 below this share of its teacher's: what is lost is where regions are, not which there are."""
+
 
 def verdict(results: Mapping[str, Any]) -> str:
     """The report in one sentence: what was gained, what it cost, and whether the teacher helped."""
@@ -25,6 +28,31 @@ def verdict(results: Mapping[str, Any]) -> str:
     if control is None and any(stage["name"] == "distill" for stage in results["stages"]):
         return f"{text}; the same student was not trained without the teacher, so what distillation adds is not known."
     return text + (_control(student, control, teacher, metric) if control is not None else "") + "."
+
+
+def localisation_warning(teacher_metrics: Mapping[str, Any], student_metrics: Mapping[str, Any]) -> str | None:
+    """A sentence if the student finds the regions that its teacher finds, but places its boxes far more loosely.
+
+    Args:
+        teacher_metrics: with ``ap50`` and ``ap75``.
+        student_metrics: the same of the student.
+
+    Returns:
+        None if there is nothing to warn of, or if it cannot be known.
+    """
+    theirs, mine = _tightness(teacher_metrics), _tightness(student_metrics)
+    if theirs is None or mine is None or mine >= LOOSE * theirs:
+        return None
+    return (
+        f"The student finds the regions but does not localise them: its AP75 is {100 * mine:.0f} % of its AP50, "
+        f"its teacher's {100 * theirs:.0f} %."
+    )
+
+
+def _tightness(metrics: Mapping[str, Any]) -> float | None:
+    """AP75 over AP50: near 1 if regions that are found are found in their place."""
+    found, placed = real(metrics.get("ap50")), real(metrics.get("ap75"))
+    return placed / found if found and placed is not None else None
 
 
 def _gains(student: Row, teacher: Row) -> str:
