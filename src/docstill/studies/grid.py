@@ -25,7 +25,7 @@ class Study(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    task: Literal["classification", "kie"]
+    task: Literal["classification", "kie", "layout"]
     data: Data
     teachers: Annotated[dict[str, str | Teacher], Field(min_length=1)]
     """Model folders, hub ids, or models that are trained once and shared."""
