@@ -36,6 +36,7 @@ class Looks:
         truths: ``(N,)`` int64, what lies there by the labels: the class, `BACKGROUND`, or `UNLABELLED` if that is not known.
         pooled: ``(N, D, S, S)`` float32 features of the region, cut out of the feature maps (RoIAlign); None unless asked for.
         maps: feature maps ``(B, D, H, W)`` float32 that `pooled` was cut from, finest first; empty unless asked for.
+        names: the names of the classes.
     """
 
     pages: Tensor
@@ -46,6 +47,7 @@ class Looks:
     truths: Tensor
     pooled: Tensor | None = None
     maps: list[Tensor] = field(default_factory=list)
+    names: tuple[str, ...] = ()
 
 
 @dataclass
