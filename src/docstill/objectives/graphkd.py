@@ -124,7 +124,7 @@ class Graphkd(Objective):
             raise ModelError(
                 "graphkd tells text by the names of classes, this detector has none; use split: covariance"
             )
-        wanted, names = {_plain(name) for name in (NON_TEXT if self.non_text is None else self.non_text)}
+        wanted = {_plain(name) for name in (NON_TEXT if self.non_text is None else self.non_text)}
         names = [_plain(name) for name in looks.names]
         missing = [name for name in self.non_text or () if _plain(name) not in names]
         if missing:

@@ -50,7 +50,7 @@ class Mgd(Paired):
             ModelError: one of the two modules gives no maps.
         """
         assert teacher is not None
-        ours, theirs = student.features[self.student_module], teacher.features[self.teacher_module]
+        ours, theirs = student.features[self.student_module], teacher.features[self.teacher_module].detach()
         for path, features in ((self.student_module, ours), (self.teacher_module, theirs)):
             if features.dim() != 4:
                 raise ModelError(
