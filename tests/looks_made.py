@@ -44,7 +44,8 @@ def look(
             2 * torch.randn(count, generator=own) if background else None,
             given[:, None] + 0.1 * torch.randn(count, classes, 4, generator=own).abs() * torch.tensor([-1, -1, 1, 1]),
             truths if labelled else torch.full_like(truths, UNLABELLED),
-            torch.randn(count, width, grid, grid, generator=own),
+            # What all regions have in common makes some of them alike.
+            torch.randn(count, width, grid, grid, generator=own) + 2 * torch.randn(width, 1, 1, generator=own),
             names=NAMES,
         ),
         len(counts),

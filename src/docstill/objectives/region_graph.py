@@ -117,7 +117,8 @@ def text_by_covariance(tokens: Tensor) -> Tensor:
         tokens: ``(N, S², C)`` pooled features.
     """
     energy = tokens.square().mean((1, 2)).clamp_min(1e-12)
-    measure = (tokens.var(1, correction=0).mean(1) / energy).double().cpu()
+    spread = (tokens - tokens.mean(1, keepdim=True)).square().mean((1, 2))
+    measure = (spread / energy).double().cpu()
     ordered = measure.sort().values
     if len(ordered) < 2 or ordered[-1] - ordered[0] < 1e-6:
         return torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
