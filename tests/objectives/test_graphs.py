@@ -78,6 +78,29 @@ def connected(regions: list[int], near: NDArray[Any]) -> bool:
     return reached == set(regions)
 
 
+@given(pages())
+@settings(deadline=None, max_examples=100)
+def test_neighbours_by_hand(page: tuple[Tensor, Tensor, Tensor]) -> None:
+    boxes = numbers(page[0])
+
+    def overlap(one: Array, two: Array) -> tuple[float, float]:
+        return (
+            min(one[2], two[2]) - max(one[0], two[0]),
+            min(one[3], two[3]) - max(one[1], two[1]),
+        )
+
+    near = neighbours(boxes)
+    for i, one in enumerate(boxes):
+        for j, two in enumerate(boxes):
+            x, y = overlap(one, two)
+            expected = i != j and (x > 0 or y > 0)
+            if expected and not (x > 0 and y > 0):
+                inner = np.array([max(one[0], two[0]), max(one[1], two[1]), min(one[2], two[2]), min(one[3], two[3])])
+                strip = np.concatenate([np.minimum(inner[:2], inner[2:]), np.maximum(inner[:2], inner[2:])])
+                expected = not any(min(overlap(strip, other)) > 0 for other in boxes)
+            assert near[i, j] == expected
+
+
 def page_of_six() -> Tensor:
     """A title over two columns; on the left a paragraph over a figure, on the right two paragraphs."""
     return torch.tensor(

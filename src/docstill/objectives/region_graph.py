@@ -80,16 +80,19 @@ def neighbours(corners: Matrix) -> Matrix:
     """``(N, N)`` bool, symmetric: which of the ``(N, 4)`` boxes overlap or see each other."""
     low = np.maximum(corners[:, None, :2], corners[None, :, :2])
     high = np.minimum(corners[:, None, 2:], corners[None, :, 2:])
-    shadow = high > low  # (N, N, 2): whether the shadows on the two sides overlap
-    # What lies between: the common part of a shadow in one direction, the gap in the other.
-    begin, end = np.minimum(low, high), np.maximum(low, high)
-    hidden = np.zeros(shadow.shape[:2], dtype=bool)
-    for left, top, right, bottom in corners:
-        inside = np.minimum(end, (right, bottom)) > np.maximum(begin, (left, top))
-        hidden |= inside.all(-1)
-    near: Matrix = shadow.all(-1) | (shadow.any(-1) & ~hidden)
+    across, down = np.moveaxis(high > low, 2, 0)  # whether their shadows on two sides of the page overlap
+    near: Matrix = across & down
     np.fill_diagonal(near, False)
-    return near
+    pairs = np.triu(across ^ down, k=1).nonzero()
+    # What lies between: the common part of a shadow in one direction, the gap in the other.
+    x_from, y_from = np.minimum(low, high)[pairs].T
+    x_to, y_to = np.maximum(low, high)[pairs].T
+    hidden = np.zeros(len(x_from), dtype=bool)
+    for left, top, right, bottom in corners[_areas(corners) > 0]:
+        hidden |= (x_to > left) & (x_from < right) & (y_to > top) & (y_from < bottom)
+    apart = (x_to > x_from) & (y_to > y_from)  # nothing is between boxes that touch
+    near[pairs] = ~(hidden & apart)
+    return near | near.T
 
 
 def distinct(boxes: Tensor, scores: Tensor) -> Tensor:
@@ -151,12 +154,11 @@ def _merged(near: Matrix, text: Matrix, products: Matrix) -> list[list[int]]:
 
 
 def _edges(members: list[list[int]], near: Matrix) -> list[tuple[int, int]]:
-    pairs = [(index, index) for index, regions in enumerate(members) if len(regions) > 1]
-    for first in range(len(members)):
-        for second in range(first + 1, len(members)):
-            if near[np.ix_(members[first], members[second])].any():
-                pairs.append((first, second))
-    return sorted(pairs)
+    belongs = np.zeros((len(members), len(near)), dtype=np.float32)
+    for node, regions in enumerate(members):
+        belongs[node, regions] = 1
+    joined = np.triu(belongs @ near @ belongs.T > 0, k=1) | np.diag([len(regions) > 1 for regions in members])
+    return [(int(first), int(second)) for first, second in zip(*joined.nonzero(), strict=True)]
 
 
 def _areas(corners: Matrix) -> Matrix:
