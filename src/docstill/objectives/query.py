@@ -1,7 +1,7 @@
 """What detectors say of the same queries or regions, each class by itself; for pairs of any two families.
 
-Consistent queries: KD-DETR (Wang et al. 2024, arXiv 2211.08071) and DETRDistill (Chang et al. 2023, arXiv 2211.10156). Classes
-one by one: BCKD (Yang et al. 2023, arXiv 2308.14286). p is the probability of a class, by a softmax with the background
+The same queries for both, so that nothing has to be matched: KD-DETR (Wang et al. 2024, arXiv 2211.08071); DETRDistill (Chang et
+al. 2023, arXiv 2211.10156) matches each model's own. Classes one by one: BCKD (Yang et al. 2023, arXiv 2308.14286). p is the probability of a class, by a softmax with the background
 (Faster R-CNN) or by each class's own sigmoid (RT-DETR, D-FINE); m_i the largest of the teacher in region i, c its class:
 
     classes = Σ_i w_i Σ_classes KL( Bernoulli(p_t) ‖ Bernoulli(p_s) ) / Σ_i w_i,           w_i = m_i^γ + 0.01

@@ -157,7 +157,8 @@ def _edges(members: list[list[int]], near: Matrix) -> list[tuple[int, int]]:
     belongs = np.zeros((len(members), len(near)), dtype=np.float32)
     for node, regions in enumerate(members):
         belongs[node, regions] = 1
-    joined = np.triu(belongs @ near @ belongs.T > 0, k=1) | np.diag([len(regions) > 1 for regions in members])
+    joined = np.triu(belongs @ near @ belongs.T > 0, k=1)
+    np.fill_diagonal(joined, belongs.sum(1) > 1)
     return [(int(first), int(second)) for first, second in zip(*joined.nonzero(), strict=True)]
 
 
