@@ -388,6 +388,13 @@ def test_pages_with_no_region_or_one_are_no_trouble(kind: str, labelled: bool, c
     assert all(tensor.grad is None or torch.isfinite(tensor.grad).all() for tensor in mine)
 
 
+@pytest.mark.parametrize("kind", ["dsig", "graphkd"])
+def test_pooled_features_of_another_grid_are_resized_even_where_there_are_none(kind: str) -> None:
+    for counts in ([4, 2], [0]):
+        student, teacher = look(counts, seed=1, grid=5), look(counts, seed=2, width=9)
+        assert torch.isfinite(made(kind, student, teacher)(student, teacher))
+
+
 @pytest.mark.parametrize("kind", REGIONS)
 @pytest.mark.parametrize("truth", [BACKGROUND, 2])
 def test_pages_of_nothing_but_background_or_foreground(kind: str, truth: int) -> None:

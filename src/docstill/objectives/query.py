@@ -1,8 +1,9 @@
 """What detectors say of the same queries or regions, each class by itself; for pairs of any two families.
 
-The same queries for both, so that nothing has to be matched: KD-DETR (Wang et al. 2024, arXiv 2211.08071); DETRDistill (Chang et
-al. 2023, arXiv 2211.10156) matches each model's own. Classes one by one: BCKD (Yang et al. 2023, arXiv 2308.14286). p is the probability of a class, by a softmax with the background
-(Faster R-CNN) or by each class's own sigmoid (RT-DETR, D-FINE); m_i the largest of the teacher in region i, c its class:
+The same queries for both, so that nothing has to be matched, as in KD-DETR (Wang et al. 2024, arXiv 2211.08071); DETRDistill
+(Chang et al. 2023, arXiv 2211.10156) matches each model's own. Classes one by one as in BCKD (Yang et al. 2023, arXiv
+2308.14286). p is the probability of a class, by a softmax with the background (Faster R-CNN) or by each class's own sigmoid
+(RT-DETR, D-FINE); m_i the largest of the teacher in region i, c its class:
 
     classes = Σ_i w_i Σ_classes KL( Bernoulli(p_t) ‖ Bernoulli(p_s) ) / Σ_i w_i,           w_i = m_i^γ + 0.01
     boxes   = Σ_i m_i ( 5 ‖ b_s[c] − b_t[c] ‖₁ + 2 (1 − GIoU) ) / max(1, Σ_i m_i)
