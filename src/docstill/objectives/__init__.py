@@ -7,14 +7,20 @@ from docstill.objectives.base import Objective
 from docstill.objectives.cka import Cka
 from docstill.objectives.dist import Dist
 from docstill.objectives.dkd import Dkd
+from docstill.objectives.dsig import Dsig
+from docstill.objectives.graphkd import Graphkd
 from docstill.objectives.hint import Hint
 from docstill.objectives.kd import Kd
 from docstill.objectives.labels import Labels
+from docstill.objectives.mgd import Mgd
 from docstill.objectives.mse import Mse
 from docstill.objectives.nkd import Nkd
+from docstill.objectives.pkd import Pkd
+from docstill.objectives.query import Query
 from docstill.objectives.reading import Reading
 from docstill.objectives.review import Review
 from docstill.objectives.rkd import Rkd
+from docstill.objectives.roi import Roi
 from docstill.objectives.simkd import Simkd
 from docstill.objectives.vkd import Vkd
 
@@ -33,4 +39,10 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "rkd": Rkd,
     "cka": Cka,
     "reading": Reading,
+    "pkd": Pkd,
+    "mgd": Mgd,
+    "roi": Roi,
+    "query": Query,
+    "dsig": Dsig,
+    "graphkd": Graphkd,
 }

@@ -13,6 +13,29 @@ from docstill.errors import ModelError
 from docstill.objectives.positions import as_tokens
 
 
+def matched(features: Tensor, like: Tensor) -> Tensor:
+    """``(B, T, C)`` with the positions of ``like``; maps of another grid are resized to it.
+
+    Raises:
+        ModelError: the token counts differ and cannot be brought together by resizing maps.
+    """
+    if features.dim() == like.dim() == 4 and features.shape[2:] != like.shape[2:]:
+        features = functional.interpolate(features, size=like.shape[2:], mode="bilinear", align_corners=False)
+    source, target = as_tokens(features), as_tokens(like)
+    if source.shape[1] != target.shape[1]:
+        raise ModelError(
+            f"the student's features have {source.shape[1]} positions and the teacher's {target.shape[1]}; "
+            "tap modules with the same grid, or feature maps (B, C, H, W) on both sides"
+        )
+    return source
+
+
+def channel_projector(student: Tensor, teacher: Tensor) -> nn.Module:
+    """From the student's channels to the teacher's, for tokens ``(B, T, C)``: linear, or nothing where they are as many."""
+    ours, theirs = as_tokens(student).shape[-1], as_tokens(teacher).shape[-1]
+    return nn.Identity() if ours == theirs else nn.Linear(ours, theirs)
+
+
 class TokenProjector(nn.Module):
     """Linear over channels; maps of another grid are resized to the teacher's first.
 
@@ -28,13 +51,7 @@ class TokenProjector(nn.Module):
     def __init__(self, student: Tensor, teacher: Tensor, bias: bool = True) -> None:
         super().__init__()
         self.grid = tuple(teacher.shape[2:]) if student.dim() == teacher.dim() == 4 else None
-        resized = self._resize(student)
-        source, target = as_tokens(resized), as_tokens(teacher)
-        if source.shape[1] != target.shape[1]:
-            raise ModelError(
-                f"the student's features have {source.shape[1]} positions and the teacher's {target.shape[1]}; "
-                "tap modules with the same grid, or feature maps (B, C, H, W) on both sides"
-            )
+        source, target = matched(student, teacher), as_tokens(teacher)
         self.linear = nn.Linear(source.shape[-1], target.shape[-1], bias=bias)
 
     def _resize(self, features: Tensor) -> Tensor:
