@@ -29,7 +29,10 @@ def test_all_mistakes_come_at_once_each_with_path_and_nearest_name() -> None:
     content["stages"][1]["distill"]["objectives"][0]["wieght"] = 2
     problems = _problems(content)
     text = "\n".join(problems)
-    assert "task: 'clasification' given, one of classification, kie, layout expected; did you mean classification?" in problems
+    assert (
+        "task: 'clasification' given, one of classification, kie, layout expected; did you mean classification?"
+        in problems
+    )
     assert "control: unknown key; did you mean controls?" in problems
     assert "stages.0.prune.sparcity: unknown key; did you mean sparsity?" in problems
     assert (

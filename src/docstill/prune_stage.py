@@ -9,9 +9,11 @@ import torch
 
 from docstill.data.images import open_image
 from docstill.errors import UserError
+from docstill.models.detector import at_share, backbones, taking
 from docstill.models.io import DocumentModel
 from docstill.models.size import count_parameters
 from docstill.progress import counter
+from docstill.pruning.backbone import swap_backbone
 from docstill.pruning.channels import prune_channels
 from docstill.pruning.depth import prune_depth
 from docstill.pruning.ffn import prune_ffn
@@ -21,12 +23,14 @@ from docstill.pruning.pattern import pattern_masks
 from docstill.pruning.rebuild import Look
 from docstill.pruning.vocabulary import needed_tokens, prune_vocabulary
 from docstill.settings import (
+    BackbonePrune,
     ChannelPrune,
     DepthPrune,
     FfnPrune,
     MagnitudePrune,
     PatternPrune,
     PruneStage,
+    ResolutionPrune,
     VocabularyPrune,
 )
 from docstill.tasks.base import Pages, Task, drawn
@@ -113,6 +117,31 @@ def _vocabulary(task: Task, student: DocumentModel, settings: VocabularyPrune, p
     return f"Kept {len(kept):,} of {before:,} tokens: those of the training answers, and single characters."
 
 
+def _backbone(task: Task, student: DocumentModel, settings: BackbonePrune, pages: Pages | None) -> str:
+    _only_detectors(student, "another backbone")
+    student.network, kept, behind = swap_backbone(student.network, settings.to, backbones())
+    student.masks = {}
+    return (
+        f"Put a new backbone, that of {settings.to}, in the place of the old one; {kept} of the {behind} tensors behind it "
+        "were kept."
+    )
+
+
+def _resolution(task: Task, student: DocumentModel, settings: ResolutionPrune, pages: Pages | None) -> str:
+    _only_detectors(student, "another size of pages")
+    width, height = task.page_size(student)
+    size = at_share(student.processor, settings.keep)
+    if size == (height, width):
+        raise UserError(f"keep: {settings.keep} leaves pages at {height} × {width} pixels; give a smaller share")
+    student.processor = taking(student.processor, size)
+    return f"Pages are taken at {size[0]} × {size[1]} pixels instead of {height} × {width}."
+
+
+def _only_detectors(student: DocumentModel, what: str) -> None:
+    if student.task != "layout":
+        raise UserError(f"{what} is for layout detectors, this is a model for {student.task}; use another method")
+
+
 METHODS: dict[type[PruneStage], Callable[[Task, DocumentModel, Any, Pages | None], str]] = {
     MagnitudePrune: _magnitude,
     PatternPrune: _pattern,
@@ -120,6 +149,8 @@ METHODS: dict[type[PruneStage], Callable[[Task, DocumentModel, Any, Pages | None
     FfnPrune: _ffn,
     ChannelPrune: _channels,
     VocabularyPrune: _vocabulary,
+    BackbonePrune: _backbone,
+    ResolutionPrune: _resolution,
 }
 """What each method does to a student; returns a sentence."""
 
@@ -135,7 +166,7 @@ def _run(task: Task, student: DocumentModel, pages: Pages, count: int) -> None:
     chosen = drawn(pages, count).documents
     training = student.network.training
     student.network.eval()
-    with torch.inference_mode(), counter("looking at what passes through the student", len(chosen)) as advance:
+    with torch.no_grad(), counter("looking at what passes through the student", len(chosen)) as advance:
         for document in chosen:
             example = task.example(student, document, open_image(document.file), pages.labels, None)
             batch = task.collate(student, [example])

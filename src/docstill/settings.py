@@ -193,6 +193,22 @@ class VocabularyPrune(PruneStage):
     """Characters that must stay, besides printable ASCII and those of the training answers."""
 
 
+class BackbonePrune(PruneStage):
+    """Put a smaller backbone in the place of a detector's; layout only."""
+
+    method: Literal["backbone"]
+    to: str
+    """The size of detector whose backbone it is to be, such as `faster-rcnn-r18`."""
+
+
+class ResolutionPrune(PruneStage):
+    """Take pages at a smaller size; layout only."""
+
+    method: Literal["resolution"]
+    keep: Annotated[float, Field(gt=0, lt=1)]
+    """Share of each side of the input that stays, rounded to whole multiples of 32 pixels."""
+
+
 PRUNING: dict[str, type[PruneStage]] = {
     "magnitude": MagnitudePrune,
     "pattern": PatternPrune,
@@ -200,6 +216,8 @@ PRUNING: dict[str, type[PruneStage]] = {
     "ffn": FfnPrune,
     "channels": ChannelPrune,
     "vocabulary": VocabularyPrune,
+    "backbone": BackbonePrune,
+    "resolution": ResolutionPrune,
 }
 """Settings of each method of pruning, by its name."""
 
@@ -216,7 +234,9 @@ AnyPrune = Annotated[
     | Annotated[DepthPrune, Tag("DepthPrune")]
     | Annotated[FfnPrune, Tag("FfnPrune")]
     | Annotated[ChannelPrune, Tag("ChannelPrune")]
-    | Annotated[VocabularyPrune, Tag("VocabularyPrune")],
+    | Annotated[VocabularyPrune, Tag("VocabularyPrune")]
+    | Annotated[BackbonePrune, Tag("BackbonePrune")]
+    | Annotated[ResolutionPrune, Tag("ResolutionPrune")],
     Discriminator(_prune_class),
 ]
 

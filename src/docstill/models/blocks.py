@@ -29,14 +29,14 @@ def blocks_of(network: nn.Module) -> list[Block]:
     """The blocks of a network, from the input to the output.
 
     They are the entries of the outermost lists called layers, layer, stages or blocks; an entry that holds such a list of
-    its own is a stage, and gives way to its blocks.
+    its own is a stage, and gives way to its blocks. Bare linear layers are no blocks but parts of a head.
 
     Raises:
         ModelError: the network has no such list.
     """
     found: list[Block] = []
     for path, entries in _outermost(network):
-        part = "decoder" if path.startswith("decoder.") else "encoder"
+        part = next((name for name in path.split(".")[:2] if name in ("decoder", "backbone")), "encoder")
         for number, (key, entry) in enumerate(entries.named_children(), 1):
             inner = next((name for name, _ in entry.named_children() if name in _INNER), None)
             if inner is None:
@@ -56,6 +56,7 @@ def _outermost(module: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Modu
     for name, child in module.named_children():
         where = f"{path}.{name}" if path else name
         if name in _LISTS and isinstance(child, nn.ModuleList | nn.Sequential):
-            yield where, child
+            if not all(isinstance(entry, nn.Linear) for entry in child):
+                yield where, child
         else:
             yield from _outermost(child, where)

@@ -76,6 +76,21 @@ DETECTOR_SIZES: dict[str, dict[str, Any]] = {
 Backbones of RT-DETR learn with live batch-norm statistics, as there are no pretrained ones to freeze.
 """
 
+_OF_BACKBONE = ("model_type", "backbone", "backbone_config", "encoder_in_channels")
+
+
+def backbones() -> dict[str, dict[str, Any]]:
+    """By size: what of a detector's configuration is about its backbone."""
+    found = {}
+    for size, known in DETECTOR_SIZES.items():
+        found[size] = {key: value for key, value in known.items() if key in _OF_BACKBONE}
+        if "backbone_config" in known:
+            backbone = dict(known["backbone_config"])
+            default = AutoConfig.for_model(known["model_type"])
+            found[size]["backbone_config"] = AutoConfig.for_model(backbone.pop("model_type"), **backbone)
+            found[size].setdefault("encoder_in_channels", default.encoder_in_channels)
+    return found
+
 
 def new_detector(
     size: str, changes: Mapping[str, Any], labels: Sequence[str], image_size: tuple[int, int]
@@ -130,6 +145,25 @@ def new_detector(
         do_normalize=True,
     )
     return DocumentModel(TASK, network, processor, list(labels))
+
+
+def at_share(processor: Any, share: float) -> tuple[int, int]:
+    """The (height, width) of an image processor's input at a share of its sides, in multiples of 32; at least 32."""
+    size = processor.pad_size if processor.do_pad else processor.size
+    height, width = (max(STRIDE, round(side * share / STRIDE) * STRIDE) for side in (size["height"], size["width"]))
+    return height, width
+
+
+def taking(processor: Any, size: tuple[int, int]) -> Any:
+    """A copy of an image processor whose pages end at ``size`` (height, width), fitted in or squashed as before."""
+    height, width = size
+    content = {
+        name: value for name, value in processor.to_dict().items() if name not in ("image_processor_type", "size")
+    }
+    if not processor.do_pad:
+        return type(processor)(**content, size={"height": height, "width": width})
+    content["pad_size"] = {"height": height, "width": width}
+    return type(processor)(**content, size={"max_height": height, "max_width": width})
 
 
 def fitting_size(sizes: Sequence[tuple[int, int]], long_side: int = LONG_SIDE) -> tuple[int, int]:

@@ -22,12 +22,26 @@ _DEPTH = {
     "donut-swin": "depths",
     "resnet": "depths",
     "convnext": "depths",
+    "rt_detr": "decoder_layers",
+    "rt_detr_v2": "decoder_layers",
+    "d_fine": "decoder_layers",
 }
 """By kind of network: the key of its configuration that says how many blocks there are."""
 _COUNTED_FROM_DEPTH = frozenset({"stage_names", "out_features", "out_indices", "_out_features", "_out_indices"})
 """What transformers works out from the depth, and would otherwise find at odds with it."""
 _SHIFTED = frozenset({"swin", "donut-swin"})
 """Every second block looks through shifted windows, by its place; a block should keep an even or an odd one."""
+
+_DETECTORS = frozenset({"rt_detr", "rt_detr_v2", "d_fine"})
+"""Their encoder is one block; only their decoder has depth. Each of its blocks has heads of its own, which go with it."""
+_FEWEST = 2
+_HEADS = (
+    "class_embed",
+    "bbox_embed",
+    "model.decoder.class_embed",
+    "model.decoder.bbox_embed",
+    "model.decoder.lqe_layers",
+)
 
 Keep = float | int | Sequence[int]
 """A share of each stage's blocks, or how many: of a network without stages, or of each stage."""
@@ -42,7 +56,7 @@ def prune_depth(
         network: a transformers model; it is not changed.
         masks: its zeros, which follow their tensors.
         keep: see `Keep`; a share is rounded, and at least one block of each stage stays.
-        of: ``all``, ``encoder`` or ``decoder``.
+        of: ``all``, ``encoder`` or ``decoder``; of an RT-DETR or D-FINE, always the decoder.
         look: if given, the blocks that change what passes through them least go (Men et al. 2024, ShortGPT, section 3.1);
             else those that stay are evenly spaced, the first and the last among them.
 
@@ -55,6 +69,8 @@ def prune_depth(
     """
     config, gone = smaller_config(network), []
     names: dict[str, str] = {}
+    if config.model_type in _DETECTORS:
+        of = "decoder"
     influence = {} if look is None else block_influence(network, look)
     for part in parts_of(network, of):
         inner = config_of(config, part)
@@ -64,12 +80,18 @@ def prune_depth(
                 f"{', '.join(_DEPTH)}"
             )
         counts = _counts(part, keep)
+        if inner.model_type in _DETECTORS and counts[0] < _FEWEST:
+            raise UserError(
+                f"keep: {keep} leaves one layer of the decoder, and transformers builds a {inner.model_type} from two on; keep 2"
+            )
         for stage, count in zip(part.stages, counts, strict=True):
             scores = [influence.get(block.path, 0.0) for block in stage]
             kept = _strongest(scores, count, inner.model_type) if influence else evenly(len(stage), count)
             if inner.model_type in _SHIFTED:
                 kept = _in_step(kept, len(stage))
             names |= {stage[new].path: stage[old].path for new, old in enumerate(kept)}
+            if inner.model_type in _DETECTORS:
+                names |= {f"{head}.{new}": f"{head}.{old}" for head in _HEADS for new, old in enumerate(kept)}
             gone += [block.path for index, block in enumerate(stage) if index not in kept]
         config = with_config(config, part, _shallower(inner, counts))
     if not gone:

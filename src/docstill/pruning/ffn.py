@@ -11,7 +11,12 @@ from docstill.errors import ModelError
 from docstill.pruning.masks import Masks
 from docstill.pruning.rebuild import Look, config_of, largest, parts_of, rebuilt, smaller_config
 
-_PAIRS = (("mlp.fc1", "mlp.fc2"), ("fc1", "fc2"), ("intermediate.dense", "output.dense"))
+_PAIRS = (
+    ("mlp.fc1", "mlp.fc2"),
+    ("fc1", "fc2"),
+    ("intermediate.dense", "output.dense"),
+    ("mlp.layers.0", "mlp.layers.1"),
+)
 """Where a block keeps the two layers, in the networks and versions of transformers there are."""
 _WIDTH = {
     "vit": "intermediate_size",
@@ -22,6 +27,8 @@ _WIDTH = {
     "donut-swin": "mlp_ratio",
 }
 """By kind of network: the key of its configuration that says how wide; one for all blocks."""
+_DETECTORS = frozenset({"rt_detr", "rt_detr_v2", "d_fine"})
+"""They have one key for the encoder and one for the decoder; their backbone is convolutional."""
 
 
 class Passing:
@@ -72,11 +79,12 @@ def prune_ffn(
         ModelError: a network without such layers, or whose configuration does not say how wide they are.
     """
     config, cuts, values = smaller_config(network), {}, {}
-    pairs = {block.path: pair_of(network, block.path) for part in parts_of(network, of) for block in part.blocks}
+    parts = [part for part in parts_of(network, of) if part.name != "backbone"]
+    pairs = {block.path: pair_of(network, block.path) for part in parts for block in part.blocks}
     passing = {} if look is None else _watched(pairs, look)
-    for part in parts_of(network, of):
+    for part in parts:
         inner = config_of(config, part)
-        widths = _narrower(inner, keep, [pairs[stage[0].path][1][1].in_features for stage in part.stages])
+        widths = _narrower(inner, part.name, keep, [pairs[stage[0].path][1][1].in_features for stage in part.stages])
         for stage, width in zip(part.stages, widths, strict=True):
             for block in stage:
                 (first_name, first), (second_name, second) = pairs[block.path]
@@ -114,8 +122,12 @@ def pair_of(network: nn.Module, block: str) -> tuple[tuple[str, Any], tuple[str,
     )
 
 
-def _narrower(config: Any, keep: float, widths: list[int]) -> list[int]:
+def _narrower(config: Any, part: str, keep: float, widths: list[int]) -> list[int]:
     """Writes the smaller width into the configuration; returns how many units stay in each stage."""
+    if config.model_type in _DETECTORS:
+        count = max(1, round(widths[0] * keep))
+        setattr(config, f"{part}_ffn_dim", count)
+        return [count] * len(widths)
     if config.model_type not in _WIDTH:
         raise ModelError(
             f"the feed-forward width of a {config.model_type} is not in its configuration; it is for {', '.join(_WIDTH)}"

@@ -1,0 +1,153 @@
+"""Detectors made smaller: shallower and narrower decoders, another backbone, smaller pages; all load without docstill."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoImageProcessor, AutoModelForObjectDetection
+
+from docstill.errors import ModelError, UserError
+from docstill.models.detection import detect
+from docstill.models.detector import backbones, load_detector, new_detector
+from docstill.models.io import DocumentModel
+from docstill.models.size import count_parameters
+from docstill.prune_stage import prune
+from docstill.pruning.backbone import swap_backbone
+from docstill.pruning.depth import prune_depth
+from docstill.pruning.ffn import prune_ffn
+from docstill.settings import ResolutionPrune
+from docstill.tasks.layout import Layout
+from layout_tiny import KINDS, TINY_DETR, TINY_RCNN, coco_folder
+
+D_FINE: dict[str, Any] = {
+    "new": "d-fine-s",
+    "image_size": [96, 64],
+    "config": {
+        **{key: value for key, value in TINY_DETR["config"].items() if "backbone" not in key},
+        "encoder_in_channels": [8, 8, 8],
+        "backbone_config": {
+            "hidden_sizes": [4, 8, 8, 8],
+            "stem_channels": [3, 4, 4],
+            "stage_in_channels": [4, 4, 8, 8],
+            "stage_mid_channels": [4, 4, 4, 4],
+            "stage_out_channels": [4, 8, 8, 8],
+        },
+    },
+}
+DETRS = pytest.mark.parametrize("kind", [TINY_DETR, D_FINE], ids=["rt-detr", "d-fine"])
+
+
+def made(kind: dict[str, Any], **changes: Any) -> DocumentModel:
+    torch.manual_seed(0)
+    height, width = kind["image_size"]
+    return new_detector(kind["new"], {**kind["config"], **changes}, KINDS, (height, width))
+
+
+def pages() -> torch.Tensor:
+    return torch.rand(2, 3, 96, 64, generator=torch.Generator().manual_seed(1))
+
+
+@DETRS
+def test_a_shallower_decoder_keeps_its_first_and_last_layer_with_their_heads(kind: dict[str, Any]) -> None:
+    network = made(kind, decoder_layers=3).network
+    smaller, _, gone = prune_depth(network, {}, 2)
+    assert gone == ["model.decoder.layers.1"]
+    assert smaller.config.decoder_layers == 2
+    old, new = network.state_dict(), smaller.state_dict()
+    for name in ("layers.{}.self_attn.q_proj.weight", "bbox_embed.{}.layers.0.weight", "class_embed.{}.weight"):
+        there = [key for key in new if key.endswith(name.format(1)) and "decoder" in key]
+        assert there
+        for key in there:
+            assert torch.equal(new[key], old[key.replace(f".{1}.", ".2.", 1)])
+    with torch.no_grad():
+        assert detect(smaller.eval(), pages(), 5)[0]["boxes"].shape == (5, 4)
+
+
+@DETRS
+def test_narrower_layers_of_encoder_and_decoder(kind: dict[str, Any]) -> None:
+    network = made(kind).network
+    smaller, _ = prune_ffn(network, {}, 0.5)
+    assert (smaller.config.decoder_ffn_dim, smaller.config.encoder_ffn_dim) == (8, 8)
+    only, _ = prune_ffn(network, {}, 0.5, of="decoder")
+    assert (only.config.decoder_ffn_dim, only.config.encoder_ffn_dim) == (8, 16)
+    assert count_parameters(smaller).total < count_parameters(only).total < count_parameters(network).total
+    with torch.no_grad():
+        assert torch.isfinite(detect(smaller.eval(), pages(), 5)[0]["scores"]).all()
+
+
+def test_units_that_say_nothing_go_first() -> None:
+    network = made(TINY_DETR).network
+    with torch.no_grad():
+        for layer in network.model.decoder.layers:
+            layer.mlp.fc2.weight[:, 3:11] = 0
+        before = detect(network, pages(), 12)
+        smaller, _ = prune_ffn(network, {}, 0.5, of="decoder")
+        after = detect(smaller, pages(), 12)
+    assert torch.allclose(before[0]["boxes"], after[0]["boxes"], atol=1e-5)
+    assert torch.allclose(before[0]["scores"], after[0]["scores"], atol=1e-5)
+
+
+def test_another_backbone_keeps_what_lies_behind_it(tmp_path: Path) -> None:
+    model = made({**TINY_RCNN, "new": "faster-rcnn-r34"})
+    swapped, kept, behind = swap_backbone(model.network, "faster-rcnn-mobilenet-v2", backbones())
+    assert swapped.config.backbone == "mobilenet_v2"
+    heads = {
+        name: value for name, value in model.network.state_dict().items() if name.startswith(("rpn.", "roi_heads."))
+    }
+    assert all(torch.equal(swapped.state_dict()[name], value) for name, value in heads.items())
+    assert len(heads) < kept < behind, "the pyramid's first convolutions take other channels"
+    again = load_detector(str(DocumentModel("layout", swapped, model.processor, list(KINDS)).save(tmp_path / "model")))
+    with torch.no_grad():
+        assert len(detect(again.network, pages(), 5)) == 2
+
+
+def test_a_detrs_backbone(tmp_path: Path) -> None:
+    network = made(TINY_DETR).network
+    swapped, kept, behind = swap_backbone(network, "rt-detrv2-r18", backbones())
+    assert swapped.config.backbone_config.hidden_sizes == [64, 128, 256, 512]
+    assert torch.equal(swapped.model.decoder.layers[0].mlp.fc1.weight, network.model.decoder.layers[0].mlp.fc1.weight)
+    assert kept < behind
+    with torch.no_grad():
+        assert torch.isfinite(detect(swapped.eval(), pages(), 5)[0]["scores"]).all()
+
+
+def test_backbones_that_do_not_fit() -> None:
+    network = made(TINY_DETR).network
+    with pytest.raises(ModelError, match="the student is a rt_detr_v2; choose one of rt-detrv2-r18"):
+        swap_backbone(network, "faster-rcnn-r18", backbones())
+    with pytest.raises(UserError, match="did you mean rt-detrv2-r18"):
+        swap_backbone(network, "rt-detrv2-r19", backbones())
+
+
+@pytest.mark.parametrize("kind", [TINY_RCNN, TINY_DETR], ids=["faster-rcnn", "rt-detr"])
+def test_smaller_pages(kind: dict[str, Any], tmp_path: Path) -> None:
+    task, model = Layout(), made({**kind, "image_size": [128, 96]})
+    done = prune(task, model, ResolutionPrune(method="resolution", keep=0.7), None)
+    assert "96 × 64 pixels instead of 128 × 96" in done["text"]
+    folder = model.save(tmp_path / "model")
+    again = load_detector(str(folder))
+    assert task.page_size(again) == (64, 96)
+    data = coco_folder(tmp_path / "data", train=1, validation=1)
+    (answer,) = task.predict(again, [Image.open(data / "train" / "0.png").convert("RGB")])
+    assert all(region["box"][0] + region["box"][2] <= 60.01 for region in answer["regions"])
+    with pytest.raises(UserError, match="leaves pages at 96 × 64"):
+        prune(task, again, ResolutionPrune(method="resolution", keep=0.99), None)
+
+
+def test_a_smaller_detr_loads_in_plain_transformers(tmp_path: Path) -> None:
+    model = made(TINY_DETR, decoder_layers=3)
+    with pytest.raises(UserError, match="keep 2"):
+        prune_depth(model.network, {}, 1)
+    model.network, _, _ = prune_depth(model.network, {}, 2)
+    folder = model.save(tmp_path / "model")
+    plain = AutoModelForObjectDetection.from_pretrained(folder)
+    processor = AutoImageProcessor.from_pretrained(folder)
+    assert processor.pad_size["height"] == 96
+    with torch.no_grad():
+        ours = detect(load_detector(str(folder)).network, pages(), 5)[0]
+        theirs = plain.eval()(pixel_values=pages())
+    assert torch.allclose(ours["scores"][0], theirs.logits[0].sigmoid().max())
