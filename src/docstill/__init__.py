@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from docstill.api import benchmark, compare, compress, distill, evaluate, load, prune, report, study, train
+    from docstill.api import benchmark, compare, compress, distill, evaluate, explain, load, prune, report, study, train
     from docstill.conversion import convert
     from docstill.data.validator import check
     from docstill.demonstration import demo
@@ -38,6 +38,7 @@ __all__ = [
     "demo",
     "distill",
     "evaluate",
+    "explain",
     "load",
     "prune",
     "report",
@@ -49,7 +50,19 @@ __all__ = [
 
 _HOMES = {
     **dict.fromkeys(
-        ("benchmark", "compare", "compress", "distill", "evaluate", "load", "prune", "report", "study", "train"),
+        (
+            "benchmark",
+            "compare",
+            "compress",
+            "distill",
+            "evaluate",
+            "explain",
+            "load",
+            "prune",
+            "report",
+            "study",
+            "train",
+        ),
         "docstill.api",
     ),
     **dict.fromkeys(

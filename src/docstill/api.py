@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image
 
@@ -16,12 +16,14 @@ from docstill.compression import compress as compress_recipe
 from docstill.data.images import IMAGE_SUFFIXES, open_image
 from docstill.data.splits import resolve_split
 from docstill.errors import ModelError, UserError
+from docstill.explaining import graphs_of
 from docstill.measure import hardware, measure
 from docstill.models.io import DocumentModel, local_folder, read_card
 from docstill.optimiser import seed_everything
 from docstill.progress import counter
 from docstill.recipe import Recipe, load_recipe, parse_stage
 from docstill.reporting.build import write_report
+from docstill.reporting.graphs import write_graphs
 from docstill.robustness import looks, missing_labels, on_other_pages, under_corruptions
 from docstill.run import locked, read_json, step, write_text
 from docstill.settings import NewModel
@@ -148,6 +150,39 @@ def _shifted(
     return {**about, "missing_labels": missing_labels(pages, others), "models": found}
 
 
+def explain(
+    model: str | Path,
+    data: str | Path,
+    out: str | Path,
+    split: str | None = None,
+    limit: int = 4,
+    by: Literal["labels", "covariance"] = "labels",
+    non_text: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Draws the graphs that the objective `graphkd` makes of pages, with ``model`` as the teacher.
+
+    Args:
+        model: a layout detector.
+        data: a split's folder, or the folder that holds the splits; labelled.
+        out: an HTML file.
+        split: default: ``validation``.
+        limit: so many pages, drawn at random, always the same ones.
+        by: what tells text from the rest: ``labels`` or ``covariance``.
+        non_text: names of the classes that are no text, for ``labels``; default: names that such classes usually have.
+
+    Returns:
+        ``{"model", "data", "page", "graphs"}``; what a graph holds stands at `docstill.explaining.graphs_of`.
+    """
+    loaded = load(model, "layout")
+    folder = resolve_split(Path(data), split)
+    pages = drawn(loaded.task.read(folder), limit)
+    loaded.task.check_model(loaded.model, pages)
+    with counter("drawing graphs", len(pages.documents)) as advance:
+        graphs = graphs_of(loaded.task, loaded.model, pages, by, non_text, advance)
+    page = write_graphs(graphs, Path(out), f"Graphs of {folder.name}")
+    return {"model": str(model), "data": str(folder), "page": str(page), "graphs": graphs}
+
+
 def benchmark(
     models: Sequence[str | Path], data: str | Path | None = None, threads: int | None = None, rounds: int = 20
 ) -> dict[str, Any]:
@@ -199,6 +234,11 @@ def compare(
         layers: paths of modules, with ``*`` for any name; default: all blocks of both networks.
     """
     first, second = load(teacher, task), load(student, task)
+    if "layout" in (first.task.name, second.task.name):
+        raise UserError(
+            "the layers of layout detectors cannot be compared yet; `docstill evaluate` scores them, and a run's report draws what "
+            "they see side by side"
+        )
     if first.task.name != second.task.name:
         raise ModelError(
             f"only models of one task can be compared, {teacher} is for {first.task.name} and {student} for {second.task.name}"

@@ -55,12 +55,18 @@ class Recipe(Strict):
     calibrate: bool = False
     """Scale teacher, students and controls by a temperature at their end, folded into the model; classification only."""
     compare: bool | None = None
-    """Compare the layers of student and no-KD control with the teacher's by CKA; default: for kie alone."""
+    """Compare the layers of student and no-KD control with the teacher's by CKA; default: for kie alone. Not for layout."""
 
     @model_validator(mode="after")
     def _only_classifiers_are_calibrated(self) -> Recipe:
         if self.calibrate and self.task != "classification":
             raise ValueError(f"calibrate is for classification, the task is {self.task}; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _detectors_are_not_compared(self) -> Recipe:
+        if self.compare and self.task == "layout":
+            raise ValueError("compare is for classification and kie, the task is layout; leave it out")
         return self
 
     @model_validator(mode="after")

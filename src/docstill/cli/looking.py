@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -54,6 +54,33 @@ def convert(
     Example: docstill convert yolo images/train images/train.json --classes data.yaml
     """
     print_value(docstill.convert(form, source, out, labels, classes), as_json)
+
+
+@app.command()
+def explain(
+    what: Annotated[str, typer.Argument(help="graph: the regions of pages as the objective graphkd sees them.")],
+    model: Annotated[str, typer.Argument(help="A layout detector: the teacher.")],
+    data: Annotated[Path, typer.Argument(help="A split's folder, or the folder that holds the splits; labelled.")],
+    out: Annotated[Path, typer.Option(help="HTML file with the drawings.")] = Path("graph.html"),
+    split: Annotated[str | None, typer.Option(help="Default: validation.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="So many pages, drawn at random.")] = 4,
+    by: Annotated[
+        Literal["labels", "covariance"], typer.Option(help="What tells text from the rest: labels or covariance.")
+    ] = "labels",
+    non_text: Annotated[
+        list[str] | None,
+        typer.Option(help="Name of a class that is no text; may be repeated. Default: the usual ones."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw what an objective sees: nodes, merges and edges over the page.
+
+    Example: docstill explain graph runs/layout/teacher/model pages --out graph.html
+    """
+    if what != "graph":
+        raise UserError(f"`docstill explain {what}` is not known; there is `docstill explain graph MODEL DATA`")
+    found = docstill.explain(model, data, out, split, limit, by, non_text)
+    print_value(found if as_json else {key: found[key] for key in ("model", "data", "page")}, as_json)
 
 
 @app.command()

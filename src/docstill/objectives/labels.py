@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from docstill.errors import ModelError
 from docstill.objectives.base import EVERY_TASK, UNLABELLED, Objective, Outputs
 from docstill.objectives.values import ValueWeight, weighed
 
@@ -39,6 +40,10 @@ class Labels(Objective):
     def forward(self, student: Outputs, teacher: Outputs | None) -> Tensor:
         """Mean cross entropy over the labelled decisions, in nats; 0 where there are none."""
         if student.loss is not None:
+            if self.smoothing or self.value_weight != 1:
+                raise ModelError(
+                    "smoothing and value_weight are for classification and kie, a detector has a loss of its own; leave them out"
+                )
             return student.loss
         known = student.targets != UNLABELLED
         if not known.any():
