@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from PIL import Image
 from docstill.chains import MODEL
 from docstill.compression import TIMED_PAGES
 from docstill.compression import compress as compress_recipe
+from docstill.data.coco_results import coco_results
 from docstill.data.images import IMAGE_SUFFIXES, open_image
 from docstill.data.splits import resolve_split
 from docstill.errors import ModelError, UserError
@@ -35,6 +37,7 @@ from docstill.studies.grid import Study, load_study
 from docstill.studies.walk import run_study
 from docstill.tasks import TASKS, task_named
 from docstill.tasks.base import ModelSpec, Pages, Task, drawn
+from docstill.tasks.layout import Layout
 from docstill.teacher_cache import FOLDER
 
 
@@ -95,6 +98,7 @@ def evaluate(
     limit: int | None = None,
     shift: str | Path | None = None,
     against: Sequence[str | Path] = (),
+    results: str | Path | None = None,
 ) -> dict[str, Any]:
     """Scores a model on labelled documents: ``{"task", "model", "data", "n", "metrics"}``, and ``shift`` if asked.
 
@@ -106,6 +110,7 @@ def evaluate(
         limit: score so many documents only, drawn at random, always the same ones.
         shift: ``corruptions`` (see `docs/robustness.md`), or a folder with labelled pages from elsewhere.
         against: models to be shifted beside it, such as its teacher and its no-KD twin.
+        results: JSON file for what a layout detector finds, in COCO's format for results.
     """
     loaded = load(model, task)
     if against and shift is None:
@@ -115,7 +120,14 @@ def evaluate(
     if limit is not None:
         pages = drawn(pages, limit)
     with counter("scoring", len(pages.documents)) as advance:
-        evaluation = loaded.task.evaluate(loaded.model, pages, advance)
+        if results is None:
+            evaluation = loaded.task.evaluate(loaded.model, pages, advance)
+        elif isinstance(loaded.task, Layout):
+            found = loaded.task.regions(loaded.model, pages, advance)
+            write_text(Path(results), json.dumps(coco_results(folder, pages.documents, found)) + "\n")
+            evaluation = loaded.task.judged(pages, found)
+        else:
+            raise UserError(f"results are for layout, {model} is for {loaded.task.name}; leave them out")
     result: dict[str, Any] = {
         "task": loaded.task.name,
         "model": str(model),

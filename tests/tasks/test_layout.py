@@ -224,6 +224,12 @@ def test_compress_from_a_recipe(kind: dict[str, Any], data: Path, tmp_path: Path
     assert found["task"] == "layout"
     assert found["metrics"]["ap"] == pytest.approx(student["metrics"]["ap"]["values"][0])
     assert (tmp_path / "run" / "report.html").is_file()
+    written = tmp_path / "results.json"
+    again = docstill.evaluate(tmp_path / "run" / "model", data, results=written)
+    assert again == found
+    scored = docstill.score("layout", written, data / "validation.json")
+    for name in ("ap", "ap50", "ap75", "ar"):
+        assert scored["metrics"][name] == pytest.approx(found["metrics"][name], abs=1e-9)
     with pytest.raises(UserError, match="corruptions turn and warp pages"):
         docstill.evaluate(tmp_path / "run" / "model", data, shift="corruptions")
 

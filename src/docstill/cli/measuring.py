@@ -22,13 +22,16 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="Score so many documents only, drawn at random.")] = None,
     shift: Annotated[str | None, typer.Option(help="corruptions, or a folder with pages from elsewhere.")] = None,
     against: Annotated[list[str] | None, typer.Option(help="Another model under the same shift; repeatable.")] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="For layout: JSON file for what is found, as COCO results.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Score a model on labelled documents; with --shift also on worse pages, or on pages from elsewhere.
 
     Example: docstill evaluate runs/pages/model pages --split validation --json
     """
-    result = docstill.evaluate(model, data, task, split, limit, shift, against or [])
+    result = docstill.evaluate(model, data, task, split, limit, shift, against or [], results)
     if as_json or shift is None:
         print_value(result, as_json)
         return

@@ -191,7 +191,28 @@ class Layout:
         self, model: DocumentModel, pages: Pages, advance: Advance | None = None, view: View | None = None
     ) -> Evaluation:
         """COCO's figures; a document's score is the F1 of its regions at an overlap of 0.5."""
+        return self.judged(pages, self.regions(model, pages, advance, view))
+
+    def regions(
+        self, model: DocumentModel, pages: Pages, advance: Advance | None = None, view: View | None = None
+    ) -> list[list[dict[str, Any]]]:
+        """What the model finds on each page: ``{"label", "box", "score"}``, surest first, at most `MOST`."""
         self.check_model(model, pages)
+        found = []
+        for start in range(0, len(pages.documents), EVALUATION_BATCH):
+            part = pages.documents[start : start + EVALUATION_BATCH]
+            sizes = [document.target.size for document in part]
+            found += self._found(model, [open_page(document, view) for document in part], sizes)
+            if advance is not None:
+                advance(len(part))
+        return found
+
+    def judged(self, pages: Pages, found: Sequence[Sequence[dict[str, Any]]]) -> Evaluation:
+        """What was found on each page beside what is there.
+
+        Raises:
+            DataError: no page has a region.
+        """
         documents = pages.documents
         truths = [
             Truth(page, label, box, area, crowd)
@@ -204,20 +225,13 @@ class Layout:
             raise DataError(
                 "nothing can be scored", [f"{pages.folder}: none of its {len(documents)} pages has a region"]
             )
-        detections, judged = [], []
-        for start in range(0, len(documents), EVALUATION_BATCH):
-            part = documents[start : start + EVALUATION_BATCH]
-            sizes = [document.target.size for document in part]
-            found = self._found(model, [open_page(document, view) for document in part], sizes)
-            for page, (document, regions) in enumerate(zip(part, found, strict=True), start):
-                detections += [
-                    Detection(page, pages.labels.index(region["label"]), tuple(region["box"]), region["score"])
-                    for region in regions
-                    if region["label"] in pages.labels
-                ]
-                judged.append(_judged(document, regions, pages.labels))
-            if advance is not None:
-                advance(len(part))
+        detections = [
+            Detection(page, pages.labels.index(region["label"]), tuple(region["box"]), region["score"])
+            for page, regions in enumerate(found)
+            for region in regions
+            if region["label"] in pages.labels
+        ]
+        judged = [_judged(document, regions, pages.labels) for document, regions in zip(documents, found, strict=True)]
         return Evaluation(detection_metrics(truths, detections, pages.labels, len(documents)), judged)
 
     def before_learning(self, model: DocumentModel, pages: Pages) -> None:
