@@ -41,6 +41,7 @@ RUNS = {
 EXTRA = {
     "classification": ["macro_f1", "nll", "ece", "augrc"],
     "kie": ["ted_accuracy", "precision", "recall", "reading"],
+    "layout": ["ap50", "ap75", "ap_small", "ap_large"],
 }
 
 

@@ -181,6 +181,8 @@ def _run_chain(chain: Chain, recipe: Recipe, bench: Bench, teacher: Taught) -> N
             else:
                 seed_everything(chain.seed)
                 student = _begin(teacher.source if recipe.student is None else recipe.student, bench, teacher.model)
+                if isinstance(recipe.student, str):  # as a teacher that is trained further
+                    task.adapt(student, bench.training)
                 begun = {"stage": "begin", "from": "teacher" if recipe.student is None else str(recipe.student)}
                 known = {SCHEMA: student.card[SCHEMA]} if SCHEMA in student.card else {}
                 student.card = {"lineage": [begun], **known}
