@@ -14,7 +14,7 @@ from PIL import Image
 from docstill.chains import MODEL
 from docstill.compression import TIMED_PAGES
 from docstill.compression import compress as compress_recipe
-from docstill.data.coco_results import coco_results
+from docstill.data.coco_folder import results_of
 from docstill.data.images import IMAGE_SUFFIXES, open_image
 from docstill.data.splits import resolve_split
 from docstill.errors import ModelError, UserError
@@ -124,7 +124,7 @@ def evaluate(
             evaluation = loaded.task.evaluate(loaded.model, pages, advance)
         elif isinstance(loaded.task, Layout):
             found = loaded.task.regions(loaded.model, pages, advance)
-            write_text(Path(results), json.dumps(coco_results(folder, pages.documents, found)) + "\n")
+            write_text(Path(results), json.dumps(results_of(folder, pages.documents, found)) + "\n")
             evaluation = loaded.task.judged(pages, found)
         else:
             raise UserError(f"results are for layout, {model} is for {loaded.task.name}; leave them out")

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from docstill.data.coco import Coco, scan_coco, some
+from docstill.data.coco import Coco, read_coco, results_content, scan_coco, some
 from docstill.data.document import Document
 from docstill.data.images import upright_size
 from docstill.data.regions import Regions, Size, clip
 from docstill.errors import DataError
-from docstill.metrics.detection import Truth
+from docstill.metrics.detection import Detection, Truth
 
 INSIDE = "_annotations.coco.json"
 
@@ -109,6 +110,31 @@ def scan_coco_folder(folder: Path, labels: Sequence[str] | None = None) -> tuple
     if clipped:
         warnings.append(f"{path.name}: annotations {some(clipped)} reach over the page's edge; they are cut off there")
     return CocoFolder(known, documents), problems, warnings
+
+
+def results_of(
+    folder: Path, documents: Sequence[Document], found: Sequence[Sequence[Mapping[str, Any]]]
+) -> list[dict[str, Any]]:
+    """What a detector finds on pages of a split, as COCO writes results; regions of classes it does not have are left out.
+
+    Args:
+        folder: the split.
+        documents: pages of it, as `read_coco_folder` gave them.
+        found: of each page the regions, ``{"label", "box", "score"}``.
+    """
+    path = annotations_of(folder)
+    assert path is not None, "the documents were read from it"
+    coco = read_coco(path)
+    places = {f"{path.name}: {name}": page for page, name in enumerate(coco.names)}
+    return results_content(
+        [
+            Detection(places[document.where], coco.labels.index(region["label"]), tuple(region["box"]), region["score"])
+            for document, regions in zip(documents, found, strict=True)
+            for region in regions
+            if region["label"] in coco.labels
+        ],
+        coco,
+    )
 
 
 def _regions(size: Size, truths: Sequence[Truth]) -> Regions:
