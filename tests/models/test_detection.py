@@ -31,6 +31,8 @@ def pages(count: int = 2) -> Tensor:
     return torch.rand(count, 3, 96, 64, generator=torch.Generator().manual_seed(1))
 
 
+WHOLE = torch.ones(2, 4)
+"""Pages that fill the input."""
 BOXES = [torch.tensor([[0.1, 0.1, 0.8, 0.3], [0.2, 0.5, 0.6, 0.9]]), torch.tensor([[0.1, 0.4, 0.9, 0.6]])]
 LABELS = [torch.tensor([0, 2]), torch.tensor([1])]
 
@@ -47,7 +49,7 @@ def test_a_folder_holds_all_that_is_needed(kind: dict[str, Any], tmp_path: Path)
     again = load_detector(str(model.save(tmp_path / "model")))
     assert again.labels == list(KINDS)
     assert dict(again.processor.pad_size) == dict(model.processor.pad_size)
-    for one, other in zip(*(detect(each.network, pages(), 10) for each in (model, again)), strict=True):
+    for one, other in zip(*(detect(each.network, pages(), WHOLE, 10) for each in (model, again)), strict=True):
         assert torch.equal(one["boxes"], other["boxes"])
         assert torch.equal(one["scores"], other["scores"])
 
@@ -101,7 +103,7 @@ def test_what_a_network_says_of_regions_does_not_depend_on_who_chose_them(kind: 
     network = made(kind).network
     with torch.no_grad():
         learnt = learn(network, pages(), BOXES, LABELS, looks=True, pools=True)
-        asked = look(network, pages(), learnt.pages, learnt.given, pools=True)
+        asked = look(network, pages(), WHOLE, learnt.pages, learnt.given, pools=True)
     assert learnt.answers is not None
     assert learnt.answers.pooled is not None
     assert asked.pooled is not None
@@ -117,9 +119,9 @@ def test_pages_with_other_numbers_of_regions_do_not_disturb_one_another(kind: di
     network = made(kind).network
     both, numbers = torch.cat(BOXES), torch.tensor([0, 0, 1])
     with torch.no_grad():
-        together = look(network, pages(), numbers, both, pools=True)
-        first = look(network, pages()[:1], torch.tensor([0, 0]), BOXES[0], pools=True)
-        last = look(network, pages()[1:], torch.tensor([0]), BOXES[1], pools=True)
+        together = look(network, pages(), WHOLE, numbers, both, pools=True)
+        first = look(network, pages()[:1], WHOLE[:1], torch.tensor([0, 0]), BOXES[0], pools=True)
+        last = look(network, pages()[1:], WHOLE[:1], torch.tensor([0]), BOXES[1], pools=True)
     assert torch.allclose(together.classes, torch.cat([first.classes, last.classes]), atol=1e-4)
     assert torch.allclose(together.boxes, torch.cat([first.boxes, last.boxes]), atol=1e-4)
 
@@ -170,14 +172,14 @@ def test_a_detector_that_only_teaches_answers_with_its_own_boxes() -> None:
     network = AutoModelForObjectDetection.from_config(config).eval()
     assert not learns(network)
     with torch.no_grad():
-        found = detect(network, pages(), 6)
+        found = detect(network, pages(), WHOLE, 6)
         own = found[0]["boxes"][:1]
         far = torch.tensor([[0.0, 0.0, 0.001, 0.001]])
-        answers = look(network, pages(), torch.tensor([0, 0]), torch.cat([own, far]), pools=False)
+        answers = look(network, pages(), WHOLE, torch.tensor([0, 0]), torch.cat([own, far]), pools=False)
     probabilities = answers.classes.sigmoid()
     assert probabilities[0].max().item() == pytest.approx(found[0]["scores"][0].item(), abs=1e-3)
     assert probabilities[1].max() < 1e-3, "nothing of its own lies there"
     with pytest.raises(ModelError, match="can teach but not learn"):
         learn(network, pages(), BOXES, LABELS, looks=False, pools=False)
     with pytest.raises(ModelError, match="shows no features of regions"):
-        look(network, pages(), torch.tensor([0]), own, pools=True)
+        look(network, pages(), WHOLE, torch.tensor([0]), own, pools=True)

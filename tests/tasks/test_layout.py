@@ -14,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
+from transformers import AutoConfig, AutoModelForObjectDetection, DetrImageProcessor
 
 import docstill
 from docstill.data.augment import augmented
@@ -56,7 +57,13 @@ def test_a_perfect_detector_scores_one_whatever_its_input(data: Path, monkeypatc
         names = sorted(model.labels)
 
         def perfect(
-            network: Any, pixels: Any, most: int, batch: Any = batch, names: Any = names, model: Any = model
+            network: Any,
+            pixels: Any,
+            frames: Any,
+            most: int,
+            batch: Any = batch,
+            names: Any = names,
+            model: Any = model,
         ) -> Any:
             return [
                 {
@@ -232,6 +239,56 @@ def test_compress_from_a_recipe(kind: dict[str, Any], data: Path, tmp_path: Path
         assert scored["metrics"][name] == pytest.approx(found["metrics"][name], abs=1e-9)
     with pytest.raises(UserError, match="corruptions turn and warp pages"):
         docstill.evaluate(tmp_path / "run" / "model", data, shift="corruptions")
+
+
+def test_a_teacher_whose_pages_keep_no_fixed_size(data: Path) -> None:
+    """DETR's processor makes of each page what its proportions ask for; the batch is padded, and boxes still lie where they lay."""
+    torch.manual_seed(0)
+    backbone = AutoConfig.for_model(
+        "resnet", embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], out_features=["stage2"]
+    )
+    widths = {"d_model": 16, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_layers": 1, "decoder_layers": 1}
+    ready = {
+        "use_pretrained_backbone": False,
+        "use_timm_backbone": False,
+        "backbone": None,
+        "backbone_config": backbone,
+    }
+    names = dict(enumerate(KINDS))
+    config = AutoConfig.for_model("detr", **widths, **heads, **ready, num_queries=6, id2label=names)
+    network = AutoModelForObjectDetection.from_config(config).eval()
+    processor = DetrImageProcessor(size={"shortest_edge": 48, "longest_edge": 80})
+    teacher = DocumentModel("layout", network, processor, list(KINDS))
+    pages = TASK.read(data / "train")
+    wide = Image.new("RGB", (90, 60), "white")
+    tall = Image.open(pages.documents[0].file).convert("RGB")
+    document = pages.documents[0]
+    turned = replace(document, target=Regions((90, 60), ((9.0, 6.0, 45.0, 30.0),), (0,), (1350.0,), (False,)))
+    examples = [
+        TASK.example(teacher, one, image, pages.labels, None) for one, image in ((document, tall), (turned, wide))
+    ]
+    assert examples[0]["pixel_values"].shape != examples[1]["pixel_values"].shape
+    batch = TASK.collate(teacher, examples)
+    assert batch["pixel_values"].shape[-2:] == (72, 72)
+    assert batch["frames"].tolist() == [pytest.approx([2 / 3, 1, 2 / 3, 1]), pytest.approx([1, 2 / 3, 1, 2 / 3])]
+    given = torch.cat([example["boxes"] for example in examples])
+    numbers = torch.tensor([0] * len(examples[0]["boxes"]) + [1])
+    with torch.no_grad():
+        looks = TASK.forward(teacher, {**batch, "given": given, "pages": numbers, "looks": True}).looks
+        alone = TASK.collate(teacher, examples[1:])
+        by_itself = TASK.forward(teacher, {**alone, "given": given[-1:], "pages": numbers[:1], "looks": True}).looks
+    assert looks is not None
+    assert by_itself is not None
+    assert looks.boxes.shape == (len(given), 3, 4)
+    assert by_itself.classes.shape == (1, 3)
+
+
+def test_a_student_from_a_folder_gets_the_classes_of_the_data(data: Path, tmp_path: Path, one_thread: None) -> None:
+    folder = made(TINY_RCNN, ("a", "b", "c", "d")).save(tmp_path / "model")
+    content = layout_recipe(data, TINY_RCNN, student=str(folder), controls=["teacher"])
+    docstill.compress(parse_recipe(content), tmp_path / "run")
+    assert docstill.load(tmp_path / "run" / "model").model.labels == list(KINDS)
 
 
 def test_objectives_of_other_tasks_are_refused(data: Path) -> None:

@@ -79,8 +79,11 @@ def learn(
     return Learnt(chosen.loss, _numbered(list(given)), flat, answers_)
 
 
-def look(network: Any, pixels: Tensor, pages: Tensor, given: Tensor, pools: bool) -> Answers:
-    """What the network says of ``given`` ``(N, 4)`` on the ``pages`` ``(N,)``, which do not fall."""
+def look(network: Any, pixels: Tensor, frames: Tensor, pages: Tensor, given: Tensor, pools: bool) -> Answers:
+    """What the network says of ``given`` ``(N, 4)`` on the ``pages`` ``(N,)``, which do not fall.
+
+    ``frames`` ``(B, 4)`` say which share of the input's width, height, width, height each page fills.
+    """
     parts = [given[pages == page] for page in range(len(pixels))]
     if isinstance(network, FasterRcnn):
         scale = _scale(pixels)
@@ -99,11 +102,14 @@ def look(network: Any, pixels: Tensor, pages: Tensor, given: Tensor, pools: bool
         raise ModelError(
             f"a {network.config.model_type} shows no features of regions; use objectives that compare answers, such as query"
         )
-    return _matched(network, pixels, parts)
+    return _matched(network, pixels, frames, parts)
 
 
-def detect(network: Any, pixels: Tensor, most: int) -> list[dict[str, Tensor]]:
-    """Of each page ``boxes`` (n, 4), ``scores`` and ``labels``, surest first; at most ``most``; the network in eval mode."""
+def detect(network: Any, pixels: Tensor, frames: Tensor, most: int) -> list[dict[str, Tensor]]:
+    """Of each page ``boxes`` (n, 4), ``scores`` and ``labels``, surest first; at most ``most``; the network in eval mode.
+
+    ``frames`` as for `look`.
+    """
     if isinstance(network, FasterRcnn):
         scale = _scale(pixels)
         return [
@@ -114,7 +120,7 @@ def detect(network: Any, pixels: Tensor, most: int) -> list[dict[str, Tensor]]:
         found = detr.detect(network, pixels, most)
         return [{**page, "boxes": box_convert(page["boxes"], "cxcywh", "xyxy")} for page in found]
     pages = []
-    for probabilities, boxes in zip(*_own(network, pixels), strict=True):
+    for probabilities, boxes in zip(*_own(network, pixels, frames), strict=True):
         scores, labels = probabilities.max(-1)
         order = scores.argsort(descending=True)[:most]
         pages.append({"boxes": boxes[order], "scores": scores[order], "labels": labels[order]})
@@ -144,9 +150,15 @@ def _pooled(memory: dict[str, Any], given: Tensor) -> Tensor:
     return pooled
 
 
-def _own(network: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
+def _own(network: Any, pixels: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
     """Probabilities ``(B, Q, C)`` and boxes ``(B, Q, 4)`` of the regions that a network chose itself."""
-    answer = network(pixel_values=pixels)
+    height, width = pixels.shape[-2:]
+    across, down = (frames[:, :2] * frames.new_tensor([width, height])).round().unbind(1)
+    columns = torch.arange(width, device=pixels.device) < across[:, None]
+    rows = torch.arange(height, device=pixels.device) < down[:, None]
+    filled = (rows[:, :, None] & columns[:, None, :]).long()
+    # Boxes of these networks are shares of the input with its padding, as they see it.
+    answer = network(pixel_values=pixels, pixel_mask=filled)
     logits = answer.logits.float()
     classes = network.config.num_labels
     # Where there is one logit more than classes, it stands for "nothing", and the classes share what is left.
@@ -154,9 +166,9 @@ def _own(network: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
     return probabilities, box_convert(answer.pred_boxes.float(), "cxcywh", "xyxy")
 
 
-def _matched(network: Any, pixels: Tensor, parts: Sequence[Tensor]) -> Answers:
+def _matched(network: Any, pixels: Tensor, frames: Tensor, parts: Sequence[Tensor]) -> Answers:
     """For a network that cannot be asked about regions: its own box that lies best on each, or else background."""
-    all_probabilities, all_boxes = _own(network, pixels)
+    all_probabilities, all_boxes = _own(network, pixels, frames)
     classes, where = [], []
     for part, probabilities, boxes in zip(parts, all_probabilities, all_boxes, strict=True):
         overlap, best = box_iou(part, boxes).max(1)

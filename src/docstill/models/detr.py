@@ -54,7 +54,7 @@ def learn(network: Any, pixel_values: Tensor, boxes: list[Tensor], labels: list[
         The network's own loss: a mean over the labelled regions of the batch.
     """
     truths = [{"boxes": there, "class_labels": what} for there, what in zip(boxes, labels, strict=True)]
-    with _remembered(network) as memory:
+    with _in_float32(pixel_values), _remembered(network) as memory:
         answer = network(pixel_values=pixel_values, labels=truths)
     queries = network.config.num_queries  # behind those that are noisy copies of the truths
     return Chosen(answer.loss, memory["reference_points"][:, -queries:].sigmoid().detach(), memory)
@@ -62,7 +62,7 @@ def learn(network: Any, pixel_values: Tensor, boxes: list[Tensor], labels: list[
 
 def remember(network: Any, pixel_values: Tensor) -> dict[str, Any]:
     """What the decoder needs to be asked about regions."""
-    with _remembered(network) as memory:
+    with _in_float32(pixel_values), _remembered(network) as memory:
         network(pixel_values=pixel_values)
     return memory
 
@@ -72,18 +72,17 @@ def look(network: Any, memory: dict[str, Any], regions: Tensor) -> QueryAnswers:
     model = network.model
     kept: Tensor = memory["encoder_hidden_states"]
     shapes = memory["spatial_shapes_list"]
-    anchors, valid = model.generate_anchors(tuple(shapes), device=kept.device, dtype=kept.dtype)
-    del anchors
-    contents = model.enc_output(valid.to(kept.dtype) * kept)
-    index = places(regions, shapes).unsqueeze(-1).expand(-1, -1, contents.shape[-1])
-    answer = model.decoder(
-        **{
+    with _in_float32(kept):
+        _, valid = model.generate_anchors(tuple(shapes), device=kept.device, dtype=kept.dtype)
+        contents = model.enc_output(valid.to(kept.dtype) * kept)
+        index = places(regions, shapes).unsqueeze(-1).expand(-1, -1, contents.shape[-1])
+        asked = {
             **memory,
             "inputs_embeds": contents.gather(1, index).detach(),
             "reference_points": torch.special.logit(regions, eps=1e-5).to(kept.dtype),
             "encoder_attention_mask": None,
         }
-    )
+        answer = model.decoder(**asked)
     return QueryAnswers(answer.intermediate_logits[:, -1].float(), answer.intermediate_reference_points[:, -1].float())
 
 
@@ -121,6 +120,11 @@ def detect(network: Any, pixel_values: Tensor, most: int) -> list[dict[str, Tens
         {"boxes": there, "scores": sure, "labels": what}
         for there, sure, what in zip(boxes, scores, index % classes, strict=True)
     ]
+
+
+def _in_float32(tensor: Tensor) -> torch.autocast:
+    """No autocast: the decoder takes and gives boxes as shares of the page, and in bf16 these have steps of 1/256."""
+    return torch.autocast(tensor.device.type, enabled=False)
 
 
 @contextmanager

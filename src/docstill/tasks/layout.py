@@ -138,9 +138,18 @@ class Layout:
         for row, example in enumerate(examples):
             boxes[row, : len(example["classes"])] = example["boxes"]
             classes[row, : len(example["classes"])] = example["classes"]
+        # Some processors of others keep no fixed size: their pages are padded to the largest of the batch.
+        height, width = (max(example["pixel_values"].shape[side] for example in examples) for side in (1, 2))
+        pixels = torch.zeros(len(examples), 3, height, width)
+        frames = torch.ones(len(examples), 4)
+        for row, example in enumerate(examples):
+            _, down, across = example["pixel_values"].shape
+            pixels[row, :, :down, :across] = example["pixel_values"]
+            share = torch.tensor([across / width, down / height])
+            frames[row] = example["frame"] * share.repeat(2)
         return {
-            "pixel_values": torch.stack([example["pixel_values"] for example in examples]),
-            "frames": torch.stack([example["frame"] for example in examples]),
+            "pixel_values": pixels,
+            "frames": frames,
             "boxes": boxes,
             "classes": classes,
             "targets": torch.zeros(len(examples), dtype=torch.int64),
@@ -153,7 +162,7 @@ class Layout:
         answers: Answers | None
         if "given" in batch:
             pages, given = batch["pages"], batch["given"]
-            answers, loss = look(model.network, pixels, pages, given * frames[pages], pools), None
+            answers, loss = look(model.network, pixels, frames, pages, given * frames[pages], pools), None
         else:
             there = batch["classes"] >= 0
             place = torch.from_numpy(order).to(pixels.device)
@@ -267,7 +276,8 @@ class Layout:
         model.network.eval()
         # Not inference_mode: what DETR-type networks keep from call to call (anchors) must serve in training, too.
         with torch.no_grad():
-            found = detect(model.network, prepared["pixel_values"].to(model.device), MOST)
+            pixels, frames = (prepared[name].to(model.device) for name in ("pixel_values", "frames"))
+            found = detect(model.network, pixels, frames, MOST)
         model.network.train(training)
         return [
             _in_pixels(page, frame, size, model.labels)
