@@ -26,7 +26,8 @@ from docstill.progress import counter
 from docstill.recipe import Recipe, load_recipe, parse_stage
 from docstill.reporting.build import write_report
 from docstill.reporting.graphs import write_graphs
-from docstill.robustness import looks, missing_labels, on_other_pages, under_corruptions
+from docstill.reporting.shift import write_shift
+from docstill.robustness import looks, missing_labels, on_other_pages, table, under_corruptions
 from docstill.run import locked, read_json, step, write_text
 from docstill.settings import NewModel
 from docstill.shipped import STUDIES, find_recipe
@@ -99,6 +100,7 @@ def evaluate(
     shift: str | Path | None = None,
     against: Sequence[str | Path] = (),
     results: str | Path | None = None,
+    page: str | Path | None = None,
 ) -> dict[str, Any]:
     """Scores a model on labelled documents: ``{"task", "model", "data", "n", "metrics"}``, and ``shift`` if asked.
 
@@ -111,10 +113,13 @@ def evaluate(
         shift: ``corruptions`` (see `docs/robustness.md`), or a folder with labelled pages from elsewhere.
         against: models to be shifted beside it, such as its teacher and its no-KD twin.
         results: JSON file for what a layout detector finds, in COCO's format for results.
+        page: HTML file for the plots of a shift.
     """
     loaded = load(model, task)
     if against and shift is None:
         raise UserError("models to be set against need a shift; add shift=corruptions, or a folder with other pages")
+    if page is not None and shift is None:
+        raise UserError("the page shows a shift; add shift=corruptions, or a folder with other pages, or leave it out")
     folder = resolve_split(Path(data), split)
     pages = loaded.task.read(folder)
     if limit is not None:
@@ -138,6 +143,8 @@ def evaluate(
     if shift is not None:
         others = {str(source): load(source, loaded.task.name).model for source in against}
         result["shift"] = _shifted(loaded.task, {str(model): loaded.model, **others}, pages, shift, limit)
+        if page is not None:
+            write_shift(result, table(result["shift"]["models"], loaded.task.name), Path(page))
     return result
 
 

@@ -22,6 +22,8 @@ from docstill.data.augment import augmented, faded
 from docstill.data.images import open_image
 from docstill.data.regions import Regions, moved
 from docstill.models.io import DocumentModel
+from docstill.objectives.base import UNLABELLED
+from docstill.on_policy import OWN
 from docstill.settings import DistillStage, Training
 from docstill.tasks.base import Pages, Task
 
@@ -101,6 +103,11 @@ class PageSet(Dataset[dict[str, Any]]):
             if model is not None:
                 batch[name] = self.task.collate(model, [example[name] for example in examples])
         training = self.training
+        share = training.on_policy if isinstance(training, DistillStage) else 0.0
+        if share and random.Random(f"{self.seed}:{self.epoch}:{batch['files'][0]}:{OWN}").random() < share:
+            batch[OWN] = True
+            for name in ("student", "teacher"):
+                batch[name]["targets"] = torch.full_like(batch[name]["targets"], UNLABELLED)
         whole = faded(1.0, self.epoch, training.epochs, training.augment_fade)
         key = f"{self.seed}:{self.epoch}:{batch['files'][0]}:blend"
         if training.blend != "none" and (rng := random.Random(key)).random() < whole:

@@ -63,6 +63,11 @@ def _no_kd(stage: Stage, more: float) -> Stage:
     settings = stage.settings
     if not isinstance(settings, DistillStage):
         return stage
-    changes = {"objectives": labels_only(settings), "epochs": settings.epochs * more, "answers": "labels"}
+    changes = {
+        "objectives": labels_only(settings),
+        "epochs": settings.epochs * more,
+        "answers": "labels",
+        "on_policy": 0.0,
+    }
     # Not checked again: cache_logits without a teacher is no mistake here, it gives the control the student's views.
     return Stage.model_construct(distill=settings.model_copy(update=changes))

@@ -15,6 +15,7 @@ from docstill.models.io import DocumentModel
 from docstill.models.taps import tapped
 from docstill.objectives import OBJECTIVES
 from docstill.objectives.base import UNLABELLED, Objective, Outputs
+from docstill.on_policy import OWN, unlabelled, with_own_answers
 from docstill.tasks.base import Task
 
 
@@ -102,6 +103,9 @@ class Lesson(nn.Module):
         """What student and teacher make of a batch, with the features the objectives asked for."""
         task, student, teacher = self._outside
         device = student.device
+        own = OWN in batch
+        if own:
+            batch = with_own_answers(task, student, teacher, batch)
         result = _look(task, student, {**batch["student"], **self.wanted}, self._paths("student_modules"), device)
         if teacher is None:
             return result, None
@@ -110,7 +114,8 @@ class Lesson(nn.Module):
         else:
             shown = {**batch["teacher"], **self.wanted, **task.shown(result)}
             answer = ask(task, teacher, shown, self._paths("teacher_modules"), device, batch["files"])
-        return result, task.aligned(teacher, student, answer, result)
+        answer = task.aligned(teacher, student, answer, result)
+        return (unlabelled(result), unlabelled(answer)) if own else (result, answer)
 
     def forward(self, batch: dict[str, Any]) -> list[Loss]:
         """The losses of one batch, one for each objective."""

@@ -102,7 +102,8 @@ class Recipe(Strict):
             for number, stage in enumerate(self.stages)
             if isinstance(stage.settings, DistillStage)
         ]
-        keys = [f"{path}.answers" for path, settings in distilled if settings.answers != "labels"] + [
+        keys = [f"{path}.answers" for path, settings in distilled if settings.answers != "labels"]
+        keys += [f"{path}.on_policy" for path, settings in distilled if settings.on_policy] + [
             f"{path}.objectives.{index}.value_weight"
             for path, settings in distilled
             for index, entry in enumerate(settings.objectives)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from docstill.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from docstill.data.document import Document
+from docstill.data.regions import Regions
 from docstill.models.io import DocumentModel
 from docstill.tasks.base import Advance, Pages, Task
 
@@ -76,7 +77,10 @@ def missing_labels(pages: Pages, others: Pages) -> list[str]:
     """Classes of ``pages`` that no document of ``others`` has."""
     if not pages.labels:
         return []
-    present = {others.labels[document.target] for document in others.documents}
+    present = set()
+    for document in others.documents:
+        regions = isinstance(document.target, Regions)
+        present |= {others.labels[label] for label in (document.target.labels if regions else [document.target])}
     return sorted(set(pages.labels) - present)
 
 

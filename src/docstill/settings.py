@@ -251,6 +251,9 @@ class DistillStage(Training):
     answers: Literal["labels", "teacher"] = "labels"
     """What counts as right: the labels, or what the teacher writes for each page; kie only."""
 
+    on_policy: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the small batches whose answers the student writes itself, for the teacher to grade; kie only."""
+
     @model_validator(mode="after")
     def _objectives_hold(self) -> DistillStage:
         problems = [
@@ -279,7 +282,7 @@ class DistillStage(Training):
         problems = [
             f".{key}: {getattr(self, key)} given, but cache_logits keeps what the teacher said of one view of each page; "
             f"leave one of the two out"
-            for key in ("augment", "blend")
+            for key in ("augment", "blend", "on_policy")
             if getattr(self, key) not in (0, "none")
         ]
         made = [made_objective(entry) for entry in self.objectives]

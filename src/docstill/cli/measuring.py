@@ -25,13 +25,14 @@ def evaluate(
     results: Annotated[
         Path | None, typer.Option(help="For layout: JSON file for what is found, as COCO results.")
     ] = None,
+    page: Annotated[Path | None, typer.Option(help="With --shift: HTML file for the plots.")] = None,
     as_json: Json = False,
 ) -> None:
     """Score a model on labelled documents; with --shift also on worse pages, or on pages from elsewhere.
 
     Example: docstill evaluate runs/pages/model pages --split validation --json
     """
-    result = docstill.evaluate(model, data, task, split, limit, shift, against or [], results)
+    result = docstill.evaluate(model, data, task, split, limit, shift, against or [], results, page)
     if as_json or shift is None:
         print_value(result, as_json)
         return

@@ -149,9 +149,7 @@ class Kie:
         """
         if teacher.network.config.decoder.vocab_size == student.network.config.decoder.vocab_size:
             return theirs
-        first, second = teacher.processor.tokenizer.get_vocab(), student.processor.tokenizer.get_vocab()
-        columns = torch.tensor([first[token] for token in sorted(second, key=lambda token: second[token])])
-        columns = columns.to(theirs.logits.device)
+        columns = _columns(teacher, student).to(theirs.logits.device)
         if theirs.targets.shape != ours.targets.shape or not torch.equal(columns[ours.targets], theirs.targets):
             raise ModelError(
                 "teacher and student spell an answer with other tokens, so that they cannot be compared token by token; trim "
@@ -208,25 +206,53 @@ class Kie:
             (N,) bool: whether each of those is a tag or the end; where it is known, ``glyphs`` (G, 3): document, patch,
             kind of character, and ``kinds``, how many there are.
         """
-        longest = max(len(example["ids"]) for example in examples) - 1
-        inputs = torch.full((len(examples), longest), model.processor.tokenizer.pad_token_id)
-        labels = torch.full((len(examples), longest), IGNORED)
-        for row, example in enumerate(examples):
-            length = len(example["ids"]) - 1
-            inputs[row, :length], labels[row, :length] = example["ids"][:-1], example["ids"][1:]
-        targets = labels[labels != IGNORED]
         batch: Batch = {
             "pixel_values": torch.stack([example["pixel_values"] for example in examples]),
-            "decoder_input_ids": inputs,
-            "labels": labels,
-            "targets": targets,
-            "tags": torch.isin(targets, torch.tensor(form_ids(model.processor.tokenizer))),
+            **self.answers_of(model, [example["ids"] for example in examples]),
         }
         if any("glyphs" in example for example in examples):
             kinds = kinds_of_characters(model.processor.tokenizer)
             batch["glyphs"] = kinds_in_patches([example.get("glyphs", []) for example in examples], kinds)
             batch["kinds"] = len(kinds)
         return batch
+
+    def answers_of(self, model: DocumentModel, rows: Sequence[Tensor]) -> Batch:
+        """The part of a batch that is about answers, from their ids (start token, answer, ``</s>``); see `collate`."""
+        longest = max(len(row) for row in rows) - 1
+        inputs = torch.full((len(rows), longest), model.processor.tokenizer.pad_token_id)
+        labels = torch.full((len(rows), longest), IGNORED)
+        for number, row in enumerate(rows):
+            inputs[number, : len(row) - 1], labels[number, : len(row) - 1] = row[:-1], row[1:]
+        targets = labels[labels != IGNORED]
+        tags = torch.isin(targets, torch.tensor(form_ids(model.processor.tokenizer)))
+        return {"decoder_input_ids": inputs, "labels": labels, "targets": targets, "tags": tags}
+
+    def rows(self, batch: Batch) -> list[Tensor]:
+        """The ids that `answers_of` made a batch from."""
+        pairs = zip(batch["decoder_input_ids"], batch["labels"], strict=True)
+        return [torch.cat([inputs[:1], labels[labels != IGNORED]]) for inputs, labels in pairs]
+
+    def as_spelt_by(self, teacher: DocumentModel, student: DocumentModel, rows: Sequence[Tensor]) -> list[Tensor]:
+        """The student's ids as the teacher's, token for token; see `check_pair`."""
+        if teacher.network.config.decoder.vocab_size == student.network.config.decoder.vocab_size:
+            return list(rows)
+        columns = _columns(teacher, student)
+        return [columns[row] for row in rows]
+
+    def written(self, model: DocumentModel, pixels: Tensor, longest: int) -> list[Tensor]:
+        """What the model writes on pages, each token drawn by its probability: ids from the start token to the end.
+
+        Args:
+            model: held to its schema, as when it reads; in whatever mode, which it keeps.
+            pixels: ``(B, 3, H, W)``.
+            longest: tokens after which an answer breaks off.
+        """
+        tokens = min(longest, model.network.config.decoder.max_position_embeddings)
+        with _asleep(model.network), torch.autocast(pixels.device.type, enabled=False):
+            found, _ = self._generate(model, tokens, sample=True, pixel_values=pixels)
+        ends = found[:, 1:] == model.processor.tokenizer.eos_token_id
+        lengths = torch.where(ends.any(1), ends.int().argmax(1) + 2, found.shape[1])
+        return [row[:length].cpu() for row, length in zip(found, lengths.tolist(), strict=True)]
 
     def forward(self, model: DocumentModel, batch: Batch) -> Outputs:
         """Logits (N, vocabulary) at the positions that are scored, document after document."""
@@ -371,21 +397,32 @@ class Kie:
         answers = zip(rows[:, 1:].tolist(), likely.tolist(), strict=True)
         return [reading(model.processor.tokenizer, row, probabilities) for row, probabilities in answers]
 
-    def _generate(self, model: DocumentModel, tokens: int, **settings: Any) -> tuple[Tensor, Tensor]:
-        """The start token and at most ``tokens`` more, the likeliest each time, never ``<unk>``; and how likely each was.
+    def _generate(
+        self, model: DocumentModel, tokens: int, sample: bool = False, **settings: Any
+    ) -> tuple[Tensor, Tensor]:
+        """The start token and at most ``tokens`` more, never ``<unk>``, and how likely each was.
+
+        Each is the likeliest or, with ``sample``, drawn by its probability.
 
         A model with a schema on its card is held to it; see `docs/decoding.md`.
         """
         writer = Writer(_grammar(model), tokens + 1)
         ids: Tensor = model.network.generate(
-            do_sample=False,
+            do_sample=sample,
             num_beams=1,
+            **({"top_k": 0, "top_p": 1.0, "temperature": 1.0} if sample else {}),
             max_length=tokens + 1,
             bad_words_ids=[[model.processor.tokenizer.unk_token_id]],
             logits_processor=[writer],
             **settings,
         )
         return ids, writer.log_probabilities()
+
+
+def _columns(teacher: DocumentModel, student: DocumentModel) -> Tensor:
+    """Of each token of the student, in the order of its ids, the teacher's id."""
+    first, second = teacher.processor.tokenizer.get_vocab(), student.processor.tokenizer.get_vocab()
+    return torch.tensor([first[token] for token in sorted(second, key=lambda token: second[token])])
 
 
 def _grammar(model: DocumentModel) -> Grammar | None:
