@@ -15,6 +15,7 @@ from docstill import cli, robustness
 from docstill.data.corruptions import CORRUPTIONS
 from docstill.models.classifier import new_classifier
 from docstill.optimiser import seed_everything
+from docstill.reporting.shift import overall
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,21 @@ def test_corruptions_for_several_models(world: dict[str, Path]) -> None:
     assert "drop" in text
 
 
+def test_the_page_shows_every_metric_and_every_corruption(world: dict[str, Path], tmp_path: Path) -> None:
+    one, other, page = world["model-0"], world["model-1"], tmp_path / "shift.html"
+    found = run("evaluate", one, world["data"], "--shift", "corruptions", "--against", other, "--page", page, "--json")
+    text = page.read_text(encoding="utf-8")
+    drawings = [part.split("</svg>")[0] for part in text.split("<svg ")[1:] if 'role="img"' in part]
+    assert len(drawings) == 3 + 2, "three metrics over all corruptions, two corruptions one by one"
+    assert all(drawing.count('class="curve ') == 2 for drawing in drawings)
+    assert f"loses {100 * found['shift']['models'][str(other)]['drop']:.1f} points" in text
+    lines = overall(found["shift"]["models"])["accuracy"]
+    assert [x for x, _ in lines[0].points] == [0, 1, 2, 3, 4, 5]
+    rows = found["shift"]["models"][str(one)]["rows"]
+    assert lines[0].points[5][1] == pytest.approx(sum(row["accuracy"] for row in rows if row["severity"] == 5) / 2)
+    assert "leave it out" in run("evaluate", one, world["data"], "--page", page, code=2)
+
+
 def test_damage_shows_in_the_figures(world: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """With every page painted over, all pages of a model get one answer: accuracy is one class's share."""
     monkeypatch.setattr(robustness, "corrupt", lambda image, *_: image.point(lambda _value: 0))
@@ -89,4 +105,7 @@ def test_pages_from_elsewhere(world: dict[str, Path], tmp_path: Path) -> None:
     assert "stripes/: a label that the training split does not have" in run(
         "evaluate", model, world["data"], "--shift", elsewhere, code=2
     )
+    page = tmp_path / "other.html"
+    run("evaluate", model, world["data"], "--shift", tmp_path / "elsewhere", "--page", page, code=2)
+    assert not page.exists()
     assert "need a shift" in run("evaluate", model, world["data"], "--against", model, code=2)

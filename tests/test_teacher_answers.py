@@ -22,6 +22,7 @@ from docstill.errors import RecipeError, UserError
 from docstill.recipe import parse_recipe
 from docstill.settings import DistillStage, Stage
 from docstill.stages import Bench, _teacher_answers, learn
+from docstill.tasks.base import Pages
 from docstill.tasks.classification import Classification
 from docstill.tasks.kie import Kie
 from docstill.teacher_answers import read_by_teacher, sure_enough, well_formed, with_teacher_answers
@@ -120,7 +121,7 @@ def test_pages_without_labels_count_if_the_teacher_is_sure_enough(tmp_path: Path
     content = {**tiny.recipe(tmp_path), "task": "kie", "student": {"new": "donut-tiny"}}
     content["data"] |= {"unlabelled": str(folder), "confidence": 0.0}
     recipe = parse_recipe(content)
-    everyone = _unlabelled(recipe, KIE, Taught(teacher, "", tmp_path))
+    everyone = _unlabelled(recipe, KIE, Taught(teacher, "", tmp_path), Pages(folder, []))
     assert [document.target for document in everyone] == [OTHER, {"shop": "Ünal"}, {"total": "2.00"}]
     (path,) = tmp_path.glob("answers-*.jsonl")
     sure = sorted(json.loads(line)["probability"] or 0 for line in path.read_text(encoding="utf-8").splitlines())

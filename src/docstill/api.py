@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from docstill.chains import MODEL
 from docstill.compression import TIMED_PAGES
 from docstill.compression import compress as compress_recipe
 from docstill.data.coco_folder import results_of
-from docstill.data.images import IMAGE_SUFFIXES, open_image
+from docstill.data.images import IMAGE_SUFFIXES, open_image, open_pages, page_count
 from docstill.data.splits import resolve_split
 from docstill.errors import ModelError, UserError
 from docstill.explaining import graphs_of
@@ -53,14 +53,31 @@ class Model:
         """Answers for each page, in order.
 
         Args:
-            images: files or Pillow images.
+            images: files or Pillow images. Each page of a PDF or TIFF is a document of its own.
 
         Returns:
-            For classification ``{"label", "probability", "probabilities"}``, for kie ``{"fields", "confidence", …}``;
-            see `docs/decoding.md`.
+            For classification ``{"label", "probability", "probabilities"}``, for kie ``{"fields", "confidence", …}``, for
+            layout ``{"regions"}``; see `docs/results.md`. Answers for files of several pages begin with ``page``, from 1.
         """
-        opened = [image if isinstance(image, Image.Image) else open_image(Path(image)) for image in images]
-        return self.task.predict(self.model, opened)
+        places: list[int | None] = []
+        answers = self.task.predict(self.model, _pages(images, places))
+        return [
+            answer if place is None else {"page": place, **answer}
+            for place, answer in zip(places, answers, strict=True)
+        ]
+
+
+def _pages(images: Iterable[str | Path | Image.Image], places: list[int | None]) -> Iterator[Image.Image]:
+    """All pages, one at a time; ``places`` gets the number of each within its file, None where the file has but one."""
+    for image in images:
+        if isinstance(image, Image.Image):
+            places.append(None)
+            yield image
+            continue
+        several = page_count(Path(image)) > 1
+        for number, page in enumerate(open_pages(Path(image)), 1):
+            places.append(number if several else None)
+            yield page
 
 
 def load(source: str | Path, task: str | None = None) -> Model:

@@ -259,6 +259,12 @@ class DistillStage(Training):
         problems = [
             f".objectives.{line}" for line in objective_problems(self.objectives) or self._blended_problems()
         ] or self._cache_problems()
+        made = [] if problems else [made_objective(entry) for entry in self.objectives]
+        if self.on_policy and not problems and not any(objective.needs_teacher for objective in made):
+            problems.append(
+                ".on_policy: no objective asks the teacher, and nothing else can grade what the student writes; leave it out, or add "
+                "one such as kd"
+            )
         if problems:
             raise ValueError("\n".join(problems))
         if self.augment and any(entry["kind"] == "reading" for entry in self.objectives):

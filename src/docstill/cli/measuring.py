@@ -11,6 +11,7 @@ from rich.table import Table
 import docstill
 from docstill.cli.app import Json, TaskName, app
 from docstill.cli.output import print_table, print_value
+from docstill.data.images import page_count
 
 
 @app.command()
@@ -132,16 +133,17 @@ def compare(
 @app.command()
 def predict(
     model: Annotated[str, typer.Argument(help="Model folder or hub id.")],
-    files: Annotated[list[Path], typer.Argument(help="Pictures of pages.")],
+    files: Annotated[list[Path], typer.Argument(help="Pictures of pages, TIFFs and PDFs with any number of pages.")],
     task: TaskName = None,
     as_json: Json = False,
 ) -> None:
-    """Read pages with a model.
+    """Read pages with a model. Each page of a PDF or TIFF is a document of its own.
 
-    Example: docstill predict runs/pages/model scan.jpg --json
+    Example: docstill predict runs/pages/model scan.jpg letters.pdf --json
     """
     answers = docstill.load(model, task).predict(files)
-    print_value([{"file": str(file), **answer} for file, answer in zip(files, answers, strict=True)], as_json)
+    of_file = [file for file in files for _ in range(page_count(file))]
+    print_value([{"file": str(file), **answer} for file, answer in zip(of_file, answers, strict=True)], as_json)
 
 
 def _matched(layers: dict[str, Any]) -> list[dict[str, Any]]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from docstill.data.pdf import open_pdf, pdf_page_count
 from docstill.errors import UserError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"})
@@ -27,6 +29,36 @@ def open_image(path: Path) -> Image.Image:
         return _decode(path)
     except _Bad as error:
         raise UserError(f"{path}: {error}") from error
+
+
+def open_pages(path: Path) -> Iterator[Image.Image]:
+    """All pages of a file, one after the other: those of a PDF or a TIFF, of anything else the one picture.
+
+    Raises:
+        UserError: as for `open_image`; a PDF that is damaged or needs a password.
+        MissingExtra: a PDF, and the extra ``pdf`` is not installed.
+    """
+    if _is_pdf(path):
+        yield from open_pdf(path)
+        return
+    for number in range(page_count(path)):
+        try:
+            yield _decode(path, number)
+        except _Bad as error:
+            raise UserError(f"{path}: {error}") from error
+
+
+def page_count(path: Path) -> int:
+    """How many pages a file has; 1 where that cannot be told, so that opening it says what is wrong."""
+    if _is_pdf(path):
+        return pdf_page_count(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=("TIFF",)) as image:
+                return int(image.n_frames)
+    except Exception:  # whatever Pillow raises on damaged bytes
+        return 1
 
 
 def probe_image(path: Path) -> str | None:
@@ -64,7 +96,21 @@ class _Bad(Exception):
     """A phrase that says what is wrong with a picture."""
 
 
-def _decode(path: Path) -> Image.Image:
+def _is_pdf(path: Path) -> bool:
+    """Whether a file is a PDF and no picture that mentions one; viewers take up to 1024 bytes of other things before it."""
+    try:
+        with open(path, "rb") as file:
+            if b"%PDF-" not in file.read(1024):
+                return False
+        with Image.open(path, formats=FORMATS):
+            return False
+    except UnidentifiedImageError:
+        return True
+    except Exception:  # whatever Pillow raises on damaged bytes
+        return False
+
+
+def _decode(path: Path, page: int = 0) -> Image.Image:
     try:
         with open(path, "rb") as file:
             head = file.read(1024)
@@ -76,6 +122,8 @@ def _decode(path: Path) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is checked just below
             with Image.open(path, formats=FORMATS) as image:
+                if page:
+                    image.seek(page)
                 if image.width * image.height > MAX_PIXELS:
                     raise _Bad(
                         f"has {image.width} × {image.height} pixels, more than the {MAX_PIXELS:,} that are accepted; "
@@ -87,7 +135,9 @@ def _decode(path: Path) -> Image.Image:
         raise
     except UnidentifiedImageError as error:
         if b"%PDF-" in head:
-            raise _Bad("is a PDF, not a picture; render its pages to PNG or JPEG first") from error
+            raise _Bad(
+                "is a PDF, not a picture; `docstill predict` reads it page by page, for data render its pages to PNG or JPEG"
+            ) from error
         raise _Bad("is not a picture that can be read; give JPEG, PNG, TIFF, WebP, BMP or GIF") from error
     except Image.DecompressionBombError as error:
         raise _Bad(

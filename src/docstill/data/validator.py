@@ -11,7 +11,7 @@ from docstill.data.class_folders import scan_class_folders
 from docstill.data.coco_folder import annotations_of, scan_coco_folder
 from docstill.data.document import Document
 from docstill.data.donut_folder import METADATA, scan_donut_folder
-from docstill.data.images import IMAGE_SUFFIXES, probe_image
+from docstill.data.images import IMAGE_SUFFIXES, page_count, probe_image
 from docstill.data.json_tokens import json_to_tokens, survives
 from docstill.data.splits import find_splits
 from docstill.errors import UserError
@@ -50,6 +50,12 @@ def check(data: str | Path, task: str | None = None) -> dict[str, Any]:
         for pages in documents.values()
         for document in pages
         if (bad := probe_image(document.file))
+    ]
+    warnings += [
+        f"{document.file}: has {count} pages, only the first is used; split it into pictures of one page"
+        for pages in documents.values()
+        for document in pages
+        if document.file.is_file() and (count := page_count(document.file)) > 1
     ]
     warnings += _shared(documents)
     return {"data": str(data), "task": chosen, "splits": about, "problems": problems, "warnings": warnings}

@@ -1,0 +1,98 @@
+"""Files of several pages: TIFFs and PDFs, whole and broken."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+from typer.testing import CliRunner
+
+import docstill
+import tiny
+from docstill import cli
+from docstill.data.images import open_pages, page_count
+from docstill.errors import UserError
+from docstill.models.classifier import new_classifier
+from docstill.optimiser import seed_everything
+
+
+def sheets(count: int = 3) -> list[Image.Image]:
+    """Pages of one size, each with a black bar at another height."""
+    found = []
+    for number in range(count):
+        image = Image.new("RGB", (120, 160), "white")
+        ImageDraw.Draw(image).rectangle((10, 10 + 40 * number, 110, 25 + 40 * number), fill="black")
+        found.append(image)
+    return found
+
+
+def bar(image: Image.Image) -> float:
+    """Where the bar is, as a share of the height."""
+    rows = np.asarray(image.convert("L")).mean(axis=1)
+    return float(rows.argmin() / image.height)
+
+
+@pytest.mark.parametrize("name", ["scan.tif", "scan.pdf"])
+def test_every_page_comes_in_order(name: str, tmp_path: Path) -> None:
+    first, *others = sheets()
+    path = tmp_path / name
+    first.save(path, save_all=True, append_images=others, **({"resolution": 72} if name.endswith("pdf") else {}))
+    assert page_count(path) == 3
+    pages = list(open_pages(path))
+    assert [page.mode for page in pages] == ["RGB"] * 3
+    assert [bar(page) for page in pages] == pytest.approx([10 / 160, 50 / 160, 90 / 160], abs=0.02)
+    if name.endswith("pdf"):
+        assert pages[0].width == pytest.approx(120 * 200 / 72, abs=2), "200 dots an inch"
+
+
+def test_a_picture_is_one_page(tmp_path: Path) -> None:
+    sheets()[0].save(tmp_path / "page.png")
+    assert page_count(tmp_path / "page.png") == 1
+    assert len(list(open_pages(tmp_path / "page.png"))) == 1
+    sheets()[0].save(tmp_path / "page.jpg", comment=b"made from %PDF-1.7")
+    assert [page.size for page in open_pages(tmp_path / "page.jpg")] == [(120, 160)]
+
+
+def test_a_plan_is_drawn_smaller(tmp_path: Path) -> None:
+    Image.new("L", (400, 5000), 255).save(tmp_path / "plan.pdf", resolution=36)
+    (page,) = open_pages(tmp_path / "plan.pdf")
+    assert page.height == pytest.approx(10_000, abs=2)
+
+
+def test_broken_files_are_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "cut.pdf").write_bytes(b"%PDF-1.7 and so on")
+    with pytest.raises(UserError, match=r"cut\.pdf: the PDF is damaged"):
+        list(open_pages(tmp_path / "cut.pdf"))
+    with pytest.raises(UserError, match=r"none\.pdf: cannot be read"):
+        list(open_pages(tmp_path / "none.pdf"))
+    first, *others = sheets()
+    first.save(tmp_path / "whole.tif", save_all=True, append_images=others)
+    data = (tmp_path / "whole.tif").read_bytes()
+    (tmp_path / "cut.tif").write_bytes(data[: len(data) * 2 // 3])
+    with pytest.raises(UserError, match=r"cut\.tif: is"):
+        list(open_pages(tmp_path / "cut.tif"))
+
+
+def test_predict_answers_for_every_page_and_check_warns(tmp_path: Path) -> None:
+    seed_everything(0)
+    model = new_classifier("vit-tiny", tiny.TINY_VIT["config"], tiny.KINDS, (32, 32)).save(tmp_path / "model")
+    first, *others = sheets()
+    first.save(tmp_path / "letters.pdf", save_all=True, append_images=others)
+    first.save(tmp_path / "one.png")
+    words = ["predict", str(model), str(tmp_path / "one.png"), str(tmp_path / "letters.pdf"), "--json"]
+    done = CliRunner().invoke(cli.app, words)
+    assert done.exit_code == 0, done.output
+    answers = json.loads(done.stdout)
+    assert [(Path(answer["file"]).name, answer.get("page")) for answer in answers] == [
+        ("one.png", None),
+        ("letters.pdf", 1),
+        ("letters.pdf", 2),
+        ("letters.pdf", 3),
+    ]
+    data = tiny.class_folders(tmp_path / "data")
+    first.save(data / "train" / "bars" / "several.tif", save_all=True, append_images=others)
+    warnings = docstill.check(data)["warnings"]
+    assert any("several.tif: has 3 pages, only the first is used" in line for line in warnings)
