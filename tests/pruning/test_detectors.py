@@ -19,7 +19,7 @@ from docstill.prune_stage import prune
 from docstill.pruning.backbone import swap_backbone
 from docstill.pruning.depth import prune_depth
 from docstill.pruning.ffn import prune_ffn
-from docstill.settings import ResolutionPrune
+from docstill.settings import DepthPrune, FfnPrune, ResolutionPrune
 from docstill.tasks.layout import Layout
 from layout_tiny import KINDS, TINY_DETR, TINY_RCNN, coco_folder
 
@@ -47,7 +47,7 @@ def made(kind: dict[str, Any], **changes: Any) -> DocumentModel:
     return new_detector(kind["new"], {**kind["config"], **changes}, KINDS, (height, width))
 
 
-def pages() -> torch.Tensor:
+def pages_() -> torch.Tensor:
     return torch.rand(2, 3, 96, 64, generator=torch.Generator().manual_seed(1))
 
 
@@ -64,7 +64,7 @@ def test_a_shallower_decoder_keeps_its_first_and_last_layer_with_their_heads(kin
         for key in there:
             assert torch.equal(new[key], old[key.replace(f".{1}.", ".2.", 1)])
     with torch.no_grad():
-        assert detect(smaller.eval(), pages(), torch.ones(2, 4), 5)[0]["boxes"].shape == (5, 4)
+        assert detect(smaller.eval(), pages_(), torch.ones(2, 4), 5)[0]["boxes"].shape == (5, 4)
 
 
 @DETRS
@@ -76,7 +76,7 @@ def test_narrower_layers_of_encoder_and_decoder(kind: dict[str, Any]) -> None:
     assert (only.config.decoder_ffn_dim, only.config.encoder_ffn_dim) == (8, 16)
     assert count_parameters(smaller).total < count_parameters(only).total < count_parameters(network).total
     with torch.no_grad():
-        assert torch.isfinite(detect(smaller.eval(), pages(), torch.ones(2, 4), 5)[0]["scores"]).all()
+        assert torch.isfinite(detect(smaller.eval(), pages_(), torch.ones(2, 4), 5)[0]["scores"]).all()
 
 
 def test_units_that_say_nothing_go_first() -> None:
@@ -84,11 +84,25 @@ def test_units_that_say_nothing_go_first() -> None:
     with torch.no_grad():
         for layer in network.model.decoder.layers:
             layer.mlp.fc2.weight[:, 3:11] = 0
-        before = detect(network, pages(), torch.ones(2, 4), 12)
+        before = detect(network, pages_(), torch.ones(2, 4), 12)
         smaller, _ = prune_ffn(network, {}, 0.5, of="decoder")
-        after = detect(smaller, pages(), torch.ones(2, 4), 12)
+        after = detect(smaller, pages_(), torch.ones(2, 4), 12)
     assert torch.allclose(before[0]["boxes"], after[0]["boxes"], atol=1e-5)
     assert torch.allclose(before[0]["scores"], after[0]["scores"], atol=1e-5)
+
+
+@DETRS
+def test_by_what_passes_through(kind: dict[str, Any], tmp_path: Path) -> None:
+    data = coco_folder(tmp_path / "data", train=3, validation=1)
+    task, model = Layout(), made(kind, decoder_layers=3)
+    pages = task.read(data / "train")
+    prune(task, model, FfnPrune(method="ffn", keep=0.5, pages=2), pages)
+    assert model.network.config.encoder_ffn_dim == 8
+    done = prune(task, model, DepthPrune(method="depth", keep=2, by="influence", pages=2), pages)
+    assert "model.decoder.layers." in done["text"]
+    assert model.network.config.decoder_layers == 2
+    with torch.no_grad():
+        assert torch.isfinite(detect(model.network.eval(), pages_(), torch.ones(2, 4), 5)[0]["scores"]).all()
 
 
 def test_another_backbone_keeps_what_lies_behind_it(tmp_path: Path) -> None:
@@ -102,7 +116,7 @@ def test_another_backbone_keeps_what_lies_behind_it(tmp_path: Path) -> None:
     assert len(heads) < kept < behind, "the pyramid's first convolutions take other channels"
     again = load_detector(str(DocumentModel("layout", swapped, model.processor, list(KINDS)).save(tmp_path / "model")))
     with torch.no_grad():
-        assert len(detect(again.network, pages(), torch.ones(2, 4), 5)) == 2
+        assert len(detect(again.network, pages_(), torch.ones(2, 4), 5)) == 2
 
 
 def test_a_detrs_backbone(tmp_path: Path) -> None:
@@ -112,7 +126,7 @@ def test_a_detrs_backbone(tmp_path: Path) -> None:
     assert torch.equal(swapped.model.decoder.layers[0].mlp.fc1.weight, network.model.decoder.layers[0].mlp.fc1.weight)
     assert kept < behind
     with torch.no_grad():
-        assert torch.isfinite(detect(swapped.eval(), pages(), torch.ones(2, 4), 5)[0]["scores"]).all()
+        assert torch.isfinite(detect(swapped.eval(), pages_(), torch.ones(2, 4), 5)[0]["scores"]).all()
 
 
 def test_backbones_that_do_not_fit() -> None:
@@ -148,6 +162,6 @@ def test_a_smaller_detr_loads_in_plain_transformers(tmp_path: Path) -> None:
     processor = AutoImageProcessor.from_pretrained(folder)
     assert processor.pad_size["height"] == 96
     with torch.no_grad():
-        ours = detect(load_detector(str(folder)).network, pages(), torch.ones(2, 4), 5)[0]
-        theirs = plain.eval()(pixel_values=pages())
+        ours = detect(load_detector(str(folder)).network, pages_(), torch.ones(2, 4), 5)[0]
+        theirs = plain.eval()(pixel_values=pages_())
     assert torch.allclose(ours["scores"][0], theirs.logits[0].sigmoid().max())

@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 from transformers import AutoConfig, AutoModelForObjectDetection, DetrImageProcessor
 
 import docstill
+from docstill import engine
 from docstill.data.augment import augmented
 from docstill.data.document import Document
 from docstill.data.regions import Regions, moved
@@ -26,6 +27,8 @@ from docstill.models.detector import new_detector
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import BACKGROUND
 from docstill.recipe import parse_recipe
+from docstill.settings import Stage
+from docstill.stages import Bench, run_stage
 from docstill.tasks.base import Pages
 from docstill.tasks.layout import Layout
 from layout_tiny import KINDS, TINY_DETR, TINY_RCNN, coco_folder, drawn_page, layout_recipe
@@ -289,6 +292,53 @@ def test_a_student_from_a_folder_gets_the_classes_of_the_data(data: Path, tmp_pa
     content = layout_recipe(data, TINY_RCNN, student=str(folder), controls=["teacher"])
     docstill.compress(parse_recipe(content), tmp_path / "run")
     assert docstill.load(tmp_path / "run" / "model").model.labels == list(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "objectives"),
+    [
+        (TINY_RCNN, [{"kind": "labels"}, {"kind": "roi"}, {"kind": "graphkd", "weight": 0.1}]),
+        (TINY_DETR, [{"kind": "labels"}, {"kind": "query"}]),
+    ],
+    ids=["faster-rcnn", "rt-detr"],
+)
+def test_stopping_and_going_on_changes_nothing(
+    kind: dict[str, Any],
+    objectives: list[dict[str, Any]],
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    one_thread: None,
+) -> None:
+    """Regions are sampled and noise is drawn in every step: all of that comes from what a checkpoint holds."""
+    pages = TASK.read(data / "train")
+    teacher = made(kind)
+    settings = {"objectives": objectives, "epochs": 2, "batch_size": 3, "augment": 0.5, "checkpoint_minutes": 0}
+    whole, calls = engine._optimise, 0
+
+    def learnt(folder: Path) -> dict[str, torch.Tensor]:
+        torch.manual_seed(5)
+        height, width = kind["image_size"]
+        student = new_detector(kind["new"], kind["config"], KINDS, (height, width))
+        run_stage(Bench(TASK, pages, pages, teacher), student, Stage(distill=settings), folder, 0, "learning")
+        return {name: value.clone() for name, value in student.network.state_dict().items()}
+
+    def stopping(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            raise KeyboardInterrupt
+        return whole(*arguments)
+
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "stopped").mkdir()
+    expected = learnt(tmp_path / "whole")
+    monkeypatch.setattr(engine, "_optimise", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        learnt(tmp_path / "stopped")
+    monkeypatch.setattr(engine, "_optimise", whole)
+    found = learnt(tmp_path / "stopped")
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
 def test_objectives_of_other_tasks_are_refused(data: Path) -> None:
