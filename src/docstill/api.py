@@ -86,7 +86,7 @@ def load(source: str | Path, task: str | None = None) -> Model:
     Raises:
         ModelError: no such model, weights are missing, or it is a model for another task.
     """
-    chosen = task_named(task or _task_of(str(source)))
+    chosen = task_named(task or task_of(str(source)))
     return Model(chosen, chosen.load_model(str(source)))
 
 
@@ -305,7 +305,7 @@ def prune(
     model: str | Path, out: str | Path, task: str | None = None, data: str | Path | None = None, **settings: Any
 ) -> dict[str, Any]:
     """One `prune` stage, at once; ``data`` for methods that look at pages. The result lies in ``out/model``."""
-    return _one_stage("prune", settings, task or _task_of(str(model)), str(model), out, data)
+    return _one_stage("prune", settings, task or task_of(str(model)), str(model), out, data)
 
 
 def distill(
@@ -318,7 +318,7 @@ def distill(
     **settings: Any,
 ) -> dict[str, Any]:
     """One `distill` stage: learns from the teacher. The result lies in ``out/model``."""
-    return _one_stage("distill", settings, task or _task_of(str(teacher)), student, out, data, seed, str(teacher))
+    return _one_stage("distill", settings, task or task_of(str(teacher)), student, out, data, seed, str(teacher))
 
 
 def report(run: str | Path) -> Path:
@@ -378,7 +378,7 @@ def _one_stage(
         return step(folder, work)
 
 
-def _task_of(source: str) -> str:
+def task_of(source: str) -> str:
     """The task of a model: from its card, or from the kind of network."""
     folder = local_folder(source)
     card = {} if folder is None else read_card(folder)

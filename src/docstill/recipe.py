@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from docstill.errors import RecipeError
 from docstill.mistakes import mistakes
-from docstill.settings import DistillStage, NewModel, Stage, Strict, Training, TrainStage
+from docstill.settings import DistillStage, NewModel, Stage, Strict, Training, TrainStage, unfit_objectives
 
 Control = Literal["teacher", "no-kd"]
 
@@ -80,16 +80,11 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def _objectives_fit_the_task(self) -> Recipe:
-        from docstill.objectives import OBJECTIVES
-
         problems = [
-            f".stages.{number}.distill.objectives.{index}.kind: {entry['kind']} is for "
-            f"{' and '.join(OBJECTIVES[entry['kind']].tasks)}, the task is {self.task}; choose one of "
-            + ", ".join(kind for kind, objective in OBJECTIVES.items() if self.task in objective.tasks)
+            f".stages.{number}.distill.objectives.{line}"
             for number, stage in enumerate(self.stages)
             if isinstance(stage.settings, DistillStage)
-            for index, entry in enumerate(stage.settings.objectives)
-            if self.task not in OBJECTIVES[entry["kind"]].tasks
+            for line in unfit_objectives(stage.settings.objectives, self.task)
         ]
         if problems:
             raise ValueError("\n".join(problems))

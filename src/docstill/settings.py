@@ -343,6 +343,19 @@ def made_objective(entry: dict[str, Any]) -> Objective:
     return OBJECTIVES[entry["kind"]](**options)
 
 
+def unfit_objectives(objectives: list[dict[str, Any]], task: str) -> list[str]:
+    """A line `0.kind: …` for each objective, of a list that holds, which is not for the task."""
+    from docstill.objectives import OBJECTIVES
+
+    fitting = [kind for kind, objective in OBJECTIVES.items() if task in objective.tasks]
+    return [
+        f"{index}.kind: {entry['kind']} is for {' and '.join(OBJECTIVES[entry['kind']].tasks)}, the task is {task}; choose one "
+        f"of {', '.join(fitting)}"
+        for index, entry in enumerate(objectives)
+        if entry["kind"] not in fitting
+    ]
+
+
 def objective_problems(objectives: list[dict[str, Any]]) -> list[str]:
     """What is wrong with a list of objectives, as lines `0.temperature: …`; empty if nothing is."""
     from docstill.objectives import OBJECTIVES

@@ -17,7 +17,7 @@ from docstill.checkpoint import Extra
 from docstill.data.document import Document
 from docstill.decoding.confidence import CONFIDENCE
 from docstill.engine import Trainee, fit
-from docstill.errors import UserError
+from docstill.errors import RecipeError, UserError
 from docstill.lesson import Lesson, make_objectives
 from docstill.models.io import DocumentModel
 from docstill.objectives import OBJECTIVES
@@ -35,6 +35,7 @@ from docstill.settings import (
     Training,
     TrainStage,
     made_objective,
+    unfit_objectives,
 )
 from docstill.tasks.base import Pages, Task
 from docstill.teacher_answers import with_teacher_answers, writable
@@ -103,6 +104,8 @@ def learn(
 ) -> dict[str, Any]:
     """Trains ``student`` on the objectives; masks stay at zero throughout."""
     task = bench.task
+    if unfit := unfit_objectives(objectives, task.name):
+        raise RecipeError("these objectives do not fit", [f"objectives.{line}" for line in unfit])
     task.check_model(student, bench.training)
     if bench.teacher is not None:
         task.check_pair(bench.teacher, student)

@@ -15,9 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from transformers import AutoConfig, AutoModelForObjectDetection, DetrImageProcessor
+from typer.testing import CliRunner
 
 import docstill
 from docstill import engine
+from docstill.cli.app import app
 from docstill.data.augment import augmented
 from docstill.data.document import Document
 from docstill.data.regions import Regions, moved
@@ -339,6 +341,50 @@ def test_stopping_and_going_on_changes_nothing(
     monkeypatch.setattr(engine, "_optimise", whole)
     found = learnt(tmp_path / "stopped")
     assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_single_stages_from_the_command_line(data: Path, tmp_path: Path, one_thread: None) -> None:
+    def run(*words: object, code: int = 0) -> str:
+        done = CliRunner().invoke(app, [str(word) for word in words])
+        assert done.exit_code == code, done.output
+        return done.output
+
+    teacher, student = tmp_path / "teacher", tmp_path / "student"
+    small = ["--epochs", "1", "--batch-size", "3"]
+    run(
+        "train",
+        "--task",
+        "layout",
+        "--new",
+        "faster-rcnn-r18",
+        "--image-size",
+        "64x64",
+        "--data",
+        data,
+        "--out",
+        teacher,
+        *small,
+    )
+    assert TASK.page_size(TASK.load_model(str(teacher / "model"))) == (64, 64)
+    begin = ["distill", teacher / "model", "--student", teacher / "model", "--data", data]
+    done = json.loads(run(*begin, "--out", student, *small, "--json"))
+    assert "query" in done["text"]
+    wrong = run(*begin, "--out", tmp_path / "wrong", "objectives=[{kind: labels}, {kind: kd}]", code=2)
+    assert "kd is for classification and kie, the task is layout" in " ".join(wrong.split())
+    assert "give HEIGHTxWIDTH" in run(
+        "train",
+        "--task",
+        "layout",
+        "--new",
+        "faster-rcnn-r18",
+        "--image-size",
+        "64",
+        "--data",
+        data,
+        "--out",
+        teacher,
+        code=2,
+    )
 
 
 def test_objectives_of_other_tasks_are_refused(data: Path) -> None:

@@ -15,6 +15,10 @@ from docstill.cli.app import BatchSize, Epochs, Json, Out, Rate, Seed, Settings,
 from docstill.cli.output import print_run, print_stage, print_value
 from docstill.errors import UserError
 
+ImageSize = Annotated[
+    str | None, typer.Option(help="With --new: HEIGHTxWIDTH of the input in pixels; default: the size's own.")
+]
+
 
 @app.command()
 def compress(
@@ -110,6 +114,7 @@ def train(
     model: Annotated[str | None, typer.Option(help="Or go on from this model folder or hub id.")] = None,
     data: Annotated[Path, typer.Option(help="Folder that holds train/ and validation/.")] = ...,  # type: ignore[assignment]
     out: Out = ...,  # type: ignore[assignment]
+    image_size: ImageSize = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     learning_rate: Rate = None,
@@ -121,7 +126,7 @@ def train(
     Example: docstill train --new resnet-18 --data pages --out runs/teacher --epochs 40 augment=1
     """
     chosen = _settings(settings, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
-    print_stage(docstill.train(task, _source(new, model), data, out, seed, **chosen), as_json)
+    print_stage(docstill.train(task, _source(new, model, image_size), data, out, seed, **chosen), as_json)
 
 
 @app.command()
@@ -129,7 +134,9 @@ def prune(
     model: Annotated[str, typer.Argument(help="Model folder or hub id.")],
     out: Out,
     settings: Settings = None,
-    method: Annotated[str, typer.Option(help="magnitude, pattern, depth, ffn, channels or vocabulary.")] = "magnitude",
+    method: Annotated[
+        str, typer.Option(help="magnitude, pattern, depth, ffn, channels, vocabulary, backbone or resolution.")
+    ] = "magnitude",
     sparsity: Annotated[
         float | None, typer.Option(help="For magnitude: share of the chosen weights that become zero.")
     ] = None,
@@ -163,8 +170,11 @@ def distill(
     new: Annotated[str | None, typer.Option(help="Or a student of this size from scratch.")] = None,
     data: Annotated[Path, typer.Option(help="Folder that holds train/ and validation/.")] = ...,  # type: ignore[assignment]
     out: Out = ...,  # type: ignore[assignment]
-    temperature: Annotated[float, typer.Option(help="Temperature of kd.")] = 2.0,
-    alpha: Annotated[float, typer.Option(min=0, max=1, help="Weight of kd; the labels get 1 − alpha.")] = 0.5,
+    image_size: ImageSize = None,
+    temperature: Annotated[float, typer.Option(help="Temperature of kd; not for layout.")] = 2.0,
+    alpha: Annotated[
+        float, typer.Option(min=0, max=1, help="Weight of kd, for layout of query; the labels get 1 − alpha.")
+    ] = 0.5,
     task: TaskName = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
@@ -172,16 +182,19 @@ def distill(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Train a student on its teacher's probabilities and the labels.
+    """Train a student on the labels and its teacher's probabilities, for layout its boxes too.
 
     Example: docstill distill runs/teacher/model --student runs/pruned/model --data pages --out runs/student
     """
     chosen = _settings(settings, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
-    chosen.setdefault(
-        "objectives",
-        [{"kind": "labels", "weight": 1 - alpha}, {"kind": "kd", "temperature": temperature, "weight": alpha}],
-    )
-    print_stage(docstill.distill(teacher, _source(new, student), data, out, task, seed, **chosen), as_json)
+    if "objectives" not in chosen:
+        from docstill.api import task_of
+
+        task = task or task_of(teacher)
+        taught = {"kind": "query"} if task == "layout" else {"kind": "kd", "temperature": temperature}
+        chosen["objectives"] = [{"kind": "labels", "weight": 1 - alpha}, {**taught, "weight": alpha}]
+    source = _source(new, student, image_size)
+    print_stage(docstill.distill(teacher, source, data, out, task, seed, **chosen), as_json)
 
 
 def _settings(pairs: list[str] | None, **flags: Any) -> dict[str, Any]:
@@ -194,11 +207,21 @@ def _settings(pairs: list[str] | None, **flags: Any) -> dict[str, Any]:
     return chosen
 
 
-def _source(new: str | None, model: str | None) -> Any:
+def _source(new: str | None, model: str | None, size: str | None) -> Any:
     if (new is None) == (model is None):
         raise UserError("give exactly one of: a size to begin from scratch (--new), or an existing model folder")
     if model is not None:
+        if size is not None:
+            raise UserError("--image-size is for a model from scratch (--new); an existing one has its own")
         return model
     from docstill.settings import NewModel
 
-    return NewModel(new=str(new))
+    return NewModel(new=str(new), image_size=None if size is None else _sides(size))
+
+
+def _sides(text: str) -> tuple[int, int]:
+    """Height and width from `512x352`."""
+    parts = text.lower().replace("×", "x").split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) for part in parts):
+        raise UserError(f"--image-size {text} is no size; give HEIGHTxWIDTH in pixels, such as 512x352")
+    return int(parts[0]), int(parts[1])
