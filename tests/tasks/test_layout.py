@@ -347,7 +347,7 @@ def test_single_stages_from_the_command_line(data: Path, tmp_path: Path, one_thr
     def run(*words: object, code: int = 0) -> str:
         done = CliRunner().invoke(app, [str(word) for word in words])
         assert done.exit_code == code, done.output
-        return done.output
+        return done.stdout if "--json" in words else done.output
 
     teacher, student = tmp_path / "teacher", tmp_path / "student"
     small = ["--epochs", "1", "--batch-size", "3"]
