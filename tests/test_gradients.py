@@ -16,7 +16,8 @@ from tiny import TINY_VIT, class_folders, recipe
 
 
 def test_ratios_by_hand() -> None:
-    weights = nn.Parameter(torch.tensor([3.0, 4.0]))
+    student = nn.ParameterList([nn.Parameter(torch.tensor([3.0, 4.0]))])
+    weights = student[0]
     other = nn.Parameter(torch.tensor([1.0]))
     losses = {
         "labels": (weights**2).sum() / 2,  # gradient (3, 4), norm 5
@@ -24,15 +25,15 @@ def test_ratios_by_hand() -> None:
         "hint": (7 * other).sum(),  # does not reach the weights
         "nothing": torch.tensor(3.0),
     }
-    ratios = gradient_ratios(losses, [weights])
+    ratios = gradient_ratios(losses, student)
     assert ratios == {"kd": pytest.approx(200**0.5 / 5), "hint": 0.0, "nothing": 0.0}
     sum(losses.values()).backward()  # the graphs are still there
 
 
 def test_no_labels_no_ratios() -> None:
-    weights = nn.Parameter(torch.ones(2))
-    assert gradient_ratios({"kd": weights.sum()}, [weights]) == {}
-    assert gradient_ratios({"kd": weights.sum(), "labels": torch.tensor(1.0)}, [weights]) == {}
+    student = nn.ParameterList([nn.Parameter(torch.ones(2))])
+    assert gradient_ratios({"kd": student[0].sum()}, student) == {}
+    assert gradient_ratios({"kd": student[0].sum(), "labels": torch.tensor(1.0)}, student) == {}
 
 
 def test_only_an_objective_that_drowns_the_labels_is_named() -> None:
@@ -54,7 +55,7 @@ def test_a_run_keeps_the_ratios_and_warns(tmp_path: Path, one_thread: None) -> N
     assert any("student, seed 0: the gradient of kd was" in line for line in results["warnings"])
     path = tmp_path / "run" / "seed-0" / "student" / "1-distill" / "metrics.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    with_ratios = [line["epoch"] for line in lines if "gradients" in line]
+    with_ratios = [line["epoch"] for line in lines if line.get("gradients")]
     assert len(with_ratios) == 2, "one look an epoch"
     alone = tmp_path / "run" / "seed-0" / "no-kd" / "1-distill" / "metrics.jsonl"
     assert "gradients" not in alone.read_text(), "nothing to compare where there are only labels"

@@ -109,13 +109,8 @@ def fit(
             for parameters in optimizer.param_groups:
                 parameters["lr"] = rate
             lesson.train()
-            ratios: dict[str, float] = {}
-            pulled = (
-                trainee.student if progress.step % steps_per_epoch == 0 else None
-            )  # a look at an epoch's first step
-            values = _optimise(
-                accelerator, autocast, lesson, optimizer, group, trainee.counts, settings.max_grad_norm, pulled, ratios
-            )
+            look = progress.step % steps_per_epoch == 0  # at how hard each objective pulls: once an epoch
+            values = _optimise(accelerator, autocast, lesson, optimizer, group, trainee, settings.max_grad_norm, look)
             progress.step += 1
             trainee.after_step(progress.step, steps)
 
@@ -124,7 +119,6 @@ def fit(
                 "epoch": progress.step / steps_per_epoch,
                 **values,
                 "learning_rate": rate,
-                **({"gradients": ratios} if ratios else {}),
             }
             if progress.step % check_every == 0 or progress.step == steps:
                 progress.figures = line["validation"] = trainee.validate()
@@ -160,23 +154,19 @@ def _optimise(
     lesson: nn.Module,
     optimizer: Any,
     group: Sequence[Any],
-    counts: Callable[[Any], dict[str, int]],
+    trainee: Trainee,
     max_grad_norm: float,
-    pulled: nn.Module | None,
-    ratios: dict[str, float],
-) -> dict[str, float]:
-    """One optimisation step over a window of small batches; returns the losses as means over the whole window.
-
-    If ``pulled`` is given, ``ratios`` is filled with how hard each loss of the first batch pulls at it beside the labels.
-    """
+    look: bool,
+) -> dict[str, Any]:
+    """One step over a window of small batches: the losses as means over the window; with ``look`` also ``gradients``."""
     totals: dict[str, float] = {}
     for batch in group:
-        for name, count in counts(batch).items():
+        for name, count in trainee.counts(batch).items():
             totals[name] = totals.get(name, 0) + count
     if accelerator.num_processes > 1:  # DDP averages the gradients over processes; we want the mean over all things
         summed: Any = accelerator.reduce(torch.tensor(list(totals.values()), device=accelerator.device), "mean")
         totals = dict(zip(totals, summed.tolist(), strict=True))
-    values: dict[str, float] = {"loss": 0.0}
+    values: dict[str, Any] = {"loss": 0.0}
     for index, batch in enumerate(group):
         with autocast:
             losses: list[Loss] = lesson(batch)
@@ -187,9 +177,9 @@ def _optimise(
             raise DocstillError(
                 f"the loss is {total.item()} on the batch of {files}; look at these files, or lower learning_rate"
             )
-        if pulled is not None and index == 0 and len(parts) > 1 and accelerator.num_processes == 1:
-            learning = [parameter for parameter in pulled.parameters() if parameter.requires_grad]
-            ratios.update(gradient_ratios({loss.name: loss.weight * part for loss, part in parts}, learning))
+        if look and index == 0 and len(parts) > 1 and accelerator.num_processes == 1:
+            weighted = {loss.name: loss.weight * part for loss, part in parts}
+            values["gradients"] = gradient_ratios(weighted, trainee.student)
         if index == len(group) - 1:
             accelerator.backward(total)
         else:

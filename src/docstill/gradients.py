@@ -18,19 +18,20 @@ DROWNS = 10.0
 """From so many times the gradient of the labels, what they say hardly counts."""
 
 
-def gradient_ratios(losses: Mapping[str, Tensor], parameters: Sequence[nn.Parameter]) -> dict[str, float]:
+def gradient_ratios(losses: Mapping[str, Tensor], student: nn.Module) -> dict[str, float]:
     """The norm of each weighted loss's gradient over that of the labels.
 
     Args:
         losses: by name, one of them `LABELS`; their graphs are kept.
-        parameters: the student's, as far as they learn.
+        student: what is pulled at, as far as it learns.
 
     Returns:
         By name, without the labels; empty if the labels have no gradient here.
     """
     if LABELS not in losses:
         return {}
-    sizes = {name: _size(loss, parameters) for name, loss in losses.items()}
+    learning = [parameter for parameter in student.parameters() if parameter.requires_grad]
+    sizes = {name: _size(loss, learning) for name, loss in losses.items()}
     labels = sizes.pop(LABELS)
     return {name: size / labels for name, size in sizes.items()} if labels else {}
 

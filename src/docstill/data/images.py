@@ -97,17 +97,8 @@ class _Bad(Exception):
 
 
 def _is_pdf(path: Path) -> bool:
-    """Whether a file is a PDF and no picture that mentions one; viewers take up to 1024 bytes of other things before it."""
-    try:
-        with open(path, "rb") as file:
-            if b"%PDF-" not in file.read(1024):
-                return False
-        with Image.open(path, formats=FORMATS):
-            return False
-    except UnidentifiedImageError:
-        return True
-    except Exception:  # whatever Pillow raises on damaged bytes
-        return False
+    """Whether a file says that it is a PDF; one that says it is a picture is a mistake, and `_decode` says so."""
+    return path.suffix.lower() == ".pdf"
 
 
 def _decode(path: Path, page: int = 0) -> Image.Image:
@@ -136,7 +127,7 @@ def _decode(path: Path, page: int = 0) -> Image.Image:
     except UnidentifiedImageError as error:
         if b"%PDF-" in head:
             raise _Bad(
-                "is a PDF, not a picture; `docstill predict` reads it page by page, for data render its pages to PNG or JPEG"
+                "is a PDF, not a picture; `docstill predict` reads files named .pdf page by page, for data render the pages to PNG or JPEG"
             ) from error
         raise _Bad("is not a picture that can be read; give JPEG, PNG, TIFF, WebP, BMP or GIF") from error
     except Image.DecompressionBombError as error:

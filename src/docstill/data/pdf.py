@@ -49,6 +49,8 @@ def _opened(path: Path) -> Any:
         import pypdfium2
     except ModuleNotFoundError as error:
         raise MissingExtra("reading PDFs", "pdf") from error
+    if not path.is_file():
+        raise UserError(f"{path}: cannot be read (No such file or directory)")
     try:
         document = pypdfium2.PdfDocument(path)
     except pypdfium2.PdfiumError as error:
