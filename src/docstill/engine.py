@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -195,11 +196,5 @@ def _optimise(
 
 
 def _windows(batches: Iterator[Any], size: int) -> Iterator[list[Any]]:
-    group = []
-    for batch in batches:
-        group.append(batch)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
+    while group := list(islice(batches, size)):
         yield group
