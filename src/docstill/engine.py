@@ -124,8 +124,7 @@ def fit(
             if progress.step % check_every == 0 or progress.step == steps:
                 progress.figures = line["validation"] = trainee.validate()
                 figure = next(iter(progress.figures.values()))
-                # While nothing is right yet, the latest weights are the best: they have learnt the most.
-                better = figure > progress.best or figure == progress.best == 0
+                better = figure > progress.best or figure == progress.best == 0  # nothing right yet: the latest
                 if better and trainee.eligible(progress.step, steps):
                     progress.best, progress.best_step = figure, progress.step
                     save_weights(folder / BEST, trainee.student)
