@@ -8,8 +8,11 @@ from typing import Any
 
 import torch
 from PIL import Image, ImageDraw
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from transformers import DonutProcessor
 
 from docstill.models.donut import new_donut
+from docstill.models.donut_tokens import SPECIAL, wrap
 from docstill.models.io import DocumentModel
 
 ANSWERS: list[dict[str, Any]] = [
@@ -18,6 +21,7 @@ ANSWERS: list[dict[str, Any]] = [
     {"shop": "Cedar Ltd", "total": "7.25"},
     {"shop": "Dogwood", "total": "31.10"},
 ]
+WORDS = ("total", "Ash", "Birch", "Ce", "dar", "Ltd", "wood", "Dog", "zebra", "receipt", "9.00", "00")
 TAGS = ["<s_shop>", "</s_shop>", "<s_total>", "</s_total>"]
 
 
@@ -25,6 +29,25 @@ def tiny_donut(seed: int = 0, tags: list[str] = TAGS, **options: Any) -> Documen
     """A random Donut of some 150,000 parameters."""
     torch.manual_seed(seed)
     return new_donut("donut-tiny", options.pop("changes", {}), [], tags, **options)
+
+
+def like_published() -> DocumentModel:
+    """A Donut with a SentencePiece vocabulary: words, single characters, tags, and a task token."""
+    model = tiny_donut(seed=1)
+    pieces = [(token, 0.0) for token in SPECIAL] + [("▁", -2.0)]
+    pieces += [(prefix + word, -3.0 - index / 10) for index, word in enumerate(WORDS) for prefix in ("", "▁")]
+    pieces += [(character, -8.0) for character in map(chr, range(33, 127))] + [("é", -9.0)]
+    backend = Tokenizer(models.Unigram(pieces, unk_id=3, byte_fallback=False))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
+    backend.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
+    tags = [*SPECIAL, "<sep/>", "<s_iitcdip>", "<s_shops>", *TAGS, "<s_menu>", "</s_menu>"]
+    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in tags])
+    model.processor = DonutProcessor(model.processor.image_processor, wrap(backend))
+    model.network.decoder.resize_token_embeddings(len(model.processor.tokenizer))
+    start = model.processor.tokenizer.convert_tokens_to_ids("<s_shops>")
+    for part in (model.network.config, model.network.generation_config):
+        part.decoder_start_token_id = start
+    return model
 
 
 def page(answer: dict[str, Any], size: tuple[int, int] = (150, 150)) -> Image.Image:

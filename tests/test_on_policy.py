@@ -23,7 +23,7 @@ from docstill.stages import Bench, learn
 from docstill.tasks.base import Pages
 from docstill.tasks.classification import Classification
 from docstill.tasks.kie import Kie
-from kie_tiny import ANSWERS, tiny_donut, tiny_folder
+from kie_tiny import ANSWERS, like_published, tiny_donut, tiny_folder
 
 KIE = Kie()
 KD = [{"kind": "labels"}, {"kind": "kd", "temperature": 1.0}]
@@ -105,7 +105,7 @@ def test_a_dry_batch_keeps_its_labels(pages: Pages) -> None:
 
 
 def test_a_student_with_a_trimmed_vocabulary_is_graded_on_the_same_words(pages: Pages) -> None:
-    teacher, student = tiny_donut(1), tiny_donut(0)
+    teacher, student = like_published(), like_published()
     prune(KIE, student, VocabularyPrune(method="vocabulary"), pages)
     assert student.network.config.decoder.vocab_size < teacher.network.config.decoder.vocab_size
     KIE.before_learning(student, pages)

@@ -125,7 +125,7 @@ def test_a_smaller_teacher_is_distilled_and_its_control_begins_where_it_begins(t
     [
         (
             {"method": "dept"},
-            "prune.method: 'dept' given, one of magnitude, pattern, depth, ffn, channels, vocabulary expected; did you mean depth?",
+            "prune.method: 'dept' given, one of magnitude, pattern, depth, ffn, channels, vocabulary, backbone, resolution expected; did you mean depth?",
         ),
         (
             {"method": "depth", "keep": 0.5, "sparsity": 0.3},

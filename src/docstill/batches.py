@@ -137,14 +137,18 @@ def epoch_batches(
 
     With several processes each takes every ``processes``-th batch; the last round is filled up from the first.
     """
-    order = torch.randperm(
-        len(examples.pages.documents), generator=torch.Generator().manual_seed(hash_seed(examples.seed, epoch))
-    ).tolist()
+    chance = torch.Generator().manual_seed(hash_seed(examples.seed, epoch))
+    order = torch.randperm(len(examples.pages.documents), generator=chance).tolist()
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     batches += batches[: -len(batches) % processes]
     dataset = replace(examples, epoch=epoch)
+    # A loader without a generator draws from torch's own, once each time it is made, and more often after a stop than without.
     loader = DataLoader(
-        dataset, batch_sampler=batches[rank::processes][skip:], num_workers=workers, collate_fn=dataset.collate
+        dataset,
+        batch_sampler=batches[rank::processes][skip:],
+        num_workers=workers,
+        collate_fn=dataset.collate,
+        generator=chance,
     )
     yield from loader
 

@@ -104,6 +104,8 @@ def learn(
 ) -> dict[str, Any]:
     """Trains ``student`` on the objectives; masks stay at zero throughout."""
     task = bench.task
+    if isinstance(settings, DistillStage) and settings.on_policy and task.name != "kie":
+        raise UserError(f"on_policy is for kie, the task is {task.name}; leave it out")
     if unfit := unfit_objectives(objectives, task.name):
         raise RecipeError("these objectives do not fit", [f"objectives.{line}" for line in unfit])
     task.check_model(student, bench.training)
@@ -115,8 +117,6 @@ def learn(
     lesson = Lesson(task, student, bench.teacher, weighted)
     processes = PartialState().num_processes if torch.cuda.is_available() else 1
     rank = PartialState().process_index if torch.cuda.is_available() else 0
-    if isinstance(settings, DistillStage) and settings.on_policy and task.name != "kie":
-        raise UserError(f"on_policy is for kie, the task is {task.name}; leave it out")
     training, kept = bench.training, 0
     by_teacher = isinstance(settings, DistillStage) and settings.answers == "teacher" and bench.teacher is not None
     if by_teacher:

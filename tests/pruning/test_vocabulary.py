@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, models
 from transformers import DonutProcessor
 
 import docstill
@@ -25,29 +25,9 @@ from docstill.objectives.base import Outputs
 from docstill.pruning.vocabulary import needed_tokens, prune_vocabulary, trimmed_tokenizer
 from docstill.recipe import parse_recipe
 from docstill.tasks.kie import Kie
-from kie_tiny import ANSWERS, TAGS, tiny_donut, tiny_folder
+from kie_tiny import ANSWERS, TAGS, like_published, tiny_donut, tiny_folder
 
 TEXTS = [json_to_tokens(answer) for answer in ANSWERS]
-WORDS = ("total", "Ash", "Birch", "Ce", "dar", "Ltd", "wood", "Dog", "zebra", "receipt", "9.00", "00")
-
-
-def like_published() -> DocumentModel:
-    """A Donut with a SentencePiece vocabulary: words, single characters, tags, and a task token."""
-    model = tiny_donut(seed=1)
-    pieces = [(token, 0.0) for token in SPECIAL] + [("▁", -2.0)]
-    pieces += [(prefix + word, -3.0 - index / 10) for index, word in enumerate(WORDS) for prefix in ("", "▁")]
-    pieces += [(character, -8.0) for character in map(chr, range(33, 127))] + [("é", -9.0)]
-    backend = Tokenizer(models.Unigram(pieces, unk_id=3, byte_fallback=False))
-    backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
-    backend.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
-    tags = [*SPECIAL, "<sep/>", "<s_iitcdip>", "<s_shops>", *TAGS, "<s_menu>", "</s_menu>"]
-    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in tags])
-    model.processor = DonutProcessor(model.processor.image_processor, wrap(backend))
-    model.network.decoder.resize_token_embeddings(len(model.processor.tokenizer))
-    start = model.processor.tokenizer.convert_tokens_to_ids("<s_shops>")
-    for part in (model.network.config, model.network.generation_config):
-        part.decoder_start_token_id = start
-    return model
 
 
 def trimmed(model: DocumentModel, characters: str = "") -> DocumentModel:

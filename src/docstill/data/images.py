@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -49,16 +50,30 @@ def open_pages(path: Path) -> Iterator[Image.Image]:
 
 
 def page_count(path: Path) -> int:
-    """How many pages a file has; 1 where that cannot be told, so that opening it says what is wrong."""
+    """How many pages a file has; 1 for what is neither a PDF nor a TIFF, whatever is wrong with it.
+
+    Raises:
+        UserError: as for `open_pages`; a TIFF that breaks off between two pages.
+        MissingExtra: as for `open_pages`.
+    """
     if _is_pdf(path):
         return pdf_page_count(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path, formats=("TIFF",)) as image:
-                return int(image.n_frames)
-    except Exception:  # whatever Pillow raises on damaged bytes
+                return _frames(image, path)
+    except UserError:
+        raise
+    except Exception:  # whatever Pillow raises on what is no TIFF, and on damaged bytes; opening it says what is wrong
         return 1
+
+
+def _frames(image: Any, path: Path) -> int:
+    try:
+        return int(image.n_frames)
+    except Exception as error:
+        raise UserError(f"{path}: is damaged after its first page ({error}); restore it or remove it") from error
 
 
 def probe_image(path: Path) -> str | None:

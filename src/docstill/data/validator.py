@@ -45,18 +45,19 @@ def check(data: str | Path, task: str | None = None) -> dict[str, Any]:
     problems: list[str] = []
     warnings: list[str] = []
     documents, about = readers[chosen](splits, problems, warnings)
-    problems += [
-        f"{document.file}: {bad}"
-        for pages in documents.values()
-        for document in pages
-        if (bad := probe_image(document.file))
-    ]
-    warnings += [
-        f"{document.file}: has {count} pages, only the first is used; split it into pictures of one page"
-        for pages in documents.values()
-        for document in pages
-        if document.file.is_file() and (count := page_count(document.file)) > 1
-    ]
+    for document in (document for pages in documents.values() for document in pages):
+        if bad := probe_image(document.file):
+            problems.append(f"{document.file}: {bad}")
+            continue
+        try:
+            count = page_count(document.file)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        if count > 1:
+            warnings.append(
+                f"{document.file}: has {count} pages, only the first is used; split it into pictures of one page"
+            )
     warnings += _shared(documents)
     return {"data": str(data), "task": chosen, "splits": about, "problems": problems, "warnings": warnings}
 
