@@ -69,7 +69,7 @@ class Training(Strict):
     """Lay pages of a batch over one another, but for the epochs in which the augmentation falls; classification only."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     workers: Annotated[int, Field(ge=0)] = 0
-    """Processes that decode and augment pages; 0 does it in the training process."""
+    """Processes that decode and augment pages; 0 does it in the training process, and keeps decoded pages in memory."""
     evaluate_every: Annotated[float, Field(gt=0)] = 1
     """Epochs between two looks at the validation split; the best of them is kept."""
     checkpoint_minutes: Annotated[float, Field(ge=0)] = 2.0
