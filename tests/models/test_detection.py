@@ -183,3 +183,17 @@ def test_a_detector_that_only_teaches_answers_with_its_own_boxes() -> None:
         learn(network, pages(), BOXES, LABELS, looks=False, pools=False)
     with pytest.raises(ModelError, match="shows no features of regions"):
         look(network, pages(), WHOLE, torch.tensor([0]), own, pools=True)
+
+
+def test_thin_regions_in_bf16() -> None:
+    """Boxes are reckoned in float32 whatever the networks run in: in bf16 a rule's height is lost, and the loss is not finite."""
+    network = made(TINY_RCNN).network.train()
+    with torch.no_grad():
+        network.rpn.head.bbox_pred.bias.fill_(-3.0)  # proposals as thin as they can be
+    thin = [torch.tensor([[0.1, 0.5, 0.9, 0.5005]]), torch.tensor([[0.5, 0.1, 0.5001, 0.9]])]
+    with torch.autocast("cpu", torch.bfloat16):
+        for _ in range(3):
+            learnt = learn(network, pages(), thin, [torch.tensor([0]), torch.tensor([1])], looks=True, pools=False)
+            assert torch.isfinite(learnt.loss)
+            assert ((learnt.given[:, 2:] - learnt.given[:, :2]) > 0).all()
+            assert learnt.given.dtype == torch.float32

@@ -94,6 +94,19 @@ class Sampled:
     answers: RegionAnswers
 
 
+class Proposer(RPNHead):  # type: ignore[misc]  # torchvision has no types
+    """torchvision's head of proposals, answering in float32.
+
+    Boxes are reckoned in the type of its answers; in bf16 they have steps of up to two pixels, so that thin regions get no
+    height at all, and the loss becomes NaN.
+    """
+
+    def forward(self, maps: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Scores and deltas of each map's anchors."""
+        scores, deltas = super().forward(maps)
+        return [part.float() for part in scores], [part.float() for part in deltas]
+
+
 class FasterRcnn(PreTrainedModel):  # type: ignore[misc]  # transformers has no types
     """A detector. `learn` looks at labelled pages, `look` at regions it is given, `detect` finds regions itself."""
 
@@ -113,7 +126,7 @@ class FasterRcnn(PreTrainedModel):  # type: ignore[misc]  # transformers has no 
         )
         self.rpn = RegionProposalNetwork(
             anchors,
-            RPNHead(width, anchors.num_anchors_per_location()[0]),
+            Proposer(width, anchors.num_anchors_per_location()[0]),
             fg_iou_thresh=0.7,
             bg_iou_thresh=0.3,
             batch_size_per_image=256,
@@ -149,7 +162,7 @@ class FasterRcnn(PreTrainedModel):  # type: ignore[misc]  # transformers has no 
 
         Args:
             pixel_values: ``(B, 3, H, W)``.
-            boxes: of each page ``(T, 4)``; a page may have none.
+            boxes: of each page ``(T, 4)``; a page may have none. Sides below a pixel are taken to be one.
             labels: of each page ``(T,)``, classes from 0.
             pools: whether the features of the regions are wanted.
 
@@ -157,7 +170,8 @@ class FasterRcnn(PreTrainedModel):  # type: ignore[misc]  # transformers has no 
             The regions that were sampled, and torchvision's four losses added up; 0 in eval mode.
         """
         maps, images = self.maps(pixel_values), _images(pixel_values)
-        truths = [{"boxes": there, "labels": what + 1} for there, what in zip(boxes, labels, strict=True)]
+        whole = [torch.cat([there[:, :2], torch.maximum(there[:, 2:], there[:, :2] + 1)], 1) for there in boxes]
+        truths = [{"boxes": there, "labels": what + 1} for there, what in zip(whole, labels, strict=True)]
         proposals, losses = self.rpn(images, maps, truths if self.training else None)
         regions, _, found, wanted = self.roi_heads.select_training_samples(proposals, truths)
         logits, deltas, pooled = self._answer(maps, regions, images)
