@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import nn
+from transformers.utils import logging
 
 from docstill.errors import ModelError, UserError
 from docstill.pruning.masks import Masks, load_masks, save_masks
@@ -53,7 +56,8 @@ class DocumentModel:
         scratch = folder.with_name(f".{folder.name}.partial")
         shutil.rmtree(scratch, ignore_errors=True)
         try:
-            self.network.save_pretrained(scratch)
+            with _without_bars():
+                self.network.save_pretrained(scratch)
             self.processor.save_pretrained(scratch)
             if self.masks:
                 save_masks(self.masks, scratch)
@@ -117,13 +121,14 @@ def load_whole(model_class: Any, source: str) -> Any:
     """
     folder = local_folder(source)
     try:
-        network, info = model_class.from_pretrained(
-            source if folder is None else folder,
-            local_files_only=folder is not None,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            use_safetensors=True,
-        )
+        with _without_bars(when=folder is not None):
+            network, info = model_class.from_pretrained(
+                source if folder is None else folder,
+                local_files_only=folder is not None,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                use_safetensors=True,
+            )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"cannot load a model from {source}: {first}") from error
@@ -139,6 +144,19 @@ def load_whole(model_class: Any, source: str) -> Any:
         )
     network.eval()
     return network
+
+
+@contextmanager
+def _without_bars(when: bool = True) -> Iterator[None]:
+    """Without the bars of transformers, which say nothing of use about a local folder; a download keeps its own."""
+    shown = when and logging.is_progress_bar_enabled()
+    if shown:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def load_masks_into(network: nn.Module, source: str) -> Masks:
