@@ -41,9 +41,11 @@ def write_shift(result: Mapping[str, Any], table: tuple[Sequence[str], Sequence[
         drops=[(name, f"{100 * model['drop']:.1f}") for name, model in models.items()],
         legend=[(key(role), name) for role, name in zip(ROLES, models, strict=False)],
         left_out=list(models)[len(ROLES) :],
-        overall=[curves(lines, "severity", title_of(name), percent=True) for name, lines in overall(models).items()],
+        overall=[
+            curves(lines, "severity", f"{title_of(name)}, %", percent=True) for name, lines in overall(models).items()
+        ],
         panels=[
-            (kind, curves(lines, "severity", title_of(metric), percent=True, ys=SPAN, width=300, height=220))
+            (kind, curves(lines, "severity", f"{title_of(metric)}, %", percent=True, ys=SPAN, width=300, height=220))
             for kind, lines in by_corruption(models, metric).items()
         ],
         headings=["", *table[0][1:]],
