@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from docstill.reporting import plots
 from docstill.reporting.alike import alike_view, over_seeds
 from docstill.reporting.confidence import confidence_view
@@ -34,6 +32,7 @@ from docstill.reporting.rows import (
     title_of,
     token_flops,
 )
+from docstill.reporting.templates import templates
 from docstill.reporting.verdict import localisation_warning, verdict
 from docstill.run import write_text
 
@@ -54,13 +53,7 @@ def write_report(results: dict[str, Any], run: Path) -> Path:
     Raises:
         UserError: the disk is full; an older report stays as it was.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates()
     environment.filters |= {
         "count": count,
         "bytes": size,

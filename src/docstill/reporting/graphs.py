@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from docstill.reporting.boxes import TALL, WIDE
 from docstill.reporting.documents import picture
 from docstill.reporting.markup import escape
+from docstill.reporting.templates import templates
 from docstill.run import write_text
 
 SCALE = 1.7
@@ -28,13 +27,7 @@ def write_graphs(pages: Sequence[Mapping[str, Any]], path: Path, title: str) -> 
         path: an HTML file.
         title: what stands at its top.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates()
     views = [{"file": page["file"], "text": in_words(page), "drawing": draw_graph(page)} for page in pages]
     write_text(path, environment.get_template("graphs.html.j2").render(title=title, pages=views))
     return path

@@ -7,10 +7,9 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from docstill.reporting.plots import Line, curves, key
 from docstill.reporting.rows import title_of
+from docstill.reporting.templates import templates
 from docstill.run import write_text
 
 ROLES = ("student", "teacher", "control")
@@ -26,13 +25,7 @@ def write_shift(result: Mapping[str, Any], table: tuple[Sequence[str], Sequence[
         table: headings and rows for people, from `docstill.robustness.table`.
         path: an HTML file.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates()
     models = result["shift"]["models"]
     metric = table[0][0]
     page = environment.get_template("shift.html.j2").render(

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from docstill.reporting.figures import count, date, duration, size
 from docstill.reporting.rows import real, times, title_of
 from docstill.reporting.strips import Strip, strips
+from docstill.reporting.templates import templates
 from docstill.run import write_text
 
 PAGE, TABLE = "study.html", "table.md"
@@ -27,13 +26,7 @@ def write_study(results: Mapping[str, Any], run: Path) -> Path:
         results: the content of a study's `results.json`.
         run: the study's folder.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates()
     environment.filters |= {"date": date, "duration": duration, "named": title_of}
     metric, beside = results["primary_metric"], BESIDE[results["task"]]
     headings = ["method", title_of(metric), "over no-KD", "gap closed", *map(title_of, beside)]
