@@ -14,7 +14,8 @@ Every message is a sentence: what was given, what was expected, and what to do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 class DocstillError(Exception):
@@ -51,3 +52,9 @@ class MissingExtra(UserError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f'{what} needs packages that are not installed; run: pip install "docstill[{extra}]"')
+
+
+def nearest(name: str, among: Iterable[str]) -> str:
+    """The end of a sentence about a name that is not known: ``; did you mean …?``, or nothing if none is near."""
+    near = difflib.get_close_matches(name, list(among), n=1)
+    return f"; did you mean {near[0]}?" if near else ""

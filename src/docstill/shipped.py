@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
-from docstill.errors import UserError
+from docstill.errors import UserError, nearest
 
 FOLDER = Path(__file__).parent / "recipes"
 STUDIES = FOLDER / "studies"
@@ -28,9 +27,9 @@ def find_recipe(name: str, folder: Path = FOLDER) -> Path:
     shipped = folder / f"{path.stem}.yaml"
     if len(path.parts) == 1 and shipped.is_file():
         return shipped
-    near = difflib.get_close_matches(path.stem, recipes(folder), n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise UserError(f"there is no recipe {name}; give a YAML file or one of {', '.join(recipes(folder))}{hint}")
+    raise UserError(
+        f"there is no recipe {name}; give a YAML file or one of {', '.join(recipes(folder))}{nearest(path.stem, recipes(folder))}"
+    )
 
 
 def find_any(name: str) -> Path:

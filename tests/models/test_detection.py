@@ -14,9 +14,10 @@ from transformers import AutoConfig, AutoModelForObjectDetection
 from docstill.errors import ModelError, UserError
 from docstill.models import detr
 from docstill.models.detection import detect, learn, learns, look
-from docstill.models.detector import fitting_size, load_detector, new_detector, replace_classes
+from docstill.models.detector import fitting_size, load_detector, new_detector
 from docstill.models.faster_rcnn import _images
 from docstill.models.io import DocumentModel
+from docstill.models.labelled import replace_classes
 from layout_tiny import KINDS, TINY_DETR, TINY_RCNN
 
 BOTH = pytest.mark.parametrize("kind", [TINY_RCNN, TINY_DETR], ids=["faster-rcnn", "rt-detr"])

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import copy
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification, ViTImageProcessorPil
+from transformers import AutoConfig, AutoModelForImageClassification, ViTImageProcessorPil
 
-from docstill.errors import ModelError, UserError
-from docstill.models.io import DocumentModel, load_masks_into, load_whole, local_folder, read_card
+from docstill.errors import UserError, nearest
+from docstill.models.io import DocumentModel
+from docstill.models.labelled import check_keys, class_names, load_labelled
 
 CLASSIFIER_SIZES: dict[str, dict[str, Any]] = {
     "resnet-18": {
@@ -69,43 +68,23 @@ def new_classifier(
         UserError: no such size, or no such configuration key.
     """
     if size not in CLASSIFIER_SIZES:
-        near = difflib.get_close_matches(size, CLASSIFIER_SIZES, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UserError(f"there is no classifier size {size!r}; choose one of {', '.join(CLASSIFIER_SIZES)}{hint}")
+        raise UserError(
+            f"there is no classifier size {size!r}; choose one of {', '.join(CLASSIFIER_SIZES)}{nearest(size, CLASSIFIER_SIZES)}"
+        )
     known = dict(CLASSIFIER_SIZES[size])
     model_type = known.pop("model_type")
     allowed = AutoConfig.for_model(model_type).to_dict()
-    for key in changes:
-        if key not in allowed:
-            near = difflib.get_close_matches(key, allowed, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise UserError(f"a {model_type} has no configuration key {key!r}{hint}")
+    check_keys(model_type, changes, allowed)
     height, width = image_size or (224, 224)
     if "image_size" in allowed:
         if height != width:
             raise UserError(f"a {model_type} needs a square image_size, {height} × {width} was given")
         known["image_size"] = height
-    names = {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
-    config = AutoConfig.for_model(model_type, **{**known, **changes}, **names)
+    config = AutoConfig.for_model(model_type, **{**known, **changes}, **class_names(labels))
     network = AutoModelForImageClassification.from_config(config)
     network.eval()
     processor = ViTImageProcessorPil(size={"height": height, "width": width})
     return DocumentModel("classification", network, processor, list(labels))
-
-
-def replace_head(model: DocumentModel, labels: Sequence[str]) -> None:
-    """Gives the model other classes: tensors whose shape depends on their number are made anew, all others stay."""
-    old = model.network
-    config = copy.deepcopy(old.config)
-    config.id2label = dict(enumerate(labels))
-    config.label2id = {label: index for index, label in enumerate(labels)}
-    network = AutoModelForImageClassification.from_config(config)
-    kept, fresh = old.state_dict(), network.state_dict()
-    network.load_state_dict(
-        {name: kept[name] if kept[name].shape == value.shape else value for name, value in fresh.items()}
-    )
-    model.network, model.labels = network.to(model.device).eval(), list(labels)
-    model.masks = {name: mask for name, mask in model.masks.items() if mask.shape == fresh[name].shape}
 
 
 def load_classifier(source: str) -> DocumentModel:
@@ -114,16 +93,4 @@ def load_classifier(source: str) -> DocumentModel:
     Raises:
         ModelError: not a folder or hub id, not whole, no image processor, or a model for another task.
     """
-    folder = local_folder(source)
-    card = {} if folder is None else read_card(folder)
-    if card.get("task", "classification") != "classification":
-        raise ModelError(f"{source} is a model for {card['task']}, not for classification; give a page classifier")
-    network = load_whole(AutoModelForImageClassification, source)
-    try:
-        processor = AutoImageProcessor.from_pretrained(source, local_files_only=folder is not None)
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{source} has no image processor (preprocessor_config.json); save one beside the model"
-        ) from error
-    labels = [network.config.id2label[index] for index in range(network.config.num_labels)]
-    return DocumentModel("classification", network, processor, labels, load_masks_into(network, source), card)
+    return load_labelled(source, "classification", "page classifier", AutoModelForImageClassification)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForObjectDetection, RTDetrImageProcessor
+from transformers import AutoConfig, AutoModelForObjectDetection, RTDetrImageProcessor
 
-from docstill.errors import ModelError, UserError
+from docstill.errors import UserError, nearest
 from docstill.models.faster_rcnn import MODEL_TYPE, FasterRcnn, FasterRcnnConfig
-from docstill.models.io import DocumentModel, load_masks_into, load_whole, local_folder, read_card
+from docstill.models.io import DocumentModel, local_folder
+from docstill.models.labelled import check_keys, class_names, load_labelled
 
 TASK = "layout"
 STRIDE = 32
@@ -107,9 +107,9 @@ def new_detector(
         UserError: no such size, no such configuration key, or sides that are no multiples of 32.
     """
     if size not in DETECTOR_SIZES:
-        near = difflib.get_close_matches(size, DETECTOR_SIZES, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UserError(f"there is no detector size {size!r}; choose one of {', '.join(DETECTOR_SIZES)}{hint}")
+        raise UserError(
+            f"there is no detector size {size!r}; choose one of {', '.join(DETECTOR_SIZES)}{nearest(size, DETECTOR_SIZES)}"
+        )
     height, width = image_size
     if height % STRIDE or width % STRIDE or min(image_size) <= 0:
         raise UserError(f"image_size [{height}, {width}] given; a detector needs sides that are multiples of {STRIDE}")
@@ -118,16 +118,9 @@ def new_detector(
     ours = model_type == MODEL_TYPE
     default = FasterRcnnConfig() if ours else AutoConfig.for_model(model_type)
     allowed = default.to_dict()
-    for key in changes:
-        if key not in allowed:
-            near = difflib.get_close_matches(key, allowed, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise UserError(f"a {size} has no configuration key {key!r}{hint}")
+    check_keys(size, changes, allowed)
     merged = {**known, **changes}
-    names: dict[str, Any] = {
-        "id2label": dict(enumerate(labels)),
-        "label2id": {label: index for index, label in enumerate(labels)},
-    }
+    names = class_names(labels)
     if ours:
         network: Any = FasterRcnn(FasterRcnnConfig(**merged, **names))
     else:
@@ -186,21 +179,6 @@ def _whole(side: float) -> int:
     return max(STRIDE, -(-round(side) // STRIDE) * STRIDE)
 
 
-def replace_classes(model: DocumentModel, labels: Sequence[str]) -> None:
-    """Gives the model other classes: tensors whose shape depends on their number are made anew, all others stay."""
-    old = model.network
-    config = copy.deepcopy(old.config)
-    config.id2label = dict(enumerate(labels))
-    config.label2id = {label: index for index, label in enumerate(labels)}
-    network = type(old)(config)
-    kept, fresh = old.state_dict(), network.state_dict()
-    network.load_state_dict(
-        {name: kept[name] if kept[name].shape == value.shape else value for name, value in fresh.items()}
-    )
-    model.network, model.labels = network.to(model.device).eval(), list(labels)
-    model.masks = {name: mask for name, mask in model.masks.items() if mask.shape == fresh[name].shape}
-
-
 def load_detector(source: str) -> DocumentModel:
     """Loads a detector, its own image processor, its masks and its card.
 
@@ -208,16 +186,5 @@ def load_detector(source: str) -> DocumentModel:
         ModelError: not a folder or hub id, not whole, no image processor, or a model for another task.
     """
     folder = local_folder(source)
-    card = {} if folder is None else read_card(folder)
-    if card.get("task", TASK) != TASK:
-        raise ModelError(f"{source} is a model for {card['task']}, not for layout; give a layout detector")
     ours = folder is not None and FasterRcnnConfig.get_config_dict(folder)[0].get("model_type") == MODEL_TYPE
-    network = load_whole(FasterRcnn if ours else AutoModelForObjectDetection, source)
-    try:
-        processor = AutoImageProcessor.from_pretrained(source, local_files_only=folder is not None)
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{source} has no image processor (preprocessor_config.json); save one beside the model"
-        ) from error
-    labels = [network.config.id2label[index] for index in range(network.config.num_labels)]
-    return DocumentModel(TASK, network, processor, labels, load_masks_into(network, source), card)
+    return load_labelled(source, TASK, "layout detector", FasterRcnn if ours else AutoModelForObjectDetection)

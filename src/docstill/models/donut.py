@@ -7,7 +7,6 @@ scratch, and guards for what transformers leaves to its callers: missing token i
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -23,7 +22,7 @@ from transformers import (
     VisionEncoderDecoderModel,
 )
 
-from docstill.errors import ModelError, UserError
+from docstill.errors import ModelError, UserError, nearest
 from docstill.models.donut_page import canvas_size
 from docstill.models.donut_tokens import add_missing, character_tokenizer, start_token
 from docstill.models.io import DocumentModel, load_masks_into, load_whole, local_folder, read_card
@@ -167,7 +166,7 @@ def donut_config(
     """
     if size not in DONUT_SIZES:
         raise UserError(
-            f"there is no kie model size {size!r}; choose one of {', '.join(DONUT_SIZES)}{_nearest(size, DONUT_SIZES)}"
+            f"there is no kie model size {size!r}; choose one of {', '.join(DONUT_SIZES)}{nearest(size, DONUT_SIZES)}"
         )
     known = DONUT_SIZES[size]
     _check_keys(changes, {"encoder": None, "decoder": None}, "a kie model")
@@ -346,9 +345,4 @@ def _check_keys(given: Mapping[str, Any], known: Mapping[str, Any], where: str) 
     allowed = set(known) - _DECIDED_ELSEWHERE
     for key in given:
         if key not in allowed:
-            raise UserError(f"{where} has no configuration key {key!r} that may be changed{_nearest(key, allowed)}")
-
-
-def _nearest(name: str, among: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(among), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+            raise UserError(f"{where} has no configuration key {key!r} that may be changed{nearest(key, allowed)}")

@@ -6,11 +6,10 @@ The student begins with its teacher's pyramid or encoder, decoder and heads, and
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from docstill.errors import ModelError, UserError
+from docstill.errors import ModelError, UserError, nearest
 
 
 def swap_backbone(network: Any, to: str, choices: Mapping[str, Mapping[str, Any]]) -> tuple[Any, int, int]:
@@ -29,9 +28,7 @@ def swap_backbone(network: Any, to: str, choices: Mapping[str, Mapping[str, Any]
         ModelError: a backbone for another kind of network.
     """
     if to not in choices:
-        near = difflib.get_close_matches(to, choices, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UserError(f"there is no backbone of {to!r}; choose one of {', '.join(choices)}{hint}")
+        raise UserError(f"there is no backbone of {to!r}; choose one of {', '.join(choices)}{nearest(to, choices)}")
     changes = dict(choices[to])
     wanted = changes.pop("model_type")
     if wanted != network.config.model_type:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-
-from docstill.errors import UserError
+from docstill.errors import UserError, nearest
 from docstill.tasks.base import Task
 from docstill.tasks.classification import Classification
 from docstill.tasks.kie import Kie
@@ -20,7 +18,5 @@ def task_named(name: str) -> Task:
         UserError: there is none.
     """
     if name not in TASKS:
-        near = difflib.get_close_matches(name, TASKS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UserError(f"there is no task {name!r}; choose one of {', '.join(TASKS)}{hint}")
+        raise UserError(f"there is no task {name!r}; choose one of {', '.join(TASKS)}{nearest(name, TASKS)}")
     return TASKS[name]

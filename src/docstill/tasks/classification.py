@@ -19,8 +19,9 @@ from docstill.data.class_folders import read_class_folders
 from docstill.data.document import Document
 from docstill.errors import ModelError
 from docstill.metrics.classification import Floats, Ints, classification_metrics, per_class_accuracy
-from docstill.models.classifier import load_classifier, new_classifier, replace_head
+from docstill.models.classifier import load_classifier, new_classifier
 from docstill.models.io import DocumentModel
+from docstill.models.labelled import replace_classes
 from docstill.objectives.base import UNLABELLED, Outputs
 from docstill.tasks.base import (
     Advance,
@@ -59,7 +60,7 @@ class Classification:
     def adapt(self, model: DocumentModel, pages: Pages) -> None:
         """A new head where the model knows other classes; all else stays."""
         if set(model.labels) != set(pages.labels):
-            replace_head(model, pages.labels)
+            replace_classes(model, pages.labels)
 
     def check_pair(self, teacher: DocumentModel, student: DocumentModel) -> None:
         """Both must know the same classes, in any order."""

@@ -26,8 +26,9 @@ from docstill.errors import DataError, MissingExtra, ModelError
 from docstill.metrics.detection import Detection, Truth, detection_metrics
 from docstill.metrics.regions import page_f1
 from docstill.models.detection import Answers, detect, learn, learns, look
-from docstill.models.detector import fitting_size, load_detector, new_detector, replace_classes
+from docstill.models.detector import fitting_size, load_detector, new_detector
 from docstill.models.io import DocumentModel
+from docstill.models.labelled import replace_classes
 from docstill.objectives.base import BACKGROUND, UNLABELLED, Looks, Outputs
 from docstill.tasks.base import (
     Advance,
