@@ -11,8 +11,10 @@ import torch
 import tiny
 from docstill.batches import epoch_batches, page_set
 from docstill.chains import Chain, without_teacher
+from docstill.decoding.writing import drawn_answers
 from docstill.errors import ModelError, RecipeError, UserError
 from docstill.lesson import Lesson, make_objectives
+from docstill.models.donut_answers import answers_batch, rows_of
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import UNLABELLED
 from docstill.on_policy import OWN, with_own_answers
@@ -69,10 +71,10 @@ def test_what_is_written_is_drawn_held_to_the_schema_and_ends(pages: Pages) -> N
     student.network.train()
     pixels = batch_of(pages, student, student, 0.0)["student"]["pixel_values"]
     torch.manual_seed(1)
-    first = KIE.written(student, pixels, 60)
-    second = KIE.written(student, pixels, 60)
+    first = drawn_answers(student, pixels, 60)
+    second = drawn_answers(student, pixels, 60)
     torch.manual_seed(1)
-    again = KIE.written(student, pixels, 60)
+    again = drawn_answers(student, pixels, 60)
     assert [row.tolist() for row in first] == [row.tolist() for row in again] != [row.tolist() for row in second]
     tokenizer = student.processor.tokenizer
     for row in (*first, *second):
@@ -90,7 +92,7 @@ def test_what_is_written_is_drawn_held_to_the_schema_and_ends(pages: Pages) -> N
 def test_the_rows_of_a_batch_come_back(pages: Pages) -> None:
     student = tiny_donut(0)
     batch = batch_of(pages, student, student, 0.0)["student"]
-    again = KIE.answers_of(student, KIE.rows(batch))
+    again = answers_batch(student, rows_of(batch))
     for name, value in again.items():
         assert torch.equal(value, batch[name]), name
 
@@ -115,7 +117,7 @@ def test_a_student_with_a_trimmed_vocabulary_is_graded_on_the_same_words(pages: 
     torch.manual_seed(0)
     written = with_own_answers(KIE, student, teacher, batch)
     texts = [
-        [model.processor.tokenizer.convert_ids_to_tokens(row.tolist()) for row in KIE.rows(written[name])]
+        [model.processor.tokenizer.convert_ids_to_tokens(row.tolist()) for row in rows_of(written[name])]
         for name, model in (("student", student), ("teacher", teacher))
     ]
     assert texts[0] == texts[1]

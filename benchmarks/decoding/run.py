@@ -23,10 +23,10 @@ from docstill.data.json_tokens import json_to_tokens, tag_tokens
 from docstill.decoding.blank import is_blank
 from docstill.decoding.grammar import Grammar, Writer
 from docstill.decoding.schema import schema_of, to_card
+from docstill.decoding.writing import generate
 from docstill.deploy.hardware import describe_hardware
 from docstill.models.donut import new_donut
 from docstill.models.donut_tokens import encode
-from docstill.tasks.kie import Kie
 
 ROUNDS, TOKENS, PUBLISHED = 7, 64, 57_525
 ANSWER = {"menu": [{"nm": "TEA", "cnt": "2", "price": "3.00"}] * 4, "total": {"total_price": "12.00", "cash": "20.00"}}
@@ -34,14 +34,14 @@ ANSWER = {"menu": [{"nm": "TEA", "cnt": "2", "price": "3.00"}] * 4, "total": {"t
 
 def main() -> None:
     torch.set_num_threads(1)
-    kie, text = Kie(), json_to_tokens(ANSWER)
+    text = json_to_tokens(ANSWER)
     model = new_donut("donut-mini", {}, [text], tag_tokens(ANSWER))
     schema = schema_of([ANSWER], len)
     encoded = BaseModelOutput(torch.randn(1, 150, model.network.config.encoder.hidden_size))
 
     def tokens() -> None:
         with torch.inference_mode():
-            kie._generate(model, TOKENS, encoder_outputs=encoded, min_length=TOKENS + 1)
+            generate(model, TOKENS, encoder_outputs=encoded, min_length=TOKENS + 1)
 
     def held() -> None:
         model.card["schema"] = to_card(schema)

@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 
+from docstill.decoding.writing import drawn_answers
 from docstill.errors import ModelError
+from docstill.models.donut_answers import answers_batch, rows_of, same_vocabulary, teacher_ids
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import UNLABELLED, Outputs
 from docstill.tasks.base import Task
-from docstill.tasks.kie import Kie
 
 OWN = "own"
 """Key of a batch whose answers the student is to write."""
@@ -35,21 +36,24 @@ def with_own_answers(
     Raises:
         ModelError: the task's models write nothing, or there is no teacher to grade.
     """
-    if not isinstance(task, Kie) or teacher is None:
+    if task.name != "kie" or teacher is None:
         raise ModelError(
             f"on_policy is for students that write and have a teacher, the task is {task.name}; leave it out"
         )
     ours, theirs = batch["student"], batch["teacher"]
     longest = ours["decoder_input_ids"].shape[1]
     if student.network.training:
-        rows = task.written(student, ours["pixel_values"].to(student.device), round(longest * LONGER) + 1)
+        rows = drawn_answers(student, ours["pixel_values"].to(student.device), round(longest * LONGER) + 1)
     else:
-        rows = task.rows(ours)
-    same = task.as_spelt_by(teacher, student, rows)
+        rows = rows_of(ours)
+    same = rows
+    if not same_vocabulary(teacher, student):
+        ids = teacher_ids(teacher, student)
+        same = [ids[row] for row in rows]
     return {
         **batch,
-        "student": {**ours, **task.answers_of(student, rows)},
-        "teacher": {**theirs, **task.answers_of(teacher, same)},
+        "student": {**ours, **answers_batch(student, rows)},
+        "teacher": {**theirs, **answers_batch(teacher, same)},
     }
 
 

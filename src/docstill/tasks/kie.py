@@ -8,10 +8,8 @@ start token is given, not decided.
 from __future__ import annotations
 
 import itertools
-import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,16 +24,17 @@ from docstill.data.donut_folder import read_donut_folder
 from docstill.data.json_tokens import json_to_tokens, tag_tokens
 from docstill.decoding.blank import is_blank
 from docstill.decoding.confidence import CONFIDENCE, calibrated, curve_of, curves, worth
-from docstill.decoding.grammar import Grammar, Writer, grammar_for
 from docstill.decoding.reading import Reading, nothing, reading
 from docstill.decoding.schema import SCHEMA, schema_of, to_card
+from docstill.decoding.writing import asleep, generate
 from docstill.errors import DataError, ModelError, UserError
 from docstill.metrics.fields import document_f1, field_scores
 from docstill.metrics.reading import normalised_edit_distance
 from docstill.metrics.tree import ted_accuracy
 from docstill.models.donut import add_tags, load_donut, new_donut, new_donut_like, resize_positions
+from docstill.models.donut_answers import IGNORED, answers_batch, same_vocabulary, teacher_ids
 from docstill.models.donut_page import canvas_size, page_to_pixels, placed, placement
-from docstill.models.donut_tokens import character_tokenizer, encode, form_ids, unknown_characters
+from docstill.models.donut_tokens import character_tokenizer, encode, unknown_characters
 from docstill.models.glyphs import in_patches, kinds_in_patches, kinds_of_characters
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import Outputs
@@ -43,7 +42,6 @@ from docstill.tasks.base import Advance, Batch, Evaluation, Judged, ModelSpec, P
 
 EVALUATION_BATCH = 16
 TIMED_TOKENS = 32
-IGNORED = -100
 WRITING_PART = "decoder."
 """Path of the part that writes; its activations have one position for each token of the answer."""
 
@@ -147,9 +145,9 @@ class Kie:
         Raises:
             ModelError: the two spell an answer differently, so that their decisions are not the same.
         """
-        if teacher.network.config.decoder.vocab_size == student.network.config.decoder.vocab_size:
+        if same_vocabulary(teacher, student):
             return theirs
-        columns = _columns(teacher, student).to(theirs.logits.device)
+        columns = teacher_ids(teacher, student).to(theirs.logits.device)
         if theirs.targets.shape != ours.targets.shape or not torch.equal(columns[ours.targets], theirs.targets):
             raise ModelError(
                 "teacher and student spell an answer with other tokens, so that they cannot be compared token by token; trim "
@@ -208,51 +206,13 @@ class Kie:
         """
         batch: Batch = {
             "pixel_values": torch.stack([example["pixel_values"] for example in examples]),
-            **self.answers_of(model, [example["ids"] for example in examples]),
+            **answers_batch(model, [example["ids"] for example in examples]),
         }
         if any("glyphs" in example for example in examples):
             kinds = kinds_of_characters(model.processor.tokenizer)
             batch["glyphs"] = kinds_in_patches([example.get("glyphs", []) for example in examples], kinds)
             batch["kinds"] = len(kinds)
         return batch
-
-    def answers_of(self, model: DocumentModel, rows: Sequence[Tensor]) -> Batch:
-        """The part of a batch that is about answers, from their ids (start token, answer, ``</s>``); see `collate`."""
-        longest = max(len(row) for row in rows) - 1
-        inputs = torch.full((len(rows), longest), model.processor.tokenizer.pad_token_id)
-        labels = torch.full((len(rows), longest), IGNORED)
-        for number, row in enumerate(rows):
-            inputs[number, : len(row) - 1], labels[number, : len(row) - 1] = row[:-1], row[1:]
-        targets = labels[labels != IGNORED]
-        tags = torch.isin(targets, torch.tensor(form_ids(model.processor.tokenizer)))
-        return {"decoder_input_ids": inputs, "labels": labels, "targets": targets, "tags": tags}
-
-    def rows(self, batch: Batch) -> list[Tensor]:
-        """The ids that `answers_of` made a batch from."""
-        pairs = zip(batch["decoder_input_ids"], batch["labels"], strict=True)
-        return [torch.cat([inputs[:1], labels[labels != IGNORED]]) for inputs, labels in pairs]
-
-    def as_spelt_by(self, teacher: DocumentModel, student: DocumentModel, rows: Sequence[Tensor]) -> list[Tensor]:
-        """The student's ids as the teacher's, token for token; see `check_pair`."""
-        if teacher.network.config.decoder.vocab_size == student.network.config.decoder.vocab_size:
-            return list(rows)
-        columns = _columns(teacher, student)
-        return [columns[row] for row in rows]
-
-    def written(self, model: DocumentModel, pixels: Tensor, longest: int) -> list[Tensor]:
-        """What the model writes on pages, each token drawn by its probability: ids from the start token to the end.
-
-        Args:
-            model: held to its schema, as when it reads; in whatever mode, which it keeps.
-            pixels: ``(B, 3, H, W)``.
-            longest: tokens after which an answer breaks off.
-        """
-        tokens = min(longest, model.network.config.decoder.max_position_embeddings)
-        with _asleep(model.network), torch.autocast(pixels.device.type, enabled=False):
-            found, _ = self._generate(model, tokens, sample=True, pixel_values=pixels)
-        ends = found[:, 1:] == model.processor.tokenizer.eos_token_id
-        lengths = torch.where(ends.any(1), ends.int().argmax(1) + 2, found.shape[1])
-        return [row[:length].cpu() for row, length in zip(found, lengths.tolist(), strict=True)]
 
     def forward(self, model: DocumentModel, batch: Batch) -> Outputs:
         """Logits (N, vocabulary) at the positions that are scored, document after document."""
@@ -347,16 +307,16 @@ class Kie:
         encoded: dict[int, Tensor] = {}
 
         def encoder() -> int:
-            with _asleep(model.network):
+            with asleep(model.network):
                 model.network.encoder(pages[next(turns["encoder"])])
             return 1
 
         def per_token() -> int:
             turn = next(turns["per_token"])
-            with _asleep(model.network):
+            with asleep(model.network):
                 if turn not in encoded:
                     encoded[turn] = model.network.encoder(pages[turn]).last_hidden_state
-                self._generate(model, tokens, encoder_outputs=BaseModelOutput(encoded[turn]), min_length=tokens + 1)
+                generate(model, tokens, encoder_outputs=BaseModelOutput(encoded[turn]), min_length=tokens + 1)
             return int(tokens)
 
         def document() -> int:
@@ -390,47 +350,12 @@ class Kie:
         return [next(written) if there else nothing() for there in inked]
 
     def _write(self, model: DocumentModel, images: Sequence[Image.Image]) -> list[Reading]:
-        with _asleep(model.network):
-            rows, likely = self._generate(
+        with asleep(model.network):
+            rows, likely = generate(
                 model, model.network.config.decoder.max_position_embeddings, pixel_values=self._pixels(model, images)
             )
         answers = zip(rows[:, 1:].tolist(), likely.tolist(), strict=True)
         return [reading(model.processor.tokenizer, row, probabilities) for row, probabilities in answers]
-
-    def _generate(
-        self, model: DocumentModel, tokens: int, sample: bool = False, **settings: Any
-    ) -> tuple[Tensor, Tensor]:
-        """The start token and at most ``tokens`` more, never ``<unk>``, and how likely each was.
-
-        Each is the likeliest or, with ``sample``, drawn by its probability.
-
-        A model with a schema on its card is held to it; see `docs/decoding.md`.
-        """
-        writer = Writer(_grammar(model), tokens + 1)
-        ids: Tensor = model.network.generate(
-            do_sample=sample,
-            num_beams=1,
-            **({"top_k": 0, "top_p": 1.0, "temperature": 1.0} if sample else {}),
-            max_length=tokens + 1,
-            bad_words_ids=[[model.processor.tokenizer.unk_token_id]],
-            logits_processor=[writer],
-            **settings,
-        )
-        return ids, writer.log_probabilities()
-
-
-def _columns(teacher: DocumentModel, student: DocumentModel) -> Tensor:
-    """Of each token of the student, in the order of its ids, the teacher's id."""
-    first, second = teacher.processor.tokenizer.get_vocab(), student.processor.tokenizer.get_vocab()
-    return torch.tensor([first[token] for token in sorted(second, key=lambda token: second[token])])
-
-
-def _grammar(model: DocumentModel) -> Grammar | None:
-    """The grammar of the schema on the model's card; None without one."""
-    if SCHEMA not in model.card:
-        return None
-    tokenizer, width = model.processor.tokenizer, model.network.config.decoder.vocab_size
-    return grammar_for(json.dumps(model.card[SCHEMA]), tokenizer, len(tokenizer), width, model.device)
 
 
 def _answers(document: Document) -> Sequence[Any]:
@@ -466,15 +391,3 @@ def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     iterator = iter(items)
     while chunk := list(itertools.islice(iterator, size)):
         yield chunk
-
-
-@contextmanager
-def _asleep(network: Any) -> Iterator[None]:
-    """Eval mode without gradients; afterwards the network is in the mode it was in."""
-    training = network.training
-    network.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        network.train(training)
