@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForObjectDetection
 
 from docstill.errors import ModelError, UserError
 from docstill.models import detr
-from docstill.models.detection import detect, learn, learns, look
+from docstill.models.detection import check_learns, detect, learn, look
 from docstill.models.detector import fitting_size, load_detector, new_detector
 from docstill.models.faster_rcnn import _images
 from docstill.models.io import DocumentModel
@@ -172,7 +172,8 @@ def test_a_detector_that_only_teaches_answers_with_its_own_boxes() -> None:
         backbone_config=AutoConfig.for_model("resnet", embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], out_features=["stage2"]),
     )  # fmt: skip
     network = AutoModelForObjectDetection.from_config(config).eval()
-    assert not learns(network)
+    with pytest.raises(ModelError, match="can teach but not learn"):
+        check_learns(network)
     with torch.no_grad():
         found = detect(network, pages(), WHOLE, 6)
         own = found[0]["boxes"][:1]

@@ -15,6 +15,7 @@ from torchvision.ops import MultiScaleRoIAlign, box_convert, box_iou
 
 from docstill.errors import ModelError
 from docstill.models import detr
+from docstill.models.blocks import QUERY_DETECTORS
 from docstill.models.faster_rcnn import MODEL_TYPE, FasterRcnn
 
 ON_A_PAGE = 100
@@ -43,9 +44,16 @@ class Learnt:
     answers: Answers | None
 
 
-def learns(network: Any) -> bool:
-    """Whether the network can be a student."""
-    return network.config.model_type in (MODEL_TYPE, *detr.MODEL_TYPES)
+def check_learns(network: Any) -> None:
+    """Refuses a network that can only be a teacher.
+
+    Raises:
+        ModelError: it is of another kind than those whose losses are known here.
+    """
+    if network.config.model_type not in (MODEL_TYPE, *QUERY_DETECTORS):
+        raise ModelError(
+            f"a {network.config.model_type} can teach but not learn here; choose a student of faster-rcnn, rt-detrv2 or d-fine"
+        )
 
 
 def learn(
@@ -54,7 +62,7 @@ def learn(
     """Looks at labelled pages ``(B, 3, H, W)``: of each page boxes ``(T, 4)`` and labels ``(T,)``.
 
     Raises:
-        ModelError: transformers has no loss for this network.
+        ModelError: as for `check_learns`.
     """
     if isinstance(network, FasterRcnn):
         scale = _scale(pixels)
@@ -66,10 +74,7 @@ def learn(
             torch.cat(sampled.regions) / scale,
             Answers(answers.logits[:, 1:], answers.logits[:, 0], answers.boxes / scale, answers.pooled),
         )
-    if not learns(network):
-        raise ModelError(
-            f"a {network.config.model_type} can teach but not learn here; choose a student of faster-rcnn, rt-detrv2 or d-fine"
-        )
+    check_learns(network)
     centred = [box_convert(there, "xyxy", "cxcywh") for there in boxes]
     chosen = detr.learn(network, pixels, centred, list(labels))
     count = min(ON_A_PAGE, chosen.regions.shape[1])
@@ -89,7 +94,7 @@ def look(network: Any, pixels: Tensor, frames: Tensor, pages: Tensor, given: Ten
         scale = _scale(pixels)
         answers = network.look(pixels, [part * scale for part in parts], pools)
         return Answers(answers.logits[:, 1:], answers.logits[:, 0], answers.boxes / scale, answers.pooled)
-    if network.config.model_type in detr.MODEL_TYPES:
+    if network.config.model_type in QUERY_DETECTORS:
         memory = detr.remember(network, pixels)
         if len({len(part) for part in parts}) == 1:
             return _decoded(network, memory, box_convert(torch.stack(parts), "xyxy", "cxcywh"), pools)
@@ -116,7 +121,7 @@ def detect(network: Any, pixels: Tensor, frames: Tensor, most: int) -> list[dict
             {name: (value / scale if name == "boxes" else value)[:most] for name, value in page.items()}
             for page in network.detect(pixels)
         ]
-    if network.config.model_type in detr.MODEL_TYPES:
+    if network.config.model_type in QUERY_DETECTORS:
         found = detr.detect(network, pixels, most)
         return [{**page, "boxes": box_convert(page["boxes"], "cxcywh", "xyxy")} for page in found]
     pages = []

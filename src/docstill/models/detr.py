@@ -21,7 +21,6 @@ from torch import Tensor
 
 ANCHOR = 0.05
 """Side of the finest level's anchors as a share of the input; it doubles from level to level (``generate_anchors``)."""
-MODEL_TYPES = ("rt_detr", "rt_detr_v2", "d_fine")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from docstill.errors import ModelError, UserError
+from docstill.models.blocks import QUERY_DETECTORS
 from docstill.models.taps import first_tensor
 from docstill.pruning.masks import Masks
 from docstill.pruning.rebuild import Look, Part, config_of, parts_of, rebuilt, smaller_config, with_config
@@ -32,9 +33,8 @@ _COUNTED_FROM_DEPTH = frozenset({"stage_names", "out_features", "out_indices", "
 _SHIFTED = frozenset({"swin", "donut-swin"})
 """Every second block looks through shifted windows, by its place; a block should keep an even or an odd one."""
 
-_DETECTORS = frozenset({"rt_detr", "rt_detr_v2", "d_fine"})
-"""Their encoder is one block; only their decoder has depth. Each of its blocks has heads of its own, which go with it."""
 _FEWEST = 2
+"""Blocks of the decoder of `QUERY_DETECTORS`, from which on transformers builds one. Their encoder has but one block."""
 _HEADS = (
     "class_embed",
     "bbox_embed",
@@ -42,6 +42,7 @@ _HEADS = (
     "model.decoder.bbox_embed",
     "model.decoder.lqe_layers",
 )
+"""Each block of such a decoder has heads of its own, which go with it."""
 
 Keep = float | int | Sequence[int]
 """A share of each stage's blocks, or how many: of a network without stages, or of each stage."""
@@ -69,7 +70,7 @@ def prune_depth(
     """
     config, gone = smaller_config(network), []
     names: dict[str, str] = {}
-    if config.model_type in _DETECTORS:
+    if config.model_type in QUERY_DETECTORS:
         of = "decoder"
     influence = {} if look is None else block_influence(network, look)
     for part in parts_of(network, of):
@@ -80,7 +81,7 @@ def prune_depth(
                 f"{', '.join(_DEPTH)}"
             )
         counts = _counts(part, keep)
-        if inner.model_type in _DETECTORS and counts[0] < _FEWEST:
+        if inner.model_type in QUERY_DETECTORS and counts[0] < _FEWEST:
             raise UserError(
                 f"keep: {keep} leaves one layer of the decoder, and transformers builds a {inner.model_type} from two on; keep 2"
             )
@@ -90,7 +91,7 @@ def prune_depth(
             if inner.model_type in _SHIFTED:
                 kept = _in_step(kept, len(stage))
             names |= {stage[new].path: stage[old].path for new, old in enumerate(kept)}
-            if inner.model_type in _DETECTORS:
+            if inner.model_type in QUERY_DETECTORS:
                 names |= {f"{head}.{new}": f"{head}.{old}" for head in _HEADS for new, old in enumerate(kept)}
             gone += [block.path for index, block in enumerate(stage) if index not in kept]
         config = with_config(config, part, _shallower(inner, counts))

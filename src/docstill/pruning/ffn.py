@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from docstill.errors import ModelError
+from docstill.models.blocks import QUERY_DETECTORS
 from docstill.pruning.masks import Masks
 from docstill.pruning.rebuild import Look, config_of, largest, parts_of, rebuilt, smaller_config
 
@@ -27,8 +28,6 @@ _WIDTH = {
     "donut-swin": "mlp_ratio",
 }
 """By kind of network: the key of its configuration that says how wide; one for all blocks."""
-_DETECTORS = frozenset({"rt_detr", "rt_detr_v2", "d_fine"})
-"""They have one key for the encoder and one for the decoder; their backbone is convolutional."""
 
 
 class Passing:
@@ -124,7 +123,7 @@ def pair_of(network: nn.Module, block: str) -> tuple[tuple[str, Any], tuple[str,
 
 def _narrower(config: Any, part: str, keep: float, widths: list[int]) -> list[int]:
     """Writes the smaller width into the configuration; returns how many units stay in each stage."""
-    if config.model_type in _DETECTORS:
+    if config.model_type in QUERY_DETECTORS:  # one key for the encoder, one for the decoder
         count = max(1, round(widths[0] * keep))
         setattr(config, f"{part}_ffn_dim", count)
         return [count] * len(widths)

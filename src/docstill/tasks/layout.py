@@ -25,11 +25,11 @@ from docstill.data.regions import Regions
 from docstill.errors import DataError, MissingExtra, ModelError
 from docstill.metrics.detection import Detection, Truth, detection_metrics
 from docstill.metrics.regions import page_f1
-from docstill.models.detection import Answers, detect, learn, learns, look
+from docstill.models.detection import Answers, check_learns, detect, learn, look
 from docstill.models.detector import fitting_size, load_detector, new_detector
 from docstill.models.io import DocumentModel
 from docstill.models.labelled import replace_classes
-from docstill.objectives.base import BACKGROUND, UNLABELLED, Looks, Outputs
+from docstill.objectives.base import BACKGROUND, Looks, Outputs
 from docstill.tasks.base import (
     Advance,
     Batch,
@@ -83,11 +83,7 @@ class Layout:
         """Both must know the same classes, in any order."""
         if set(teacher.labels) != set(student.labels):
             raise ModelError(difference_of_classes("the teacher", teacher.labels, "the student", student.labels))
-        if not learns(student.network):
-            raise ModelError(
-                f"a {student.network.config.model_type} can teach but not learn here; choose a student of faster-rcnn, "
-                "rt-detrv2 or d-fine"
-            )
+        check_learns(student.network)
 
     def check_model(self, model: DocumentModel, pages: Pages) -> None:
         """Every class of the pages must be one of the model's."""
@@ -159,14 +155,14 @@ class Layout:
     def forward(self, model: DocumentModel, batch: Batch) -> Outputs:
         """The network's own loss and, if ``looks`` is set, what it says of regions: ``given`` ones, or those it chose."""
         pixels, frames, pools = batch["pixel_values"], batch["frames"], bool(batch.get("pools"))
-        order = np.argsort(model.labels)
+        order = np.argsort(model.labels).tolist()
         answers: Answers | None
         if "given" in batch:
             pages, given = batch["pages"], batch["given"]
             answers, loss = look(model.network, pixels, frames, pages, given * frames[pages], pools), None
         else:
             there = batch["classes"] >= 0
-            place = torch.from_numpy(order).to(pixels.device)
+            place = torch.tensor(order, device=pixels.device)
             boxes = [row[kept] * frame for row, kept, frame in zip(batch["boxes"], there, frames, strict=True)]
             labels = [place[row[kept]] for row, kept in zip(batch["classes"], there, strict=True)]
             learnt = learn(model.network, pixels, boxes, labels, bool(batch.get("looks")), pools)
@@ -174,20 +170,20 @@ class Layout:
             pages, given = learnt.pages, (learnt.given / frames[learnt.pages]).detach()
         if answers is None:
             return Outputs(pixels.new_zeros(len(pixels), 1), batch["targets"], documents=len(pixels), loss=loss)
-        looks = self._looks(answers, pages, given, frames, order.tolist(), tuple(sorted(model.labels)))
-        looks.truths = _truths(given, pages, batch["boxes"], batch["classes"])
+        looks = Looks(
+            pages,
+            given,
+            answers.classes[:, order],
+            answers.background,
+            answers.boxes[:, order] / frames[pages][:, None],
+            _truths(given, pages, batch["boxes"], batch["classes"]),
+            answers.pooled,
+            tuple(sorted(model.labels)),
+        )
         logits = looks.classes
         if looks.background is not None:
             logits = torch.cat([looks.background[:, None], logits], dim=1)
         return Outputs(logits, batch["targets"], documents=len(pixels), loss=loss, looks=looks)
-
-    def _looks(
-        self, answers: Answers, pages: Tensor, given: Tensor, frames: Tensor, order: list[int], names: tuple[str, ...]
-    ) -> Looks:
-        """Answers about the input as answers about the page, classes in alphabetical order."""
-        boxes = answers.boxes[:, order] / frames[pages][:, None]
-        unknown = torch.full_like(pages, UNLABELLED)
-        return Looks(pages, given, answers.classes[:, order], answers.background, boxes, unknown, answers.pooled, names)
 
     def page_size(self, model: DocumentModel) -> tuple[int, int]:
         """(width, height) of the network's input."""
