@@ -90,6 +90,9 @@ def main() -> str:
             f"{boxes['largest_difference']:.0e}. faster-coco-eval {versions['faster-coco-eval']}, pycocotools "
             f"{versions['pycocotools']}; {machine(boxes['hardware'])}. `python benchmarks/coco_eval/run.py`\n"
         )
+    drawn = read(HERE / "synth" / "results.json")
+    if drawn is not None:
+        sections.append(drawing_section(drawn))
     kills = HERE / "resume" / "output.txt"
     if kills.is_file():
         hardware, *lines = kills.read_text(encoding="utf-8").splitlines()
@@ -100,6 +103,21 @@ def main() -> str:
             f"{lines[-1].strip('= ')}; {machine(json.loads(hardware))}. `bash benchmarks/resume/run.sh`\n"
         )
     return "\n".join(sections)
+
+
+def drawing_section(drawn: dict[str, Any]) -> str:
+    lines = ["| kind | documents a second | median size in pixels |", "|---|---|---|"]
+    for kind, found in drawn["kinds"].items():
+        width, height = found["median_size"]
+        lines.append(f"| {kind} | {found['documents_a_second']:.0f} | {width} × {height} |")
+    versions = ", ".join(f"{name} {version}" for name, version in drawn["versions"].items())
+    return (
+        "## Drawing documents\n\n"
+        f"`docstill synth`, {drawn['documents']} documents of each kind with {drawn['workers']} processes, whose start counts, "
+        f"worn by default; median of {drawn['rounds']} interleaved rounds.\n\n"
+        + "\n".join(lines)
+        + f"\n\n{versions}; {machine(drawn['hardware'])}. `python benchmarks/synth/run.py`\n"
+    )
 
 
 def run_section(name: str, results: dict[str, Any]) -> str:

@@ -68,20 +68,22 @@ def inside(value: Any, schema: Place) -> bool:
 def written(
     grammar: Grammar | None, length: int, seed: int, likes: dict[int, float] | None = None, rows: int = 2
 ) -> list[list[int]]:
-    """What random scores write, as `generate` would: the likeliest token each time, padding after the end."""
-    writer, rng = Writer(grammar, length), np.random.default_rng(seed)
-    ids = torch.zeros(rows, 1, dtype=torch.long)
-    end, pad = TOKENIZER.eos_token_id, TOKENIZER.pad_token_id
-    ended = torch.zeros(rows, dtype=torch.bool)
-    while ids.shape[1] < length and not ended.all():
-        scores = torch.from_numpy(rng.normal(size=(rows, WIDTH)).astype(np.float32))
+    """What random scores write, as `generate` would: the likeliest token each time, until the end."""
+    writer, rng = Writer(grammar, length, rows), np.random.default_rng(seed)
+    answers: list[list[int]] = [[] for _ in range(rows)]
+    active = list(range(rows))
+    for place in range(1, length):
+        scores = torch.from_numpy(rng.normal(size=(len(active), WIDTH)).astype(np.float32))
         for token, more in (likes or {}).items():
             scores[:, token] += more
-        chosen = writer(ids, scores).argmax(dim=1)
-        chosen[ended] = pad
-        ended |= chosen == end
-        ids = torch.cat([ids, chosen[:, None]], dim=1)
-    return [row[1:] for row in ids.tolist()]
+        chosen = writer.hold(scores, active, place).argmax(dim=1).tolist()
+        writer.take(active, chosen)
+        for row, token in zip(active, chosen, strict=True):
+            answers[row].append(token)
+        active = [row for row in active if answers[row][-1] != TOKENIZER.eos_token_id]
+        if not active:
+            break
+    return answers
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -189,28 +191,27 @@ def test_ordinary_answers_are_far_from_the_guards() -> None:
 def test_a_model_that_ends_by_itself_is_not_touched() -> None:
     """Where the likeliest token is allowed, it is the one that is written."""
     grammar, text = grammar_of(FLAT), "<s_b><s_c>x</s_c></s_b><s_a>12</s_a>"
-    writer, ids = Writer(grammar, 100), torch.zeros(1, 1, dtype=torch.long)
-    for token in [*ids_of(text), TOKENIZER.eos_token_id]:
+    writer = Writer(grammar, 100, 1)
+    for place, token in enumerate([*ids_of(text), TOKENIZER.eos_token_id], 1):
         scores = torch.zeros(1, WIDTH)
         scores[0, token] = 1.0
-        assert writer(ids, scores).argmax() == token
-        ids = torch.cat([ids, torch.tensor([[token]])], dim=1)
+        assert writer.hold(scores, [0], place).argmax() == token
+        writer.take([0], [token])
 
 
 def test_probabilities_are_those_under_the_schema() -> None:
     """Over what the schema allows; a token that only a guard left over is as likely as it was."""
     grammar = grammar_of(FLAT)
-    start = torch.zeros(1, 1, dtype=torch.long)
-    writer = Writer(grammar, 100)
-    writer(start, torch.zeros(1, WIDTH))
+    writer = Writer(grammar, 100, 1)
+    writer.hold(torch.zeros(1, WIDTH), [0], 1)
     assert writer.log_probabilities().exp().item() == pytest.approx(1 / 3)  # a, b, or the end
-    tight = Writer(grammar, 2)
-    masked = tight(start, torch.zeros(1, WIDTH))
+    tight = Writer(grammar, 2, 1)
+    masked = tight.hold(torch.zeros(1, WIDTH), [0], 1)
     assert masked.argmax() == TOKENIZER.eos_token_id
     assert masked.isfinite().sum() == 1
     assert tight.log_probabilities().exp().item() == pytest.approx(1 / 3)
-    free = Writer(None, 100)
-    free(start, torch.zeros(1, WIDTH))
+    free = Writer(None, 100, 1)
+    free.hold(torch.zeros(1, WIDTH), [0], 1)
     assert free.log_probabilities().exp().item() == pytest.approx(1 / WIDTH)
 
 

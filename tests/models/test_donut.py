@@ -9,6 +9,7 @@ import string
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import DonutImageProcessorPil, DonutProcessor, VisionEncoderDecoderModel
+from transformers import (
+    BertConfig,
+    DonutImageProcessorPil,
+    DonutProcessor,
+    DonutSwinConfig,
+    MBartConfig,
+    VisionEncoderDecoderConfig,
+    VisionEncoderDecoderModel,
+    ViTConfig,
+)
 
 from docstill.errors import ModelError, UserError
 from docstill.models.donut import (
@@ -60,6 +70,7 @@ def embedding_parameters(network: VisionEncoderDecoderModel) -> int:
         ("donut-mini", 200, 7e6, 10e6),
         ("donut-base-mini", 200, 8e6, 10e6),
         ("donut-small-mini", 200, 2e6, 3e6),
+        ("donut-micro", 200, 4e6, 6e6),
         ("donut-tiny", 110, 0.05e6, 0.2e6),
     ],
 )
@@ -96,16 +107,29 @@ def test_a_narrow_decoder_gets_its_adaptor() -> None:
     assert network.decoder.config.decoder_layers == network.decoder.config.num_hidden_layers == 1
 
 
+def test_an_adaptor_of_two_layers_is_saved_and_loaded(tmp_path: Path) -> None:
+    made = tiny_donut(changes={"decoder": {"d_model": 32}, "adaptor": "mlp"})
+    shapes = [tuple(layer.weight.shape) for layer in made.network.enc_to_dec_proj if isinstance(layer, torch.nn.Linear)]
+    assert shapes == [(32, 64), (32, 32)]
+    again = load_donut(str(made.save(tmp_path / "model")))
+    pixels, ids = torch.rand(1, 3, *made.network.config.encoder.image_size), torch.tensor([[0, 5, 6]])
+    with torch.no_grad():
+        first, second = (model.network(pixel_values=pixels, decoder_input_ids=ids).logits for model in (made, again))
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"encodr": {}}, "encoder"),
+        ({"decoder": {"d_model": 32}, "adaptor": "conv"}, "linear or mlp"),
+        ({"adaptor": "mlp"}, "both 64 wide and need no adaptor"),
         ({"encoder": {"embed_dims": 16}}, "embed_dim"),
         ({"decoder": {"decoder_layer": 3}}, "decoder_layers"),
         ({"decoder": {"vocab_size": 3}}, "vocab_size"),
     ],
 )
-def test_unknown_configuration_keys_are_named(changes: dict[str, dict[str, int]], message: str) -> None:
+def test_unknown_configuration_keys_are_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         donut_config("donut-tiny", changes, 100)
 
@@ -155,6 +179,21 @@ def test_start_token_is_the_only_task_token() -> None:
     assert start_token(character_tokenizer([], [*TAGS, "<s_iitcdip>", "<s_cord>"])) == "<s_cord>"
     assert start_token(character_tokenizer([], [*TAGS, "<s_cord>", "<s_docvqa>"])) == "<s>"
     assert start_token(character_tokenizer([], TAGS)) == "<s>"
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_other_encoders_and_decoders_are_refused(part: str, tmp_path: Path) -> None:
+    """A page and an answer are put through these two kinds of network part by part."""
+    encoder = DonutSwinConfig(**donut_config("donut-tiny", {}, 50).encoder.to_dict())
+    decoder = MBartConfig(**donut_config("donut-tiny", {}, 50).decoder.to_dict())
+    other = {
+        "encoder": (ViTConfig(hidden_size=64, num_hidden_layers=1, num_attention_heads=4), decoder),
+        "decoder": (encoder, BertConfig(hidden_size=64, num_hidden_layers=1, num_attention_heads=4, vocab_size=50)),
+    }[part]
+    config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(*other)
+    VisionEncoderDecoderModel(config).save_pretrained(tmp_path / "model")
+    with pytest.raises(ModelError, match=rf"the {part} of .* is (vit|bert), not (donut-swin|mbart); give a Donut"):
+        load_donut(str(tmp_path / "model"))
 
 
 def test_ids_survive_save_and_load(tmp_path: Path) -> None:

@@ -45,6 +45,18 @@ def test_plain_transformers_loads_it_without_docstill(folder: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code, str(folder)], check=False).returncode == 0
 
 
+def test_a_folder_in_half_precision_is_loaded_in_full(folder: Path) -> None:
+    """transformers keeps the file's precision, in which nothing can be learnt."""
+    whole = load_file(folder / "model.safetensors")
+    save_file({name: tensor.half() for name, tensor in whole.items()}, folder / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"dtype": "float16"}))
+    network = load_classifier(str(folder)).network
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+    name, parameter = next(iter(network.named_parameters()))
+    assert torch.equal(parameter, whole[name].half().float())
+
+
 def test_missing_weights_are_refused_by_name(folder: Path) -> None:
     weights = load_file(folder / "model.safetensors")
     del weights["classifier.weight"]

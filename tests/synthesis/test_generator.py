@@ -30,6 +30,8 @@ from docstill.synthesis.labels import LAYOUTS, draw_label, shipment
 from docstill.synthesis.parties import COUNTRIES, party
 from docstill.synthesis.receipts import LAYOUTS as TILLS
 from docstill.synthesis.receipts import draw_receipt, receipt
+from docstill.synthesis.small_labels import LAYOUTS as SMALL
+from docstill.synthesis.small_labels import packet
 from docstill.synthesis.wear import FAULTS, worn
 
 NOWHERE = np.zeros((0, 2))
@@ -84,7 +86,7 @@ def test_the_order_of_sets_changes_nothing() -> None:
         for seed in ("1", "2")
     ]
     assert runs[0] == runs[1]
-    assert runs[0].count(b"\n") == len(COUNTRIES) + 16
+    assert runs[0].count(b"\n") == len(COUNTRIES) + 4 * len(KINDS)
 
 
 def test_workers_change_nothing_and_docstill_reads_what_they_wrote(tmp_path: Path) -> None:
@@ -121,9 +123,10 @@ def test_answers_survive_the_way_through_tokens(kind: Kind) -> None:
         assert tokens_to_json(json_to_tokens(truth)) == truth
 
 
-def test_texts_of_a_label_do_not_lie_on_one_another() -> None:
+@pytest.mark.parametrize("kind", ["labels", "small-labels"])
+def test_texts_of_a_label_do_not_lie_on_one_another(kind: Kind) -> None:
     """No box of text overlaps another by more than the slant of their line spacing."""
-    generator = Generator("labels", seed=2)
+    generator = Generator(kind, seed=2)
     for index in range(60):
         sheet, _ = generator.sheet(index)
         for (one, a), (other, b) in itertools.combinations(sheet.written, 2):
@@ -137,7 +140,10 @@ def test_every_layout_is_drawn() -> None:
     for layout in LAYOUTS:
         it = shipment(random.Random(1))
         assert layout(it, face, face, random.Random(1)).written
+    for small in SMALL:
+        assert small(packet(random.Random(1)), face, face, random.Random(1)).written
     assert len(LAYOUTS) >= 8
+    assert len(SMALL) >= 8
     assert len(TILLS) >= 8
     assert len({draw_label(shipment(random.Random(n)), face, face, random.Random(n)).image.size for n in range(60)}) > 4
     widths = {draw_receipt(receipt(random.Random(n)), face, face, random.Random(n)).width for n in range(80)}

@@ -81,7 +81,7 @@ def demo(
 
 @app.command()
 def synth(
-    kind: Annotated[str, typer.Argument(help="pages, labels, receipts or layout.")],
+    kind: Annotated[str, typer.Argument(help="pages, labels, small-labels, receipts or layout.")],
     out: Annotated[Path, typer.Argument(help="A new folder.")],
     n: Annotated[int, typer.Option("-n", help="How many documents.")],
     seed: Seed = 0,

@@ -1,8 +1,8 @@
 """Answers held to a schema while they are written: tags are well-formed, keys stand where they stood in training.
 
-A `Grammar` knows which tokens may come next, a `Walk` is one answer on its way through it, and a `Writer` is the step of
-transformers' `generate` that takes all other tokens away. What may follow depends on little (the tag that closes, the keys
-that are left, whether text may stand here), so masks are made once for each such state and kept.
+A `Grammar` knows which tokens may come next, a `Walk` is one answer on its way through it, and a `Writer` takes all other
+tokens away from a batch of answers. What may follow depends on little (the tag that closes, the keys that are left, whether
+text may stand here), so masks are made once for each such state and kept.
 
 Beside the schema there are two guards. A text, or a list, that has become longer than `most` of the longest one of its kind
 in training can only be closed. And near the last token there is room for, only what still leaves room to close all that is
@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor
 
 from docstill.decoding.schema import Place, from_card
 from docstill.models.donut_tokens import SEPARATOR
@@ -194,38 +193,47 @@ class Walk:
             self.done = True
 
 
-class Writer(LogitsProcessor):  # type: ignore[misc]  # transformers has no types here
+class Writer:
     """Keeps a batch of answers to a grammar, and notes how likely each written token was.
 
     Likely under the schema alone: a token that a guard or the lack of room left over counts as what the model thought of it.
-    It must come last, and the likeliest token must be the one that is written (no sampling, one beam).
+    What is noted is the likeliness of the likeliest token, so that is what must be written (no sampling, one beam).
 
     Args:
         grammar: None lets the model write what it likes.
         length: tokens of the longest answer, start token included.
+        answers: how many there are.
     """
 
-    def __init__(self, grammar: Grammar | None, length: int) -> None:
-        self.grammar, self.length = grammar, length
-        self.walks: list[Walk] = []
-        self.seen: list[Tensor] = []
+    def __init__(self, grammar: Grammar | None, length: int, answers: int) -> None:
+        self.grammar, self.length, self.answers = grammar, length, answers
+        self.walks = [] if grammar is None else [Walk(grammar) for _ in range(answers)]
+        self.seen: list[tuple[list[int], Tensor]] = []
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Scores ``(B, V)`` of the next tokens after ``input_ids`` ``(B, L)``; minus infinity where one may not come."""
+    def hold(self, scores: Tensor, rows: list[int], written: int) -> Tensor:
+        """Minus infinity where a token may not come next.
+
+        Args:
+            scores: ``(A, V)`` of the next token of some of the answers.
+            rows: which they are.
+            written: how many tokens each has, start token included.
+        """
         if self.grammar is None:
-            self.seen.append(_log_probability(scores, scores))
+            self.seen.append((rows, _log_probability(scores, scores)))
             return scores
-        if not self.walks:
-            self.walks = [Walk(self.grammar) for _ in range(len(input_ids))]
-        else:
-            for walk, token in zip(self.walks, input_ids[:, -1].tolist(), strict=True):
-                walk.step(token)
-        free = [None if walk.done else walk.choice(guarded=False) for walk in self.walks]
-        held = [None if walk.done else walk.choice(self.length - input_ids.shape[1]) for walk in self.walks]
+        walks = [self.walks[row] for row in rows]
+        free = [None if walk.done else walk.choice(guarded=False) for walk in walks]
+        held = [None if walk.done else walk.choice(self.length - written) for walk in walks]
         likely = self._masked(scores, free)
         masked = likely if held == free else self._masked(scores, held)
-        self.seen.append(_log_probability(masked, likely))
+        self.seen.append((rows, _log_probability(masked, likely)))
         return masked
+
+    def take(self, rows: list[int], tokens: list[int]) -> None:
+        """Takes the token that was written in each of ``rows``."""
+        if self.grammar is not None:
+            for row, token in zip(rows, tokens, strict=True):
+                self.walks[row].step(token)
 
     def _masked(self, scores: Tensor, choices: Sequence[Choice | None]) -> Tensor:
         assert self.grammar is not None
@@ -234,8 +242,11 @@ class Writer(LogitsProcessor):  # type: ignore[misc]  # transformers has no type
         return scores.masked_fill(masks[0][None] if len(masks) == 1 else torch.stack(masks), -torch.inf)
 
     def log_probabilities(self) -> Tensor:
-        """``(B, T)`` float32: of each token after the start token; what follows an answer's end means nothing."""
-        return torch.stack(self.seen, dim=1)
+        """``(B, T)`` float32: of each token after the start token; 0 after an answer's end."""
+        found = torch.zeros(self.answers, len(self.seen), device=self.seen[0][1].device if self.seen else None)
+        for place, (rows, likely) in enumerate(self.seen):
+            found[rows, place] = likely
+        return found
 
 
 def _log_probability(written: Tensor, likely: Tensor) -> Tensor:

@@ -12,26 +12,58 @@ from torch import Tensor
 
 from docstill.decoding.grammar import Grammar, Writer, grammar_for
 from docstill.decoding.schema import SCHEMA
+from docstill.decoding.steps import Steps
 from docstill.models.io import DocumentModel
 
 
-def generate(model: DocumentModel, tokens: int, sample: bool = False, **settings: Any) -> tuple[Tensor, Tensor]:
-    """The start token and at most ``tokens`` more, never ``<unk>``, and how likely each was.
+def generate(
+    model: DocumentModel,
+    tokens: int,
+    *,
+    pixels: Tensor | None = None,
+    encoded: Tensor | None = None,
+    sample: bool = False,
+    least: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """What a model in eval mode writes on pages, never ``<unk>``, and how likely each token was.
 
-    Each is the likeliest or, with ``sample``, drawn by its probability. A model with a schema on its card is held to it; see
-    `docs/decoding.md`. ``settings`` are those of transformers' ``generate``; gradients and mode are the caller's.
+    Each token is the likeliest or drawn by its probability. A model with a schema on its card is held to it; see
+    `docs/decoding.md`. An answer that has ended costs nothing more. Gradients are the caller's.
+
+    Args:
+        model: a Donut.
+        tokens: the most that an answer may have, without the start token.
+        pixels: ``(B, 3, H, W)``, the pages; or
+        encoded: ``(B, S, D)``, what the encoder says of them.
+        sample: draw.
+        least: how many tokens come before an answer may end.
+
+    Returns:
+        Ids ``(B, T + 1)`` from the start token on, padded after the end; log-probabilities ``(B, T)``, which mean nothing there.
     """
-    writer = Writer(_grammar(model), tokens + 1)
-    ids: Tensor = model.network.generate(
-        do_sample=sample,
-        num_beams=1,
-        **({"top_k": 0, "top_p": 1.0, "temperature": 1.0} if sample else {}),
-        max_length=tokens + 1,
-        bad_words_ids=[[model.processor.tokenizer.unk_token_id]],
-        logits_processor=[writer],
-        **settings,
-    )
-    return ids, writer.log_probabilities()
+    network, tokenizer = model.network, model.processor.tokenizer
+    if encoded is None:
+        encoded = network.encoder(pixels).last_hidden_state
+    steps, writer = Steps(network, encoded), Writer(_grammar(model), tokens + 1, len(encoded))
+    ids = torch.full((len(encoded), tokens + 1), tokenizer.pad_token_id, device=encoded.device)
+    ids[:, 0] = network.config.decoder_start_token_id
+    active, last = torch.arange(len(ids), device=ids.device), ids[:, 0]
+    for place in range(1, tokens + 1):
+        scores = steps.scores(last)
+        scores[:, tokenizer.unk_token_id] = -torch.inf
+        if place <= least:
+            scores[:, tokenizer.eos_token_id] = -torch.inf
+        held = writer.hold(scores, active.tolist(), place)
+        last = torch.multinomial(held.softmax(dim=1), 1)[:, 0] if sample else held.argmax(dim=1)
+        writer.take(active.tolist(), last.tolist())
+        ids[active, place] = last
+        going = last != tokenizer.eos_token_id
+        if not going.any():
+            break
+        if not going.all():
+            active, last = active[going], last[going]
+            steps.keep(going)
+    return ids[:, : place + 1], writer.log_probabilities()
 
 
 def drawn_answers(model: DocumentModel, pixels: Tensor, longest: int) -> list[Tensor]:
@@ -44,7 +76,7 @@ def drawn_answers(model: DocumentModel, pixels: Tensor, longest: int) -> list[Te
     """
     tokens = min(longest, model.network.config.decoder.max_position_embeddings)
     with asleep(model.network), torch.autocast(pixels.device.type, enabled=False):
-        found, _ = generate(model, tokens, sample=True, pixel_values=pixels)
+        found, _ = generate(model, tokens, pixels=pixels, sample=True)
     ends = found[:, 1:] == model.processor.tokenizer.eos_token_id
     lengths = torch.where(ends.any(1), ends.int().argmax(1) + 2, found.shape[1])
     return [row[:length].cpu() for row, length in zip(found, lengths.tolist(), strict=True)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from transformers import (
 )
 
 from docstill.errors import ModelError, UserError, nearest
+from docstill.models.adaptor import donut_class, mark_adaptor
 from docstill.models.donut_page import canvas_size
 from docstill.models.donut_tokens import add_missing, character_tokenizer, start_token
 from docstill.models.io import DocumentModel, load_masks_into, load_whole, local_folder, read_card
@@ -65,6 +67,24 @@ DONUT_SIZES: dict[str, dict[str, Any]] = {
             "decoder_attention_heads": 8,
             "decoder_ffn_dim": 1024,
             "max_position_embeddings": 384,
+            "dropout": 0.0,
+        },
+    },
+    "donut-micro": {
+        "image_size": (128, 384),
+        "encoder": {
+            "embed_dim": 32,
+            "depths": [2, 2, 6, 2],
+            "num_heads": [1, 2, 4, 8],
+            "window_size": 4,
+            "drop_path_rate": 0.0,
+        },
+        "decoder": {
+            "d_model": 192,
+            "decoder_layers": 4,
+            "decoder_attention_heads": 6,
+            "decoder_ffn_dim": 512,
+            "max_position_embeddings": 160,
             "dropout": 0.0,
         },
     },
@@ -155,7 +175,8 @@ def donut_config(
 
     Args:
         size: a name of `DONUT_SIZES`.
-        changes: ``{"encoder": {...}, "decoder": {...}}``, keys of `DonutSwinConfig` and `MBartConfig`.
+        changes: ``{"encoder": {...}, "decoder": {...}}``, keys of `DonutSwinConfig` and `MBartConfig`; ``adaptor`` between
+            them ``linear`` or ``mlp``.
         vocab_size: rows of the embedding; ids 0 to 3 are ``<s> <pad> </s> <unk>``.
         image_size: (height, width) in pixels; default as the size says.
         positions: how many tokens the decoder may read; default as the size says. ``changes`` win over it.
@@ -169,7 +190,7 @@ def donut_config(
             f"there is no kie model size {size!r}; choose one of {', '.join(DONUT_SIZES)}{nearest(size, DONUT_SIZES)}"
         )
     known = DONUT_SIZES[size]
-    _check_keys(changes, {"encoder": None, "decoder": None}, "a kie model")
+    _check_keys(changes, {"encoder": None, "decoder": None, "adaptor": None}, "a kie model")
     encoder_changes, decoder_changes = changes.get("encoder") or {}, changes.get("decoder") or {}
     _check_keys(encoder_changes, DonutSwinConfig().to_dict(), "encoder (donut-swin)")
     _check_keys(decoder_changes, MBartConfig().to_dict(), "decoder (mbart)")
@@ -186,6 +207,7 @@ def donut_config(
     decoder.encoder_layers = decoder.num_hidden_layers = decoder.decoder_layers
     config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder)
     config.pad_token_id, config.decoder_start_token_id, config.eos_token_id = 1, 0, 2
+    mark_adaptor(config, changes.get("adaptor", "linear"))
     check_window(encoder, tuple(encoder.image_size))
     return config
 
@@ -232,7 +254,7 @@ def new_donut_like(
 
 
 def _assemble(config: VisionEncoderDecoderConfig, processor: Any) -> DocumentModel:
-    network = VisionEncoderDecoderModel(config)
+    network = donut_class(config)(config)
     network.eval()
     network.generation_config = GenerationConfig(bos_token_id=config.decoder.bos_token_id)
     model = DocumentModel("kie", network, processor)
@@ -253,11 +275,11 @@ def load_donut(source: str) -> DocumentModel:
     card = {} if folder is None else read_card(folder)
     if card.get("task", "kie") != "kie":
         raise ModelError(f"{source} is a model for {card['task']}, not for kie; give a Donut")
-    network = load_whole(VisionEncoderDecoderModel, source)
-    if network.config.encoder.model_type != "donut-swin":
-        raise ModelError(
-            f"the encoder of {source} is {network.config.encoder.model_type}, not donut-swin; give a Donut"
-        )
+    network = load_whole(_class_of(source), source)
+    for part, wanted in (("encoder", "donut-swin"), ("decoder", "mbart")):
+        found = getattr(network.config, part).model_type
+        if found != wanted:
+            raise ModelError(f"the {part} of {source} is {found}, not {wanted}; give a Donut")
     try:
         processor = DonutProcessor.from_pretrained(source, local_files_only=folder is not None)
     except (OSError, ValueError, TypeError) as error:
@@ -273,6 +295,14 @@ def load_donut(source: str) -> DocumentModel:
     model = DocumentModel("kie", network, processor, masks=load_masks_into(network, source), card=card)
     _say_ids(model)
     return model
+
+
+def _class_of(source: str) -> Any:
+    """The class of the network in a folder or under a hub id; the usual one where that cannot be told."""
+    try:
+        return donut_class(VisionEncoderDecoderConfig.from_pretrained(source, local_files_only=Path(source).is_dir()))
+    except (OSError, ValueError):
+        return VisionEncoderDecoderModel  # loading it says what is wrong
 
 
 def _say_ids(model: DocumentModel) -> None:

@@ -125,6 +125,7 @@ def load_whole(model_class: Any, source: str) -> Any:
             network, info = model_class.from_pretrained(
                 source if folder is None else folder,
                 local_files_only=folder is not None,
+                dtype=torch.float32,  # transformers would keep the file's; half of it neither learns nor runs well on a CPU
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
                 use_safetensors=True,

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -30,10 +30,16 @@ from docstill.synthesis.layouts import draw_layout
 from docstill.synthesis.reading import Corpus, draw_reading
 from docstill.synthesis.receipts import Form, Receipt, draw_receipt, receipt
 from docstill.synthesis.sheet import Glyph, Sheet
+from docstill.synthesis.small_labels import Packet, draw_small_label, packet
 from docstill.synthesis.wear import worn
 
-Kind = Literal["pages", "labels", "receipts", "layout"]
-KINDS: tuple[Kind, ...] = ("pages", "labels", "receipts", "layout")
+Kind = Literal["pages", "labels", "small-labels", "receipts", "layout"]
+KINDS: tuple[Kind, ...] = ("pages", "labels", "small-labels", "receipts", "layout")
+_CONTENT: dict[str, Callable[[random.Random], Shipment | Packet | Receipt]] = {
+    "labels": shipment,
+    "small-labels": packet,
+    "receipts": receipt,
+}
 FORMS: tuple[Form, ...] = ("nested", "flat")
 _TRIES = 40
 _CHUNK = 8
@@ -56,7 +62,8 @@ def synth(
     """Generates ``n`` documents into the folder ``out``: pictures and ``metadata.jsonl``, or COCO annotations.
 
     Args:
-        kind: ``pages`` (text to learn reading from), ``labels`` (parcels), ``receipts`` or ``layout`` (pages with regions).
+        kind: ``pages`` (text to learn reading from), ``labels`` (parcels), ``small-labels`` (packets: one address), ``receipts``
+            or ``layout`` (pages with regions).
         out: a new folder.
         n: how many.
         seed: another seed gives other documents.
@@ -153,12 +160,14 @@ class Generator:
         if self.kind == "layout":
             return draw_layout(self._corpus, self._fonts, rng)
         for _ in range(_TRIES):
-            it: Shipment | Receipt = shipment(rng) if self.kind == "labels" else receipt(rng)
+            it = _CONTENT[self.kind](rng)
             faces = self._faces(it.characters(), rng)
             if faces is None:
                 continue  # an alphabet that these fonts do not have: another country
             if isinstance(it, Shipment):
                 return draw_label(it, *faces, rng), it.truth()
+            if isinstance(it, Packet):
+                return draw_small_label(it, *faces, rng), it.truth()
             return draw_receipt(it, *faces, rng), it.truth(self.form)
         raise UserError(
             f"the fonts in {self.fonts or 'the installed packages'} lack the letters of {self.kind}; give --fonts with a "

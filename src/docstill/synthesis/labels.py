@@ -60,7 +60,7 @@ def shipment(rng: random.Random) -> Shipment:
     return Shipment(
         carrier=rng.choice(CARRIERS),
         service=rng.choice(SERVICES),
-        tracking_code=_tracking(rng),
+        tracking_code=tracking_code(rng),
         weight=_weight(rng),
         recipient=party(rng, there, company=0.35),
         sender=party(rng, here, company=0.6),
@@ -68,7 +68,8 @@ def shipment(rng: random.Random) -> Shipment:
     )
 
 
-def _tracking(rng: random.Random) -> str:
+def tracking_code(rng: random.Random) -> str:
+    """Digits, or letters and digits; with or without a country at the end."""
     digits = "".join(rng.choices(string.digits, k=rng.choice((9, 10, 12, 14))))
     letters = "".join(rng.choices(string.ascii_uppercase, k=2))
     return rng.choice((digits, letters + digits[:9], f"{letters}{digits[:9]}{rng.choice(('DE', 'NL', 'FR', 'GB'))}"))

@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers.modeling_outputs import BaseModelOutput
 
 from docstill.data.document import Document
 from docstill.data.donut_folder import read_donut_folder
@@ -316,7 +315,7 @@ class Kie:
             with asleep(model.network):
                 if turn not in encoded:
                     encoded[turn] = model.network.encoder(pages[turn]).last_hidden_state
-                generate(model, tokens, encoder_outputs=BaseModelOutput(encoded[turn]), min_length=tokens + 1)
+                generate(model, tokens, encoded=encoded[turn], least=tokens)
             return int(tokens)
 
         def document() -> int:
@@ -352,7 +351,7 @@ class Kie:
     def _write(self, model: DocumentModel, images: Sequence[Image.Image]) -> list[Reading]:
         with asleep(model.network):
             rows, likely = generate(
-                model, model.network.config.decoder.max_position_embeddings, pixel_values=self._pixels(model, images)
+                model, model.network.config.decoder.max_position_embeddings, pixels=self._pixels(model, images)
             )
         answers = zip(rows[:, 1:].tolist(), likely.tolist(), strict=True)
         return [reading(model.processor.tokenizer, row, probabilities) for row, probabilities in answers]
