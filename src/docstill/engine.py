@@ -26,7 +26,7 @@ from docstill.board import Board
 from docstill.checkpoint import Extra, Progress, load_checkpoint, load_weights, save_checkpoint, save_weights
 from docstill.errors import DocstillError
 from docstill.gradients import gradient_ratios
-from docstill.optimiser import choose_precision, learning_rate_factor, make_optimizer, seed_everything
+from docstill.optimiser import choose_precision, learning_rate_factor, make_optimizer, quick_attention, seed_everything
 from docstill.run import MetricsLog
 from docstill.settings import Training
 
@@ -168,7 +168,7 @@ def _optimise(
         totals = dict(zip(totals, summed.tolist(), strict=True))
     values: dict[str, Any] = {"loss": 0.0}
     for index, batch in enumerate(group):
-        with autocast:
+        with autocast, quick_attention(accelerator.device):
             losses: list[Loss] = lesson(batch)
         parts = [(loss, loss.value * (loss.count / (totals[loss.name] or 1))) for loss in losses]
         total = torch.stack([loss.weight * part for loss, part in parts]).sum()

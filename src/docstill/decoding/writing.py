@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import compress
 from typing import Any
 
 import torch
@@ -47,22 +48,24 @@ def generate(
     steps, writer = Steps(network, encoded), Writer(_grammar(model), tokens + 1, len(encoded))
     ids = torch.full((len(encoded), tokens + 1), tokenizer.pad_token_id, device=encoded.device)
     ids[:, 0] = network.config.decoder_start_token_id
-    active, last = torch.arange(len(ids), device=ids.device), ids[:, 0]
+    active, last = list(range(len(ids))), ids[:, 0]
     for place in range(1, tokens + 1):
         scores = steps.scores(last)
         scores[:, tokenizer.unk_token_id] = -torch.inf
         if place <= least:
             scores[:, tokenizer.eos_token_id] = -torch.inf
-        held = writer.hold(scores, active.tolist(), place)
+        held = writer.hold(scores, active, place)
         last = torch.multinomial(held.softmax(dim=1), 1)[:, 0] if sample else held.argmax(dim=1)
-        writer.take(active.tolist(), last.tolist())
         ids[active, place] = last
-        going = last != tokenizer.eos_token_id
-        if not going.any():
+        written = last.tolist()
+        writer.take(active, written)
+        going = [token != tokenizer.eos_token_id for token in written]
+        if not any(going):
             break
-        if not going.all():
-            active, last = active[going], last[going]
-            steps.keep(going)
+        if not all(going):
+            staying = torch.tensor(going, device=ids.device)
+            active, last = list(compress(active, going)), last[staying]
+            steps.keep(staying)
     return ids[:, : place + 1], writer.log_probabilities()
 
 

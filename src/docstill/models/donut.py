@@ -73,9 +73,10 @@ DONUT_SIZES: dict[str, dict[str, Any]] = {
     "donut-micro": {
         "image_size": (128, 384),
         "encoder": {
-            "embed_dim": 32,
-            "depths": [2, 2, 6, 2],
-            "num_heads": [1, 2, 4, 8],
+            "patch_size": 8,  # a first stage of 4 × 4 pixels would cost more than all the others
+            "embed_dim": 64,
+            "depths": [2, 6, 2],
+            "num_heads": [2, 4, 8],
             "window_size": 4,
             "drop_path_rate": 0.0,
         },
