@@ -14,11 +14,11 @@ def main(run: Path, target: Path) -> None:
     results["worst"] = [{"file": entry["file"], "score": entry["score"]} for entry in results["worst"]]
     for split in results["data"].values():
         split["path"] = Path(split["path"]).name
-    # the recipe that ran, without the places where the data lay on that machine
+    # the recipe that ran, without the places where things lay on that machine
+    places = tuple(f"{key}: /" for key in ("train", "validation", "unlabelled", "teacher"))
     lines = results["recipe"].splitlines()
     results["recipe"] = "\n".join(
-        f"{line.partition(':')[0]}: …" if line.strip().startswith(("train: /", "validation: /")) else line
-        for line in lines
+        f"{line.partition(':')[0]}: …" if line.strip().startswith(places) else line for line in lines
     )
     del results["command"]
     target.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -32,6 +32,12 @@ RUNS = {
         "control alike by these same 376 pages, so all three are a little flattered. All three students have 350 of 376 pages "
         "right, as the teacher has, by chance: not the same 350. Beside the run other work went on, at the lowest priority.",
     ),
+    "unlabelled": (
+        "A tenth of the labels",
+        "The same pages, students and teacher as above, but the student and its control are given the labels of a tenth of the "
+        "training pages. The student sees the others too, as the teacher (who learnt from all labels) answers them; the control sees the "
+        "tenth as many times more often. What all labels give is the control of the run above.",
+    ),
     "speed": (
         "A ResNet-50 made fast",
         "The same pages as above: a ResNet-50 from scratch, and a student a tenth of its size.",
