@@ -229,7 +229,7 @@ def test_what_does_not_hold_is_said_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "full" / "file").touch()
     out = tmp_path / "out"
     for arguments, message in (
-        ({"kind": "letters"}, "choose one of pages, labels, receipts"),
+        ({"kind": "letters"}, "choose one of pages, labels, small-labels, receipts"),
         ({"form": "deep"}, "form can be nested or flat"),
         ({"n": 0}, "n must be at least 1"),
         ({"fonts": fontless}, "give a folder with .ttf or .otf files"),
