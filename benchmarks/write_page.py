@@ -94,8 +94,8 @@ def main() -> str:
         sections.append(
             "## Scoring boxes\n\n"
             f"`docstill score --task layout` on {boxes['pages']:,} pages of {boxes['boxes_a_page']} regions and as many "
-            f"detections, {boxes['classes']} classes, reading the files included: {whole['processor_s']:.1f} s of "
-            f"processors, {whole['wall_s']:.1f} s on the clock (the best of {boxes['rounds']} rounds). On "
+            f"detections, {boxes['classes']} classes, reading the files included: {whole['processor_s']:.1f} s of one "
+            f"processor, {whole['wall_s']:.1f} s on the clock (the better of {boxes['rounds']} rounds). On "
             f"{beside['pages']} of the pages pycocotools takes {theirs / mine:.1f} times as long. Largest difference of a figure "
             f"{boxes['largest_difference']:.0e}. faster-coco-eval {versions['faster-coco-eval']}, pycocotools "
             f"{versions['pycocotools']}; {machine(boxes['hardware'])}. `python benchmarks/coco_eval/run.py`\n"

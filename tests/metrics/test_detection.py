@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import multiprocessing
-import os
 import random
 import sys
 from typing import Any
@@ -18,7 +16,6 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from docstill.errors import MissingExtra
-from docstill.metrics import detection as counting
 from docstill.metrics.detection import Detection, Truth, detection_metrics
 
 LABELS = ["text", "table", "figure"]
@@ -192,23 +189,6 @@ def test_the_order_of_files_does_not_matter() -> None:
     sure = [d._replace(score=d.score + n * 1e-6) for n, d in enumerate(detections)]  # without ties
     backwards = detection_metrics(truths[::-1], sure[::-1], LABELS, 6)
     assert backwards["ap"] == pytest.approx(detection_metrics(truths, sure, LABELS, 6)["ap"])
-
-
-@pytest.mark.skipif(sys.platform != "linux" or (os.cpu_count() or 1) < 2, reason="processes are split on Linux alone")
-@pytest.mark.parametrize("classes", [{0, 1, 2}, {0, 2}, {1}])
-def test_two_processes_count_what_one_counts(classes: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where one of them has classes without a region, or nothing was seen."""
-    forks: list[str] = []
-    real = multiprocessing.get_context
-    truths, detections = drawn(5, 10, 12)
-    truths = [truth for truth in truths if truth.label in classes]
-    for seen in (detections, []):
-        alone = detection_metrics(truths, seen, LABELS, 12)
-        with monkeypatch.context() as patch:
-            patch.setattr(counting, "_MANY", 0)
-            patch.setattr(counting.multiprocessing, "get_context", lambda kind: forks.append(kind) or real(kind))
-            assert detection_metrics(truths, seen, LABELS, 12) == alone
-    assert forks == ["fork", "fork"]
 
 
 def test_without_the_extra_one_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

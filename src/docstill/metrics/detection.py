@@ -8,15 +8,8 @@ pycocotools to 1e-6 (tested).
 
 from __future__ import annotations
 
-import importlib.util
-import multiprocessing
-import os
-import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
-from multiprocessing.pool import Pool
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,9 +23,6 @@ Box = tuple[float, float, float, float]
 MOST = (100, 300)
 """Boxes of a page and class that count, surest first. COCO's figure is at 100; a page of a newspaper, or a table with its
 cells, holds more."""
-
-_MANY = 100_000
-"""Boxes from which on it pays to count in two processes."""
 
 
 class Truth(NamedTuple):
@@ -90,35 +80,12 @@ def detection_metrics(
 def _counted(
     truths: Sequence[Truth], detections: Sequence[Detection], labels: Sequence[str], pages: int
 ) -> Mapping[str, NDArray[np.float64]]:
-    """The evaluator's ``precision`` (thresholds, recalls, classes, areas, `MOST`) and ``recall``, without the recalls.
-
-    Classes have nothing to do with one another, so that many boxes are counted by two processes, each with half of the classes.
-    """
-    if importlib.util.find_spec("faster_coco_eval") is None:
-        raise MissingExtra("scoring boxes", "layout")
-    count = partial(_counted_of, truths, detections, pages)
-    # Only where a process can be split in two: another way would have to write a million boxes and read them again.
-    few = len(truths) + len(detections) < _MANY or len(labels) < 2
-    if few or sys.platform != "linux" or (os.cpu_count() or 1) < 2:
-        return count(range(len(labels)))
-    groups = [range(start, len(labels), 2) for start in range(2)]
-    with _halves(count) as pool:
-        parts = pool.map(_count_half, groups)
-    found = {}
-    for name, axis in (("precision", 2), ("recall", 1)):
-        together = np.concatenate([part[name] for part in parts], axis=axis)
-        found[name] = together.take(np.argsort([label for group in groups for label in group]), axis=axis)
-    return found
-
-
-def _counted_of(
-    truths: Sequence[Truth], detections: Sequence[Detection], pages: int, labels: Sequence[int]
-) -> dict[str, NDArray[np.float64]]:
-    """As `_counted`, of some classes alone, in their order."""
-    from faster_coco_eval import COCO, COCOeval_faster
-
-    chosen = frozenset(labels)
-    head = {"images": [{"id": page} for page in range(pages)], "categories": [{"id": label} for label in labels]}
+    """The evaluator's ``precision`` (thresholds, recalls, classes, areas, `MOST`) and ``recall``, without the recalls."""
+    try:
+        from faster_coco_eval import COCO, COCOeval_faster
+    except ModuleNotFoundError as error:
+        raise MissingExtra("scoring boxes", "layout") from error
+    head = {"images": [{"id": page} for page in range(pages)], "categories": [{"id": n} for n in range(len(labels))]}
     # Numbers of annotations begin at 1: to the evaluator, a detection that matches number 0 matches nothing.
     there = [
         {
@@ -130,12 +97,10 @@ def _counted_of(
             "iscrowd": int(t.crowd),
         }
         for n, t in enumerate(truths, 1)
-        if t.label in chosen
     ]
     seen = [
         {"id": n, "image_id": page, "category_id": label, "bbox": list(box), "area": box[2] * box[3], "score": sure}
         for n, (page, label, box, sure) in enumerate(detections, 1)
-        if label in chosen
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -145,26 +110,6 @@ def _counted_of(
         evaluator.evaluate()
         evaluator.accumulate()
     return {name: np.asarray(evaluator.eval[name]) for name in ("precision", "recall")}
-
-
-Count = Callable[[Sequence[int]], dict[str, NDArray[np.float64]]]
-_counting: list[Count] = []
-"""What a process that was split off counts with; it has the boxes because its parent had them."""
-
-
-@contextmanager
-def _halves(count: Count) -> Iterator[Pool]:
-    """Two processes that can count."""
-    _counting.append(count)
-    try:
-        with multiprocessing.get_context("fork").Pool(2) as pool:
-            yield pool
-    finally:
-        _counting.clear()
-
-
-def _count_half(labels: Sequence[int]) -> dict[str, NDArray[np.float64]]:
-    return _counting[0](labels)
 
 
 def _figures(
