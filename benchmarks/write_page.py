@@ -39,8 +39,8 @@ RUNS = {
         "tenth as many times more often. What all labels give is the control of the run above.",
     ),
     "speed": (
-        "A ResNet-50 made fast",
-        "The same pages as above: a ResNet-50 from scratch, and a student a tenth of its size.",
+        "A ResNet-50 as teacher",
+        "The same pages as above: a ResNet-50 from scratch, and half of a ResNet-18 as its student.",
     ),
     "sroie": (
         "Real receipts, from scratch",

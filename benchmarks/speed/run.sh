@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# PAGES/{train,validation}/LABEL/*.jpg; leaves results.json (without pictures) beside this script. Hours on 2 cores; it goes on where it stopped.
+# PAGES/{train,validation}/LABEL/*.jpg; leaves results.json (without pictures) beside this script. Stopped, it goes on.
 set -euo pipefail
 pages=${1:?give the folder that holds train/ and validation/}
 run=${2:-runs/doctype-resnet-50}

@@ -2,7 +2,7 @@
 
 python benchmarks/synth/run.py
 
-Starting the processes counts. Labels are about 640 × 480 pixels, receipts about as many, pages and layouts larger.
+Starting the processes counts.
 """
 
 from __future__ import annotations

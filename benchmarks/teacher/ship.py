@@ -26,6 +26,7 @@ from docstill.metrics.fields import field_scores
 from docstill.models.donut_page import canvas_size, page_to_pixels
 from docstill.models.io import DocumentModel
 from docstill.models.size import count_parameters
+from docstill.synthesis.small_labels import HEIGHT, WIDTH
 from docstill.tasks.kie import Kie
 
 WEIGHTS = "model.safetensors"
@@ -92,7 +93,7 @@ def card(result: dict[str, Any]) -> str:
 Made from scratch by docstill, for its demo and its tests: `bash benchmarks/teacher/run.sh` is the whole recipe. It reads what
 `docstill synth small-labels` draws and nothing else; it has never seen a real label.
 
-- **In**: a label, shown on {" × ".join(map(str, (384, 128)))} pixels. **Out**: JSON with `service`, `tracking_code` and `recipient`.
+- **In**: a label, shown on {WIDTH} × {HEIGHT} pixels. **Out**: JSON with `service`, `tracking_code` and `recipient`.
 - **Size**: {result["params"]["total"]:,} parameters, {result["bytes"] / 1e6:.1f} MB in half precision.
 - **Data**: generated labels alone, names and addresses by Faker; nobody is real.
 - **Licence**: MIT, as docstill.
@@ -104,7 +105,7 @@ On {result["n"]} labels of another seed: field F1 {metrics["field_f1"]:.3f}, TED
 |---|---|---|
 {fields}
 
-Trained on {hardware["cpu"]}, {hardware["cores"]} cores, {hardware["gpu"] or "no GPU"}; torch {hardware["torch"]}, transformers
+Measured on {hardware["cpu"]}, {hardware["cores"]} cores, {hardware["gpu"] or "no GPU"}; torch {hardware["torch"]}, transformers
 {hardware["transformers"]}.
 """
 

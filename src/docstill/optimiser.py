@@ -40,7 +40,7 @@ def choose_precision(asked: str) -> str:
 
 
 def quick_attention(device: torch.device) -> AbstractContextManager[None]:
-    """On a CPU, attention by plain products: with torch's flash attention a step of a small Donut takes a quarter longer there."""
+    """On a CPU, attention by plain products: torch's flash attention is slow backwards there."""
     return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 

@@ -2,7 +2,7 @@
 
 The numbers are those of the network's own forward pass (tested). What is left out is what transformers prepares anew for each token:
 masks that hide nothing, since answers grow side by side from one start token; the adaptor, which is the same for all tokens;
-caches and outputs of every kind of model. For a small decoder that is most of the time: see docs/decoding.md.
+caches and outputs of every kind of model. For a small decoder that is half of the time: see docs/decoding.md.
 """
 
 from __future__ import annotations

@@ -6,15 +6,14 @@ class of their own, since stock transformers has no place for the second.
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any
 
 from torch import nn
 from transformers import VisionEncoderDecoderConfig, VisionEncoderDecoderModel
 
 from docstill.errors import UserError
 
-Adaptor = Literal["linear", "mlp"]
-ADAPTORS: tuple[Adaptor, ...] = get_args(Adaptor)
+ADAPTORS = ("linear", "mlp")
 CONFIG_KEY = "docstill_adaptor"
 """Where `config.json` says that there are two layers; a linear adaptor is not mentioned."""
 

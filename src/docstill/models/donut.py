@@ -73,7 +73,7 @@ DONUT_SIZES: dict[str, dict[str, Any]] = {
     "donut-micro": {
         "image_size": (128, 384),
         "encoder": {
-            "patch_size": 8,  # a first stage of 4 × 4 pixels would cost more than all the others
+            "patch_size": 8,  # a first stage of 4 × 4 pixels is dear on a CPU
             "embed_dim": 64,
             "depths": [2, 6, 2],
             "num_heads": [2, 4, 8],
@@ -276,7 +276,7 @@ def load_donut(source: str) -> DocumentModel:
     card = {} if folder is None else read_card(folder)
     if card.get("task", "kie") != "kie":
         raise ModelError(f"{source} is a model for {card['task']}, not for kie; give a Donut")
-    network = load_whole(_class_of(source), source)
+    network = load_whole(_class_of(source, folder), source)
     for part, wanted in (("encoder", "donut-swin"), ("decoder", "mbart")):
         found = getattr(network.config, part).model_type
         if found != wanted:
@@ -298,10 +298,10 @@ def load_donut(source: str) -> DocumentModel:
     return model
 
 
-def _class_of(source: str) -> Any:
+def _class_of(source: str, folder: Path | None) -> Any:
     """The class of the network in a folder or under a hub id; the usual one where that cannot be told."""
     try:
-        return donut_class(VisionEncoderDecoderConfig.from_pretrained(source, local_files_only=Path(source).is_dir()))
+        return donut_class(VisionEncoderDecoderConfig.from_pretrained(source, local_files_only=folder is not None))
     except (OSError, ValueError):
         return VisionEncoderDecoderModel  # loading it says what is wrong
 

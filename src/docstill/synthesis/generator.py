@@ -25,21 +25,22 @@ from docstill.errors import MissingExtra, UserError
 from docstill.progress import counter
 from docstill.synthesis.composing import LABELS
 from docstill.synthesis.fonts import Face, Fonts
-from docstill.synthesis.labels import Shipment, draw_label, shipment
+from docstill.synthesis.labels import draw_label, shipment
 from docstill.synthesis.layouts import draw_layout
 from docstill.synthesis.reading import Corpus, draw_reading
-from docstill.synthesis.receipts import Form, Receipt, draw_receipt, receipt
+from docstill.synthesis.receipts import Form, draw_receipt, receipt
 from docstill.synthesis.sheet import Glyph, Sheet
-from docstill.synthesis.small_labels import Packet, draw_small_label, packet
+from docstill.synthesis.small_labels import draw_small_label, packet
 from docstill.synthesis.wear import worn
 
 Kind = Literal["pages", "labels", "small-labels", "receipts", "layout"]
 KINDS: tuple[Kind, ...] = ("pages", "labels", "small-labels", "receipts", "layout")
-_CONTENT: dict[str, Callable[[random.Random], Shipment | Packet | Receipt]] = {
-    "labels": shipment,
-    "small-labels": packet,
-    "receipts": receipt,
+_FORMS: dict[str, tuple[Callable[[random.Random], Any], Callable[..., Sheet]]] = {
+    "labels": (shipment, draw_label),
+    "small-labels": (packet, draw_small_label),
+    "receipts": (receipt, draw_receipt),
 }
+"""Of each kind of form, what makes its content and what draws that."""
 FORMS: tuple[Form, ...] = ("nested", "flat")
 _TRIES = 40
 _CHUNK = 8
@@ -159,16 +160,13 @@ class Generator:
             return draw_reading(self._corpus, self._fonts, rng)
         if self.kind == "layout":
             return draw_layout(self._corpus, self._fonts, rng)
+        make, draw = _FORMS[self.kind]
         for _ in range(_TRIES):
-            it = _CONTENT[self.kind](rng)
+            it = make(rng)
             faces = self._faces(it.characters(), rng)
             if faces is None:
                 continue  # an alphabet that these fonts do not have: another country
-            if isinstance(it, Shipment):
-                return draw_label(it, *faces, rng), it.truth()
-            if isinstance(it, Packet):
-                return draw_small_label(it, *faces, rng), it.truth()
-            return draw_receipt(it, *faces, rng), it.truth(self.form)
+            return draw(it, *faces, rng), it.truth(self.form) if self.kind == "receipts" else it.truth()
         raise UserError(
             f"the fonts in {self.fonts or 'the installed packages'} lack the letters of {self.kind}; give --fonts with a "
             "face for Latin script"

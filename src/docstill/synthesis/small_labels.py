@@ -1,4 +1,4 @@
-"""Labels of small packets: one address, a service, a tracking code; little enough to be read by a model that a CPU trains."""
+"""Labels of small packets: one address, a service, a tracking code; little to read, for models small enough to be trained on a CPU."""
 
 from __future__ import annotations
 
