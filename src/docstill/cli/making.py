@@ -91,6 +91,8 @@ def synth(
     form: Annotated[str, typer.Option(help="For receipts: nested (CORD's keys) or flat (SROIE's).")] = "nested",
     wear: Annotated[float, typer.Option(help="How worn the paper is, 0 to 1.")] = 1.0,
     glyphs: Annotated[bool, typer.Option(help="Say where each character stands, to learn reading from.")] = False,
+    papers: Annotated[Path | None, typer.Option(help="A folder with photographs of paper to print on.")] = None,
+    backgrounds: Annotated[Path | None, typer.Option(help="A folder with photographs for documents to lie on.")] = None,
     as_json: Json = False,
 ) -> None:
     """Generate documents with their ground truth: pictures and metadata.jsonl, or for layout COCO annotations.
@@ -98,7 +100,18 @@ def synth(
     Example: docstill synth labels parcels/train -n 1000 --workers 2
     """
     done = docstill.synth(
-        kind, out, n, seed=seed, workers=workers, fonts=fonts, corpus=corpus, form=form, wear=wear, glyphs=glyphs
+        kind,
+        out,
+        n,
+        seed=seed,
+        workers=workers,
+        fonts=fonts,
+        corpus=corpus,
+        form=form,
+        wear=wear,
+        glyphs=glyphs,
+        papers=papers,
+        backgrounds=backgrounds,
     )
     if as_json:
         print_value(done, True)

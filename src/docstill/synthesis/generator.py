@@ -27,11 +27,12 @@ from docstill.synthesis.composing import LABELS
 from docstill.synthesis.fonts import Face, Fonts
 from docstill.synthesis.labels import draw_label, shipment
 from docstill.synthesis.layouts import draw_layout
-from docstill.synthesis.reading import Corpus, draw_reading
+from docstill.synthesis.reading import SIZES, Corpus, draw_reading
 from docstill.synthesis.receipts import Form, draw_receipt, receipt
+from docstill.synthesis.scenery import lying, on_texture, photographs
 from docstill.synthesis.sheet import Glyph, Sheet
 from docstill.synthesis.small_labels import draw_small_label, packet
-from docstill.synthesis.wear import worn
+from docstill.synthesis.wear import Places, worn
 
 Kind = Literal["pages", "labels", "small-labels", "receipts", "layout"]
 KINDS: tuple[Kind, ...] = ("pages", "labels", "small-labels", "receipts", "layout")
@@ -43,6 +44,8 @@ _FORMS: dict[str, tuple[Callable[[random.Random], Any], Callable[..., Sheet]]] =
 """Of each kind of form, what makes its content and what draws that."""
 FORMS: tuple[Form, ...] = ("nested", "flat")
 _TRIES = 40
+_ROOM = (1.04, 1.25)
+"""Sides of a picture with a background, in sides of the document that lies on it."""
 _CHUNK = 8
 QUALITY = 88
 
@@ -59,6 +62,8 @@ def synth(
     form: str = "nested",
     wear: float = 1.0,
     glyphs: bool = False,
+    papers: str | Path | None = None,
+    backgrounds: str | Path | None = None,
 ) -> dict[str, Any]:
     """Generates ``n`` documents into the folder ``out``: pictures and ``metadata.jsonl``, or COCO annotations.
 
@@ -74,6 +79,9 @@ def synth(
         form: for receipts, ``nested`` (CORD's keys) or ``flat`` (SROIE's).
         wear: 0 to 1; how worn the paper is.
         glyphs: say in ``metadata.jsonl`` where each character stands, for the objective `reading`.
+        papers: a folder with photographs of paper, to print on; default: plain paper.
+        backgrounds: a folder with photographs for documents to lie on, not for layout; default: half of the pages lie on a
+            table that is drawn, other kinds on nothing.
 
     Returns:
         ``{"kind", "out", "n", "seed"}``.
@@ -93,13 +101,27 @@ def synth(
         raise UserError(f"n must be at least 1 and wear between 0 and 1, {n} and {wear} given")
     if glyphs and kind == "layout":
         raise UserError("glyphs are for what is read, not for layout; leave them out, or choose another kind")
-    font_folder = None if fonts is None else Path(fonts)
-    if font_folder is not None and not font_folder.is_dir():
-        raise UserError(f"there is no font folder {fonts}; give a folder with .ttf or .otf files")
-    text = None if corpus is None else Path(corpus)
-    generator = Generator(kind, seed, font_folder, text, form, wear)
+    if backgrounds is not None and kind == "layout":
+        raise UserError("pages of layout fill their picture; leave backgrounds out, or choose another kind")
+    generator = Generator(
+        kind,
+        seed,
+        _folder(fonts, "font folder", ".ttf or .otf files"),
+        None if corpus is None else Path(corpus),
+        form,
+        wear,
+        _folder(papers, "folder of papers", "photographs of paper"),
+        _folder(backgrounds, "folder of backgrounds", "photographs"),
+    )
     write_documents(generator, Path(out), n, workers, glyphs)
     return {"kind": kind, "out": str(out), "n": n, "seed": seed}
+
+
+def _folder(path: str | Path | None, what: str, holds: str) -> Path | None:
+    """A folder that was given, if one was."""
+    if path is not None and not Path(path).is_dir():
+        raise UserError(f"there is no {what} {path}; give a folder with {holds}")
+    return None if path is None else Path(path)
 
 
 @dataclass(frozen=True)
@@ -126,6 +148,8 @@ class Generator:
         corpus: a UTF-8 text file for ``pages`` and ``layout``; default: sentences of Faker.
         form: of the ground truth of receipts.
         wear: how worn the paper is; 0 is as drawn.
+        papers: a folder with photographs of paper.
+        backgrounds: a folder with photographs for documents to lie on.
     """
 
     kind: Kind
@@ -134,6 +158,8 @@ class Generator:
     corpus: Path | None = None
     form: Form = "nested"
     wear: float = 1.0
+    papers: Path | None = None
+    backgrounds: Path | None = None
 
     def document(self, index: int) -> tuple[Image.Image, dict[str, Any]]:
         """The picture (RGB) and the ground truth of a number; the same whenever and wherever it is asked for.
@@ -148,8 +174,9 @@ class Generator:
         """The document of a number, and where its characters stand; as `document`."""
         sheet, truth = self.sheet(index)
         places = np.array([glyph[1:] for glyph in sheet.glyphs], dtype=float).reshape(-1, 2)
+        image, places = self._set(sheet.image, places, self._rng(index, "scenery"))
         moving = self.kind != "layout"  # boxes of regions stay upright
-        image, places = worn(sheet.image, places, self._rng(index, "wear"), self.wear, moving)
+        image, places = worn(image, places, self._rng(index, "wear"), self.wear, moving)
         shares = (places / image.size).tolist()
         return Drawn(image, truth, [(sign, x, y) for (sign, _, _), (x, y) in zip(sheet.glyphs, shares, strict=True)])
 
@@ -178,6 +205,19 @@ class Generator:
         while True:
             yield self.document(index)
             index += step
+
+    def _set(self, image: Image.Image, places: Places, rng: random.Random) -> tuple[Image.Image, Places]:
+        """The sheet on its paper, and that on its table, as far as there are any."""
+        if self.papers is not None:
+            image = on_texture(image, photographs(self.papers), rng)
+        size = image.size
+        if self.kind == "pages":
+            size = next(one for one in SIZES if (one[0] > one[1]) == (image.width > image.height))
+        elif self.backgrounds is not None:
+            size = (round(image.width * rng.uniform(*_ROOM)), round(image.height * rng.uniform(*_ROOM)))
+        if size == image.size or (self.wear == 0 and self.backgrounds is None):
+            return image, places
+        return lying(image, places, size, None if self.backgrounds is None else photographs(self.backgrounds), rng)
 
     def _faces(self, characters: str, rng: random.Random) -> tuple[Face, Face] | None:
         face, bold = self._fonts.choose(rng, characters), self._fonts.choose(rng, characters, bold=True)

@@ -15,6 +15,9 @@ from docstill.errors import DataError, UserError
 from docstill.synthesis.fonts import Face, Fonts
 from docstill.synthesis.sheet import Sheet
 
+SIZES = ((640, 480), (480, 640))
+"""Width and height of the pictures, in pixels."""
+_SMALLER = (0.82, 0.95)
 _TRIES = 50
 _RIGHT_TO_LEFT = {"R", "AL", "AN"}
 
@@ -50,12 +53,14 @@ def draw_reading(corpus: Corpus, fonts: Fonts, rng: random.Random) -> tuple[Shee
     """A page with one to three blocks of text in one or two columns.
 
     Returns:
-        The page, and ``{"text_sequence": …}``: all lines, joined by spaces, column by column.
+        The page, of a size of `SIZES`, or in half of the cases smaller, so that it can lie on something; and ``{"text_sequence": …}``: all lines, joined by spaces, column by column.
 
     Raises:
         UserError: no face can write the corpus.
     """
-    width, height = rng.choice(((640, 480), (480, 640)))
+    across, down = rng.choice(SIZES)
+    share = 1.0 if rng.random() < 0.5 else rng.uniform(*_SMALLER)
+    width, height = round(across * share), round(down * share)
     sheet = Sheet(width, height)
     columns = rng.choice((1, 1, 2)) if width > height else 1
     margin, gutter = rng.randint(16, 48), 20
