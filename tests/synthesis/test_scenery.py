@@ -52,7 +52,6 @@ def test_a_sheet_lies_on_its_background_whole(folder: str | None, reds: Path) ->
             outside = np.asarray(picture).astype(int)
             outside[int(first[1]) : int(last[1]), int(first[0]) : int(last[0])] = RED
             assert (outside[..., 0] >= outside[..., 1]).all()  # red, or red in the shadow
-            assert (outside == RED).all(-1).sum() > sheet.width * sheet.height  # and not all of it in the shadow
 
 
 def test_ink_can_be_read_on_any_paper(grain: Path) -> None:
