@@ -26,6 +26,7 @@ from docstill.board import Board
 from docstill.checkpoint import Extra, Progress, load_checkpoint, load_weights, save_checkpoint, save_weights
 from docstill.errors import DocstillError
 from docstill.gradients import gradient_ratios
+from docstill.models.batch_norm import average_batches
 from docstill.optimiser import choose_precision, learning_rate_factor, make_optimizer, quick_attention, seed_everything
 from docstill.run import MetricsLog
 from docstill.settings import Training
@@ -95,6 +96,7 @@ def fit(
     check_every = max(1, round(settings.evaluate_every * steps_per_epoch))
 
     seed_everything(seed)
+    average_batches(trainee.student)
     optimizer = make_optimizer(trainee.lesson, settings.learning_rate, settings.weight_decay)
     lesson, optimizer = accelerator.prepare(trainee.lesson, optimizer)
     progress = load_checkpoint(folder / CHECKPOINT, trainee.lesson, optimizer, trainee.extra)
