@@ -27,6 +27,7 @@ from docstill.synthesis import fonts as typefaces
 from docstill.synthesis.fonts import Fonts
 from docstill.synthesis.generator import KINDS, Generator, Kind
 from docstill.synthesis.labels import LAYOUTS, draw_label, shipment
+from docstill.synthesis.page_kinds import KINDS as PAGE_KINDS
 from docstill.synthesis.parties import COUNTRIES, party
 from docstill.synthesis.receipts import LAYOUTS as TILLS
 from docstill.synthesis.receipts import draw_receipt, receipt
@@ -67,6 +68,7 @@ def test_a_number_is_a_document_whenever_it_is_asked_for(kind: Kind) -> None:
 PRINT = """
 import hashlib, json, random
 from docstill.synthesis.generator import KINDS, Generator
+from docstill.synthesis.page_kinds import KINDS as PAGE_KINDS
 from docstill.synthesis.parties import COUNTRIES, party
 for locale in COUNTRIES:
     print([party(random.Random(seed), locale).truth() for seed in range(5)])
@@ -232,6 +234,9 @@ def test_what_does_not_hold_is_said_in_a_sentence(tmp_path: Path) -> None:
         ({"kind": "letters"}, "choose one of pages, labels, small-labels, receipts"),
         ({"form": "deep"}, "form can be nested or flat"),
         ({"n": 0}, "n must be at least 1"),
+        ({"wear": 2}, "wear must be between 0 and 1"),
+        ({"kind": "page-kinds", "glyphs": True, "fonts": fontless}, "leave fonts and glyphs out"),
+        ({"kind": "page-kinds", "out": tmp_path / "full"}, "is not empty; give a new folder"),
         ({"fonts": fontless}, "give a folder with .ttf or .otf files"),
         ({"fonts": tmp_path / "nowhere"}, "there is no font folder"),
         ({"kind": "pages", "corpus": empty}, "holds no words that can be drawn"),
@@ -267,6 +272,17 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(UserError, match="nothing was kept, make room"):
         docstill.synth("receipts", tmp_path / "out", 3)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_page_kinds_are_class_folders(tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        docstill.synth("page-kinds", tmp_path / name, 8, seed=seed)
+    files = {name: {path.name: path.read_bytes() for path in (tmp_path / name).rglob("*.png")} for name in "abc"}
+    assert files["a"] == files["b"]
+    assert not set(files["a"].values()) & set(files["c"].values())
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(PAGE_KINDS)
+    assert len(files["a"]) == 8
+    assert check(tmp_path / "a", "classification")["problems"] == []
 
 
 def test_the_verb(tmp_path: Path) -> None:

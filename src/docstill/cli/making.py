@@ -81,7 +81,7 @@ def demo(
 
 @app.command()
 def synth(
-    kind: Annotated[str, typer.Argument(help="pages, labels, small-labels, receipts or layout.")],
+    kind: Annotated[str, typer.Argument(help="pages, labels, small-labels, receipts, layout or page-kinds.")],
     out: Annotated[Path, typer.Argument(help="A new folder.")],
     n: Annotated[int, typer.Option("-n", help="How many documents.")],
     seed: Seed = 0,
@@ -95,7 +95,7 @@ def synth(
     backgrounds: Annotated[Path | None, typer.Option(help="A folder with photographs for documents to lie on.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Generate documents with their ground truth: pictures and metadata.jsonl, or for layout COCO annotations.
+    """Generate documents with their ground truth: pictures and metadata.jsonl, COCO annotations, or class folders.
 
     Example: docstill synth labels parcels/train -n 1000 --workers 2
     """

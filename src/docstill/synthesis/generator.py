@@ -5,9 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import multiprocessing
-import os
 import random
-import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -27,15 +25,19 @@ from docstill.synthesis.composing import LABELS
 from docstill.synthesis.fonts import Face, Fonts
 from docstill.synthesis.labels import draw_label, shipment
 from docstill.synthesis.layouts import draw_layout
+from docstill.synthesis.page_kinds import write_page_kinds
 from docstill.synthesis.reading import SIZES, Corpus, draw_reading
 from docstill.synthesis.receipts import Form, draw_receipt, receipt
 from docstill.synthesis.scenery import lying, on_texture, photographs
 from docstill.synthesis.sheet import Glyph, Sheet
 from docstill.synthesis.small_labels import draw_small_label, packet
 from docstill.synthesis.wear import Places, worn
+from docstill.synthesis.writing import new_folder
 
 Kind = Literal["pages", "labels", "small-labels", "receipts", "layout"]
 KINDS: tuple[Kind, ...] = ("pages", "labels", "small-labels", "receipts", "layout")
+CLASSES = "page-kinds"
+"""The kind that comes in class folders."""
 _FORMS: dict[str, tuple[Callable[[random.Random], Any], Callable[..., Sheet]]] = {
     "labels": (shipment, draw_label),
     "small-labels": (packet, draw_small_label),
@@ -65,11 +67,11 @@ def synth(
     papers: str | Path | None = None,
     backgrounds: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Generates ``n`` documents into the folder ``out``: pictures and ``metadata.jsonl``, or COCO annotations.
+    """Generates ``n`` documents into the folder ``out``: pictures and ``metadata.jsonl``, COCO annotations, or class folders.
 
     Args:
-        kind: ``pages`` (text to learn reading from), ``labels`` (parcels), ``small-labels`` (packets: one address), ``receipts``
-            or ``layout`` (pages with regions).
+        kind: ``pages`` (text to learn reading from), ``labels`` (parcels), ``small-labels`` (packets: one address), ``receipts``,
+            ``layout`` (pages with regions) or ``page-kinds`` (to classify; as they are, so only ``n`` and ``seed`` count).
         out: a new folder.
         n: how many.
         seed: another seed gives other documents.
@@ -90,15 +92,30 @@ def synth(
         MissingExtra: the extra ``synth`` is not installed.
         UserError: an argument does not hold, or the folder cannot be written.
     """
+    if n < 1:
+        raise UserError(f"n must be at least 1, {n} given")
+    if kind == CLASSES:
+        given = {
+            "fonts": fonts,
+            "corpus": corpus,
+            "glyphs": glyphs or None,
+            "papers": papers,
+            "backgrounds": backgrounds,
+        }
+        if any(value is not None for value in given.values()):
+            named = " and ".join(name for name, value in given.items() if value is not None)
+            raise UserError(f"{CLASSES} are drawn in one way; leave {named} out, or choose another kind")
+        write_page_kinds(Path(out), n, seed)
+        return {"kind": kind, "out": str(out), "n": n, "seed": seed}
     for package in ("faker", "barcode"):
         if importlib.util.find_spec(package) is None:
             raise MissingExtra("docstill synth", "synth")
     if kind not in KINDS:
-        raise UserError(f"there are no generated {kind!r}; choose one of {', '.join(KINDS)}")
+        raise UserError(f"there are no generated {kind!r}; choose one of {', '.join((*KINDS, CLASSES))}")
     if form not in FORMS:
         raise UserError(f"form can be {' or '.join(FORMS)}, {form!r} given")
-    if n < 1 or not 0 <= wear <= 1:
-        raise UserError(f"n must be at least 1 and wear between 0 and 1, {n} and {wear} given")
+    if not 0 <= wear <= 1:
+        raise UserError(f"wear must be between 0 and 1, {wear} given")
     if glyphs and kind == "layout":
         raise UserError("glyphs are for what is read, not for layout; leave them out, or choose another kind")
     if backgrounds is not None and kind == "layout":
@@ -248,13 +265,8 @@ def write_documents(generator: Generator, folder: Path, count: int, workers: int
     Raises:
         UserError: the folder is not empty, or cannot be written.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise UserError(f"{folder} is not empty; give a new folder")
-    generator.document(0)  # what is wrong with fonts or corpus is said before any process starts
-    scratch = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(scratch, ignore_errors=True)
-    try:
-        scratch.mkdir(parents=True)
+    with new_folder(folder) as scratch:
+        generator.document(0)  # what is wrong with fonts or corpus is said before any process starts
         truths: list[Noted] = []
         chunks = [range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
         with counter(f"drawing {generator.kind}", count) as advance:
@@ -266,13 +278,6 @@ def write_documents(generator: Generator, folder: Path, count: int, workers: int
             (scratch / INSIDE).write_text(text, encoding="utf-8")
         else:
             (scratch / "metadata.jsonl").write_text("".join(_line(noted, glyphs) for noted in truths), encoding="utf-8")
-        if folder.exists():
-            folder.rmdir()
-        os.replace(scratch, folder)
-    except OSError as error:
-        raise UserError(f"could not write to {folder} ({error}); nothing was kept, make room and run again") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _in_chunks(generator: Generator, folder: Path, chunks: list[range], workers: int) -> Iterator[list[Noted]]:

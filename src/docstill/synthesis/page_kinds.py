@@ -1,4 +1,4 @@
-"""Generated pages of six kinds, for the demo and for tests: no data set, no fonts, no network needed.
+"""Generated pages of six kinds, to classify: no data set, no fonts, no network needed.
 
 A page depends on (seed, index) alone. The text is drawn with the font that Pillow carries; what the classes differ in
 is layout, as with real page kinds.
@@ -14,6 +14,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from docstill.data.augment import augment_page
+from docstill.progress import counter
+from docstill.synthesis.writing import new_folder
 
 WIDTH, HEIGHT = 300, 390
 INK = 30
@@ -176,11 +178,17 @@ def draw_page(kind: str, seed: int, index: int) -> Image.Image:
     return augment_page(page, rng, WEAR)
 
 
-def write_page_kinds(folder: Path, train: int, validation: int, seed: int = 0) -> None:
-    """Writes class folders ``folder/{train,validation}/KIND/*.png`` with so many pages of each kind."""
-    for split, count, first in (("train", train, 0), ("validation", validation, train)):
-        for kind in KINDS:
-            target = folder / split / kind
-            target.mkdir(parents=True, exist_ok=True)
-            for index in range(first, first + count):
-                draw_page(kind, seed, index).save(target / f"{index:05d}.png")
+def write_page_kinds(folder: Path, count: int, seed: int = 0) -> None:
+    """Writes ``count`` pages into class folders ``folder/KIND/*.png``, kind by kind in turn; whole or not at all.
+
+    Raises:
+        UserError: the folder is not empty, or cannot be written.
+    """
+    names = list(KINDS)
+    with new_folder(folder) as scratch, counter("drawing page-kinds", count) as advance:
+        for kind in names[:count]:
+            (scratch / kind).mkdir()
+        for index in range(count):
+            kind = names[index % len(names)]
+            draw_page(kind, seed, index).save(scratch / kind / f"{index:06d}.png")
+            advance(1)
