@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from docstill.compression import compress
-from docstill.progress import say
 from docstill.recipe import load_recipe
 from docstill.run import step
 from docstill.shipped import find_recipe
 from docstill.synthesis.page_kinds import write_page_kinds
 
-TRAIN, VALIDATION = 70, 40
-"""Pages of each kind; few, so that there is a gap between teacher and student to close."""
+TRAIN, VALIDATION = 420, 240
+"""Pages of six kinds; few, so that there is a gap between teacher and student to close."""
 
 
 def demo(folder: str | Path = "runs/demo") -> dict[str, Any]:
@@ -26,8 +25,9 @@ def demo(folder: str | Path = "runs/demo") -> dict[str, Any]:
     pages = folder / "pages"
 
     def draw() -> dict[str, Any]:
-        say("drawing pages")
-        write_page_kinds(pages, TRAIN, VALIDATION)
+        for seed, (split, count) in enumerate({"train": TRAIN, "validation": VALIDATION}.items()):
+            if not (pages / split).exists():
+                write_page_kinds(pages / split, count, seed)
         return {}
 
     step(folder / "drawing", draw)
