@@ -31,6 +31,10 @@ class Face:
         """The face at a size in pixels."""
         return _opened(self.path, size)
 
+    def width(self, character: str, size: int) -> float:
+        """How far one character moves the pen, in pixels."""
+        return _width(self.path, size, character)
+
     def covers(self, text: str) -> bool:
         """Whether there is a glyph for every character of ``text``."""
         return all(self._covers(character) for character in set(text))
@@ -76,6 +80,11 @@ class Fonts:
 @lru_cache(maxsize=2048)
 def _opened(path: Path, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(path, size)
+
+
+@lru_cache(maxsize=65536)
+def _width(path: Path, size: int, character: str) -> float:
+    return _opened(path, size).getlength(character)
 
 
 def _look(font: ImageFont.FreeTypeFont, character: str) -> tuple[tuple[int, int], bytes]:

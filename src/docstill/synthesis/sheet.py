@@ -88,7 +88,7 @@ class Sheet:
         else:
             self.draw.text((left, top), text, ink, font)
         bottom = top + size * 1.2
-        cells = [cell] * len(text) if pitch else [font.getlength(character) for character in text]
+        cells = [cell] * len(text) if pitch else [face.width(character, size) for character in text]
         self._note(text, cells, left, width, top + _MIDDLE * size)
         self.written.append((text, (left, top, left + width, bottom)))
         return bottom
@@ -106,7 +106,7 @@ class Sheet:
         font = face.at(size)
         if not pitch:
             return font.getlength(text)
-        widest = max((font.getlength(character) for character in set(text)), default=0.0)
+        widest = max((face.width(character, size) for character in set(text)), default=0.0)
         return len(text) * max(pitch * size, 0.95 * widest)
 
     def lines(
