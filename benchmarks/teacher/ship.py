@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -30,28 +31,25 @@ from docstill.synthesis.small_labels import HEIGHT, WIDTH
 from docstill.tasks.kie import Kie
 
 WEIGHTS = "model.safetensors"
+STAGES = ("four", "six")
+"""Runs of `run.sh`, by their number of decoder layers."""
 
 
 def main(run: Path, unseen: Path, out: Path) -> None:
-    halve(run / "model", out)
+    halve(run / STAGES[-1] / "model", out)
     task = Kie()
     model, pages = task.load_model(str(out)), task.read(unseen)
     metrics = docstill.evaluate(out, unseen)["metrics"]
     blank = blank_answer(model)
     prior = field_scores([blank] * len(pages.documents), [document.target for document in pages.documents])
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     result: dict[str, Any] = {
         "n": len(pages.documents),
         "metrics": metrics,
         "blank_page": {"answer": blank, "field_f1": float(prior.f1), "per_field": prior.per_field},
         "params": {"total": count_parameters(model.network).total},
         "bytes": (out / WEIGHTS).stat().st_size,
-        "training": [
-            {"step": line["step"], "labels": line["labels"], "validation": line["validation"]}
-            for line in lines
-            if "validation" in line
-        ],
-        "stage": (run / "stage.yaml").read_text(encoding="utf-8"),
+        "training": {stage: looks(run / stage) for stage in STAGES},
+        "settings": {stage: settings(run / stage) for stage in STAGES},
         "hardware": describe_hardware(),
     }
     text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
@@ -60,14 +58,28 @@ def main(run: Path, unseen: Path, out: Path) -> None:
     print(f"field F1 {metrics['field_f1']:.4f}, of a blank page {prior.f1:.4f}, {result['bytes'] / 1e6:.1f} MB")
 
 
+def looks(stage: Path) -> list[dict[str, Any]]:
+    """What was seen of a stage each time it looked at the validation labels."""
+    lines = [json.loads(line) for line in (stage / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    keys = ("step", "labels", "validation")
+    return [{key: line[key] for key in keys} for line in lines if "validation" in line]
+
+
+def settings(stage: Path) -> dict[str, Any]:
+    """What a stage was trained with."""
+    trained: dict[str, Any] = yaml.safe_load((stage / "stage.yaml").read_text(encoding="utf-8"))["train"]
+    return trained
+
+
 def halve(source: Path, out: Path) -> None:
-    """Copies a model folder, its weights in half precision."""
+    """Copies a model folder, its weights in half precision; LayerDrop was for its own training, not for its students'."""
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(source, out)
     weights = {name: tensor.half().contiguous() for name, tensor in load_file(source / WEIGHTS).items()}
     save_file(weights, out / WEIGHTS, {"format": "pt"})
     config = json.loads((out / "config.json").read_text(encoding="utf-8"))
-    (out / "config.json").write_text(json.dumps(config | {"dtype": "float16"}, indent=2) + "\n", encoding="utf-8")
+    config |= {"dtype": "float16", "decoder": config["decoder"] | {"decoder_layerdrop": 0.0}}
+    (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def blank_answer(model: DocumentModel) -> Any:

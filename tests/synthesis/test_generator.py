@@ -236,6 +236,7 @@ def test_what_does_not_hold_is_said_in_a_sentence(tmp_path: Path) -> None:
         ({"n": 0}, "n must be at least 1"),
         ({"wear": 2}, "wear must be between 0 and 1"),
         ({"kind": "page-kinds", "glyphs": True, "fonts": fontless}, "leave fonts and glyphs out"),
+        ({"kind": "page-kinds", "wear": 0.5}, "leave wear out"),
         ({"kind": "page-kinds", "out": tmp_path / "full"}, "is not empty; give a new folder"),
         ({"fonts": fontless}, "give a folder with .ttf or .otf files"),
         ({"fonts": tmp_path / "nowhere"}, "there is no font folder"),

@@ -71,7 +71,7 @@ def synth(
 
     Args:
         kind: ``pages`` (text to learn reading from), ``labels`` (parcels), ``small-labels`` (packets: one address), ``receipts``,
-            ``layout`` (pages with regions) or ``page-kinds`` (to classify; as they are, so only ``n`` and ``seed`` count).
+            ``layout`` (pages with regions) or ``page-kinds`` (to classify; drawn in one way, so only ``n`` and ``seed`` may be chosen).
         out: a new folder.
         n: how many.
         seed: another seed gives other documents.
@@ -98,6 +98,8 @@ def synth(
         given = {
             "fonts": fonts,
             "corpus": corpus,
+            "form": None if form == "nested" else form,
+            "wear": None if wear == 1 else wear,
             "glyphs": glyphs or None,
             "papers": papers,
             "backgrounds": backgrounds,
