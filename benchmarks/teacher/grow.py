@@ -4,7 +4,7 @@ python benchmarks/teacher/grow.py MODEL OUT LAYERS
 
 New blocks are copies whose last weights are zero, so that they pass on what they are given until they have learnt better
 (Wu et al. 2024, LLaMA Pro, arXiv 2401.02415, section 3.1). LayerDrop (Fan et al. 2020, arXiv 1909.11556) leaves blocks out at random
-in training: such a network bears to lose some of them for good, which is what the demo does to it.
+in training, so that the network should bear to lose some of them for good.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import VisionEncoderDecoderModel
 
+from docstill.models.adaptor import donut_class
 from docstill.models.io import DocumentModel
 from docstill.tasks.kie import Kie
 
@@ -52,7 +52,7 @@ def grow(model: DocumentModel, layers: int) -> None:
             part = name.removeprefix(start)
             new = place not in places and part.rpartition(".")[0] in LAST
             weights[f"{LAYERS}.{place}.{part}"] = torch.zeros_like(old[name]) if new else old[name].clone()
-    network = VisionEncoderDecoderModel(config)
+    network = donut_class(config)(config)
     network.load_state_dict(weights)
     network.generation_config = model.network.generation_config
     model.network = network.eval()

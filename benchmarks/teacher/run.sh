@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The teacher that ships: a donut-micro that reads generated labels of small packets, from scratch, on 2 cores. First with four decoder
-# layers; then with six, on labels it has not seen, some layers left out at random, so that it bears to lose them. Stopped, it goes on
+# layers; then with six, on labels it has not seen, some layers left out at random, so that it should bear to lose them. Stopped, it goes on
 # with the same command. Leaves results.json here and the model, in half precision, in src/docstill/teachers/small-labels.
 set -euo pipefail
 run=${1:-runs/teacher}

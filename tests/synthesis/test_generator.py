@@ -68,7 +68,6 @@ def test_a_number_is_a_document_whenever_it_is_asked_for(kind: Kind) -> None:
 PRINT = """
 import hashlib, json, random
 from docstill.synthesis.generator import KINDS, Generator
-from docstill.synthesis.page_kinds import KINDS as PAGE_KINDS
 from docstill.synthesis.parties import COUNTRIES, party
 for locale in COUNTRIES:
     print([party(random.Random(seed), locale).truth() for seed in range(5)])

@@ -89,7 +89,7 @@ def test_characters_are_where_they_are_said_to_be_on_a_background(kind: Kind, re
     assert larger >= (1 if kind == "pages" else 12)
 
 
-def test_other_documents_are_as_before_without_folders(reds: Path) -> None:
+def test_a_background_changes_the_picture_and_not_the_answer(reds: Path) -> None:
     plain, laid = Generator("labels", seed=3), Generator("labels", seed=3, backgrounds=reds)
     assert plain.document(1)[1] == laid.document(1)[1]
     assert plain.document(1)[0].size != laid.document(1)[0].size

@@ -95,17 +95,17 @@ def synth(
     if n < 1:
         raise UserError(f"n must be at least 1, {n} given")
     if kind == CLASSES:
-        given = {
+        chosen = {
             "fonts": fonts,
             "corpus": corpus,
-            "form": None if form == "nested" else form,
-            "wear": None if wear == 1 else wear,
-            "glyphs": glyphs or None,
+            "form": form != "nested",
+            "wear": wear != 1,
+            "glyphs": glyphs,
             "papers": papers,
             "backgrounds": backgrounds,
         }
-        if any(value is not None for value in given.values()):
-            named = " and ".join(name for name, value in given.items() if value is not None)
+        named = " and ".join(name for name, value in chosen.items() if value)
+        if named:
             raise UserError(f"{CLASSES} are drawn in one way; leave {named} out, or choose another kind")
         write_page_kinds(Path(out), n, seed)
         return {"kind": kind, "out": str(out), "n": n, "seed": seed}

@@ -53,7 +53,8 @@ def draw_reading(corpus: Corpus, fonts: Fonts, rng: random.Random) -> tuple[Shee
     """A page with one to three blocks of text in one or two columns.
 
     Returns:
-        The page, of a size of `SIZES`, or in half of the cases smaller, so that it can lie on something; and ``{"text_sequence": …}``: all lines, joined by spaces, column by column.
+        The page, of a size of `SIZES` or, in half of the cases, smaller, so that it can lie on something; and
+        ``{"text_sequence": …}``: all lines, joined by spaces, column by column.
 
     Raises:
         UserError: no face can write the corpus.
