@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -220,6 +221,27 @@ def test_a_fault_of_ours_is_exit_code_1_and_asks_for_a_report(tmp_path: Path, mo
     assert result.exit_code == 1
     assert "fault in docstill" in result.stderr
     assert "boom" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "ran_out",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to …"),
+    ],
+    ids=["python", "gpu", "processor"],
+)
+def test_out_of_memory_names_the_knob(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran_out: Exception) -> None:
+    import docstill as package
+
+    def large(*_: Any, **__: Any) -> None:
+        raise ran_out
+
+    monkeypatch.setattr(package, "report", large, raising=False)
+    _, errors = docstill("report", tmp_path, code=1)
+    assert "smaller batch_size" in errors
+    assert "fault" not in errors
 
 
 def test_exported_members_are_all_there_and_sorted() -> None:

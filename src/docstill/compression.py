@@ -31,7 +31,7 @@ from docstill.run import locked, open_run, read_json, seconds_spent, step, write
 from docstill.settings import NewModel, Stage
 from docstill.similarity.comparison import IN_A_RUN, layers_alike
 from docstill.similarity.rows import share_of_same_answers
-from docstill.stages import Bench, run_stage
+from docstill.stages import Bench, know_schema, run_stage
 from docstill.tasks import task_named
 from docstill.tasks.base import ModelSpec, Pages, Task
 from docstill.teacher_answers import sure_enough
@@ -131,6 +131,7 @@ def _teacher(recipe: Recipe, bench: Bench, run: Path) -> Taught:
         folder.mkdir(exist_ok=True)
     model = task.load_model(source)
     task.check_model(model, bench.training)
+    know_schema(task, model, bench.training)
     taught = Taught(model, source, folder)
     metrics = step(
         folder / "evaluation", lambda: _evaluate(bench, model, folder / "evaluation", "scoring the teacher")

@@ -16,6 +16,7 @@ from docstill.batches import PageSet, batch_count, epoch_batches, page_set
 from docstill.checkpoint import Extra
 from docstill.data.document import Document
 from docstill.decoding.confidence import CONFIDENCE
+from docstill.decoding.schema import SCHEMA
 from docstill.engine import Trainee, fit
 from docstill.errors import RecipeError, UserError
 from docstill.lesson import Lesson, make_objectives
@@ -69,6 +70,7 @@ def run_stage(
     if isinstance(settings, PruneStage):
         report = prune(bench.task, student, settings, bench.training)
         student.card.pop(CONFIDENCE, None)  # fitted to the network as it was
+        know_schema(bench.task, student, bench.training)
     elif isinstance(settings, DistillStage):
         report = learn(bench, student, settings, settings.objectives, folder, seed, title)
     else:
@@ -78,6 +80,12 @@ def run_stage(
         {"stage": stage.kind, "settings": stage.settings.model_dump(mode="json")}
     )
     return report
+
+
+def know_schema(task: Task, model: DocumentModel, pages: Pages | None) -> None:
+    """Holds a model that has not learnt here to the schema of the answers, as those are that have; else rows would compare grammars."""
+    if pages is not None and SCHEMA not in model.card:
+        task.before_learning(model, pages)
 
 
 def labels_only(settings: Training) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
@@ -11,11 +12,12 @@ import torch
 import docstill
 from docstill.data.images import open_image
 from docstill.models.io import DocumentModel
-from docstill.settings import Stage, TrainStage
+from docstill.settings import MagnitudePrune, Stage, TrainStage
 from docstill.stages import Bench, run_stage
 from docstill.tasks.base import Pages
 from docstill.tasks.kie import Kie
 from kie_tiny import ANSWERS, TAGS, page, tiny_donut, tiny_folder
+from tiny import write_recipe
 
 KIE = Kie()
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -70,6 +72,35 @@ def test_a_batch_reads_what_each_page_alone_reads(pages: Pages, held: bool) -> N
         (alone,) = KIE.predict(model, [image])
         assert (alone["fields"], alone["text"]) == (answer["fields"], answer["text"])
         assert alone["document_confidence"] == pytest.approx(answer["document_confidence"], rel=1e-3)
+
+
+def test_a_pruned_model_without_a_schema_is_given_that_of_the_pages(pages: Pages, tmp_path: Path) -> None:
+    """As its twins that learn are; one that has a schema keeps it."""
+    known = {"keys": {"name": {"longest": 3}}}
+    for card, expected in (({}, ["shop", "total"]), ({"schema": known}, ["name"])):
+        model = restless(0)
+        model.card = dict(card)
+        stage = Stage(prune=MagnitudePrune(sparsity=0.9))
+        run_stage(Bench(KIE, pages, pages), model, stage, tmp_path / "work", 0, "prune")
+        assert list(model.card["schema"]["keys"]) == expected
+
+
+def test_a_teacher_without_a_schema_is_compared_under_that_of_its_students(tmp_path: Path) -> None:
+    """Else its row would count broken tags, and theirs could not."""
+    folder = tiny_folder(tmp_path / "pages")
+    restless(0, positions=128).save(tmp_path / "teacher")
+    recipe = {
+        "task": "kie",
+        "data": {"train": str(folder), "validation": str(folder)},
+        "teacher": str(tmp_path / "teacher"),
+        "stages": [{"prune": {"method": "magnitude", "sparsity": 0.1}}],
+        "compare": False,
+    }
+    docstill.compress(write_recipe(tmp_path / "recipe.yaml", recipe), tmp_path / "run")
+    for part in ("teacher", "seed-0/student"):
+        answers = json.loads((tmp_path / "run" / part / "evaluation" / "documents.json").read_text(encoding="utf-8"))
+        assert all(set(answer["predicted"]) <= {"shop", "total"} for answer in answers), part
+    assert "schema" not in json.loads((tmp_path / "teacher" / "docstill.json").read_text(encoding="utf-8"))
 
 
 def test_training_leaves_schema_and_confidence_on_the_card(pages: Pages, tmp_path: Path) -> None:

@@ -28,15 +28,26 @@ class Verbs(TyperGroup):
         except KeyboardInterrupt as error:
             say("stopped; run the same command again to go on where it stopped")
             raise typer.Exit(130) from error
-        except MemoryError as error:
-            say("error: memory ran out; use a smaller batch_size with more gradient_accumulation_steps")
-            raise typer.Exit(1) from error
-        except (RuntimeError, TypeError, AttributeError, LookupError, ValueError, OSError) as error:
+        except (MemoryError, RuntimeError, TypeError, AttributeError, LookupError, ValueError, OSError) as error:
             if type(error).__module__.startswith(("typer", "click")):  # how Typer itself ends a command
                 raise
+            if _memory_ran_out(error):
+                say(
+                    "error: memory ran out in one batch; give a smaller batch_size (with more gradient_accumulation_steps to learn "
+                    "from as many documents a step) or a smaller image size, and run the same command again"
+                )
+                raise typer.Exit(1) from error
             say(traceback.format_exc())
             say("error: this is a fault in docstill; please report it with the lines above")
             raise typer.Exit(1) from error
+
+
+def _memory_ran_out(error: Exception) -> bool:
+    """Whether Python, a processor's allocator or a GPU's has no room; torch's processor says so in words alone."""
+    words = ("out of memory", "can't allocate memory")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    )
 
 
 app = typer.Typer(
