@@ -24,7 +24,7 @@ from docstill.settings import DistillStage, Stage
 from docstill.stages import Bench, _teacher_answers, learn
 from docstill.tasks.base import Pages
 from docstill.tasks.classification import Classification
-from docstill.tasks.kie import Kie
+from docstill.tasks.kie import Kie, answer_ids
 from docstill.teacher_answers import read_by_teacher, sure_enough, well_formed, with_teacher_answers
 from kie_tiny import ANSWERS, page, tiny_donut, tiny_folder
 
@@ -57,6 +57,10 @@ def readings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     ("text", "good"),
     [
         (json_to_tokens(ANSWERS[0]), True),
+        ("<s_a>1</s_a><s_b>2</s_b>", True),  # keys as another teacher orders them
+        ("<s_b>2</s_b><s_a>1</s_a>", True),
+        ("<s_a><s_c>1</s_c><s_d>2</s_d></s_a><s_b>2</s_b>", True),
+        ("<s_a>1</s_a><s_a>2</s_a>", False),
         ("<s_total> 9.00</s_total>", True),  # as tokenizers with ▁ write it
         ("<s_menu><s_nm>tea</s_nm><sep/><s_nm>milk</s_nm></s_menu>", True),
         ("<s_nm>tea</s_nm><sep/><s_nm>milk</s_nm>", True),
@@ -162,3 +166,21 @@ def test_answers_held_to_another_schema_are_not_taken(tmp_path: Path, readings: 
             teacher.card["schema"] = schema
         read_by_teacher(KIE, teacher, pages, tmp_path)
     assert len(list(tmp_path.glob("answers-*.jsonl"))) == 2
+
+
+def test_a_teacher_with_another_order_of_keys_is_as_sure_as_of_what_it_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages, teacher = KIE.read(tiny_folder(tmp_path / "pages", ANSWERS[:1])), tiny_donut(1)
+    text = json_to_tokens(OTHER, sort_keys=False)
+    assert text != json_to_tokens(OTHER)
+    monkeypatch.setattr(Kie, "predict", lambda *_: [{"text": text}])
+    (line,) = read_by_teacher(KIE, teacher, pages, tmp_path)
+    example = KIE.example(teacher, pages.documents[0], open_image(pages.documents[0].file), [], None)
+    with torch.no_grad():
+        batch = KIE.collate(teacher, [{**example, "ids": torch.tensor(answer_ids(teacher, text))}])
+        outputs = KIE.forward(teacher, batch)
+    chosen = outputs.logits.softmax(-1).gather(1, outputs.targets[:, None]).mean().item()
+    assert line["probability"] == pytest.approx(chosen, abs=1e-6)
+    (found,) = sure_enough(KIE, teacher, pages.documents, tmp_path, line["probability"])
+    assert found.target == OTHER

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from docstill.api import benchmark, compare, compress, distill, evaluate, explain, load, prune, report, study, train
+    from docstill.checking import check
     from docstill.conversion import convert
-    from docstill.data.validator import check
     from docstill.demonstration import demo
     from docstill.errors import DataError, DocstillError, MissingExtra, ModelError, RecipeError, UserError
     from docstill.scoring import score
@@ -69,7 +69,7 @@ _HOMES = {
         ("DataError", "DocstillError", "MissingExtra", "ModelError", "RecipeError", "UserError"), "docstill.errors"
     ),
     "NewModel": "docstill.settings",
-    "check": "docstill.data.validator",
+    "check": "docstill.checking",
     "convert": "docstill.conversion",
     "demo": "docstill.demonstration",
     "score": "docstill.scoring",

@@ -17,6 +17,7 @@ from docstill.compression import compress as compress_recipe
 from docstill.data.coco_folder import results_of
 from docstill.data.images import IMAGE_SUFFIXES, open_image, open_pages, page_count
 from docstill.data.splits import resolve_split
+from docstill.doubts import lossy_answers, warn
 from docstill.errors import ModelError, UserError
 from docstill.explaining import graphs_of
 from docstill.measure import hardware, measure
@@ -358,6 +359,9 @@ def _one_stage(
         else:
             pages = task.read(resolve_split(Path(data), "train"))
             validation = task.read(resolve_split(Path(data), "validation"), pages)
+        warnings = warn(
+            [line for split in (pages, validation) if split is not None for line in lossy_answers(task, split)]
+        )
         seed_everything(seed)
         if isinstance(source, NewModel):
             assert pages is not None
@@ -372,7 +376,8 @@ def _one_stage(
         for name in ("last.pt", "best.pt"):
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / FOLDER, ignore_errors=True)
-        return {**done, "task": task_name, "model": str(folder / MODEL)}
+        warnings += done.get("warnings", [])  # of stages that learn
+        return {**done, "warnings": warnings, "task": task_name, "model": str(folder / MODEL)}
 
     with locked(folder):
         return step(folder, work)

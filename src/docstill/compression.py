@@ -17,6 +17,7 @@ from docstill.data.images import open_image
 from docstill.data.unlabelled import problems_of, read_unlabelled
 from docstill.data.validator import check
 from docstill.decoding.schema import SCHEMA
+from docstill.doubts import lossy_answers, unwritable_answers, warn
 from docstill.engine import BEST, CHECKPOINT
 from docstill.errors import DataError, ModelError, UserError
 from docstill.measure import measure
@@ -64,7 +65,9 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "") -> di
         task = task_named(recipe.task)
         training = task.read(recipe.data.train)
         bench = Bench(task, training, task.read(recipe.data.validation, training))
+        warnings = warn(lossy_answers(task, training) + lossy_answers(task, bench.validation))
         teacher = _teacher(recipe, bench, run)
+        warnings += warn([f"teacher: {line}" for line in unwritable_answers(task, teacher.model, bench.validation)])
         unlabelled = _unlabelled(recipe, task, teacher, training)
         bench = replace(bench, teacher=teacher.model, unlabelled=unlabelled, shared=teacher.folder)
         more = 1 + len(unlabelled) / len(training.documents)
@@ -83,7 +86,9 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "") -> di
         first = chains[0]
         _hand_over(first.folder / CALIBRATION / MODEL if recipe.calibrate else first.model_folder, run / MODEL)
         figures = step(run / "measurements", lambda: _measure(bench, teacher, chains, recipe))
-        results = results_of(recipe, bench, teacher, chains, figures, compared, command, name or run.resolve().name)
+        results = results_of(
+            recipe, bench, teacher, chains, figures, compared, warnings, command, name or run.resolve().name
+        )
         results["seconds"] = round(seconds_spent(run), 1)
         write_json(run / "results.json", results)
         write_report(results, run)

@@ -34,6 +34,7 @@ def results_of(
     chains: list[Chain],
     figures: dict[str, Any],
     compared: dict[str, list[dict[str, Any]]],
+    warnings: list[str],
     command: str,
     name: str,
 ) -> dict[str, Any]:
@@ -46,6 +47,7 @@ def results_of(
         chains: students and controls, finished; the first is the one that is handed over.
         figures: size and speed of each row, from `docstill.measure.measure`.
         compared: how alike each row is to the teacher, by seed; empty if that was not asked.
+        warnings: what was said of the data.
         command: what reproduces the run.
         name: what the report calls it.
     """
@@ -104,6 +106,8 @@ def results_of(
         "worst": _worst(bench.validation, first.folder / "evaluation", teacher.folder / "evaluation"),
         "similarity": alike_rows(compared),
         "warnings": _warnings(recipe)
+        + warnings
+        + _unwritable(chains)
         + [
             line
             for chain in chains
@@ -179,6 +183,18 @@ def _worst(pages: Pages, student: Path, teacher: Path) -> list[dict[str, Any]]:
         }
         for document in sorted(judged, key=lambda document: document.score)[:WORST]
     ]
+
+
+def _unwritable(chains: list[Chain]) -> list[str]:
+    """What stages said of answers that their students cannot write; seeds of a row mostly say the same."""
+    return list(
+        dict.fromkeys(
+            f"{chain.row}: {line}"
+            for chain in chains
+            for number, stage in chain.stages
+            for line in read_json(chain.stage_folder(number, stage) / DONE).get("warnings", [])  # pruning has none
+        )
+    )
 
 
 def _warnings(recipe: Recipe) -> list[str]:

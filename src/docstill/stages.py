@@ -17,6 +17,7 @@ from docstill.checkpoint import Extra
 from docstill.data.document import Document
 from docstill.decoding.confidence import CONFIDENCE
 from docstill.decoding.schema import SCHEMA
+from docstill.doubts import unwritable_answers, warn
 from docstill.engine import Trainee, fit
 from docstill.errors import RecipeError, UserError
 from docstill.lesson import Lesson, make_objectives
@@ -117,6 +118,7 @@ def learn(
     if unfit := unfit_objectives(objectives, task.name):
         raise RecipeError("these objectives do not fit", [f"objectives.{line}" for line in unfit])
     task.check_model(student, bench.training)
+    warnings = warn(unwritable_answers(task, student, bench.validation))
     if bench.teacher is not None:
         task.check_pair(bench.teacher, student)
     task.before_learning(student, bench.training)
@@ -183,6 +185,7 @@ def learn(
         "steps": progress.step,
         "seconds": round(progress.seconds, 2),
         "teacher_asked": lesson.teacher is not None,
+        "warnings": warnings,
     }
 
 

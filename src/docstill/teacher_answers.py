@@ -29,6 +29,7 @@ from docstill.models.io import DocumentModel
 from docstill.progress import counter
 from docstill.run import write_text
 from docstill.tasks.base import Pages, Task
+from docstill.tasks.kie import answer_ids
 
 CHUNK = 16
 """Pages that are read at a time."""
@@ -102,10 +103,13 @@ def writable(task: Task, student: DocumentModel, pages: Pages, documents: Sequen
 
 
 def well_formed(text: str) -> Any:
-    """The JSON of an answer that says nothing beside it; None if the text is no such answer, so that it would be lost or mended."""
+    """The JSON of an answer that says nothing beside it; None if the text is no such answer, so that it would be lost or mended.
+
+    Keys may stand in any order, as a teacher from elsewhere writes them.
+    """
     try:
         fields = tokens_to_json(text)
-        again = json_to_tokens(fields)
+        again = json_to_tokens(fields, sort_keys=False)
     except (RecursionError, ValueError):  # a model may write anything
         return None
     if "text_sequence" in fields or "".join(again.split()) != "".join(text.split()):
@@ -122,10 +126,14 @@ def _probability(task: Task, teacher: DocumentModel, document: Document | None) 
     """The mean probability of the tokens of the teacher's own answer, each after those before it."""
     if document is None:
         return None
+    ids = answer_ids(teacher, json_to_tokens(document.target, sort_keys=False))  # in the order that it was written in
+    if len(ids) - 1 > teacher.network.config.decoder.max_position_embeddings:
+        return None  # it filled the decoder to the last place, without an end
     try:
-        batch = task.collate(teacher, [task.example(teacher, document, open_image(document.file), [], None)])
-    except DataError:  # it filled the decoder to the last place, without an end
+        example = task.example(teacher, document, open_image(document.file), [], None)
+    except DataError:  # so it is in the order of the labels
         return None
+    batch = task.collate(teacher, [{**example, "ids": torch.tensor(ids)}])
     moved = {name: value.to(teacher.device) for name, value in batch.items()}
     training = teacher.network.training
     teacher.network.eval()

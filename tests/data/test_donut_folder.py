@@ -76,6 +76,8 @@ def test_byte_order_mark_blank_lines_windows_ends_and_odd_separators_are_borne(t
         (line("a.jpg", gt_parses=[]), "neither gt_parse nor a list gt_parses"),
         (line("a.jpg", gt_parse="words"), "gt_parse must be an object or a list"),
         (line("a.jpg", gt_parses=[{}, 3]), "gt_parse must be an object or a list"),
+        (line("a.jpg", gt_parse={"": "x", "b": "1"}), 'a key without a name (""); give every field a name'),
+        (line("a.jpg", gt_parses=[{"a": "1"}, {"a": [{"b": {"": 1}}]}]), "a key without a name"),
         (line("gone.jpg", gt_parse={}), "the picture gone.jpg is missing"),
         (line("sub", gt_parse={}), "the picture sub is missing"),
         (line("x" * 5000, gt_parse={}), "is missing"),

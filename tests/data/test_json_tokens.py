@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from docstill.data.json_tokens import canonical, json_to_tokens, round_trip, survives, tag_tokens, tokens_to_json
+from docstill.data.json_tokens import (
+    SPECIAL,
+    canonical,
+    json_to_tokens,
+    round_trip,
+    survives,
+    tag_tokens,
+    tokens_to_json,
+)
+from docstill.models import donut_tokens
 
 RECEIPT = {
     "menu": [{"nm": "tea", "price": "1.50", "cnt": 2}, {"nm": "milk", "price": "0.90", "cnt": 1}],
@@ -209,3 +218,14 @@ def test_long_and_repeating_output_is_parsed_in_time() -> None:
     assert len(tokens_to_json(rows)["menu"]) == 2000
     assert tokens_to_json("<s_a>" * 5000 + "x") == {"text_sequence": "x"}
     assert tokens_to_json("".join(f"<s_k{index}>" for index in range(2000))) == {"text_sequence": ""}
+
+
+def test_the_special_tokens_are_those_of_the_tokenizers_that_are_made() -> None:
+    assert set(SPECIAL) == set(donut_tokens.SPECIAL)
+
+
+@pytest.mark.parametrize("value", [*SPECIAL, "a</s>b", "x<pad>y", "x<PAD>y", "</S>", "a < s > b"])
+def test_a_value_with_a_token_of_the_tokenizers_own_does_not_survive(value: str) -> None:
+    tokenizer = donut_tokens.character_tokenizer([], [])
+    spelt = len(donut_tokens.encode(tokenizer, value)) == len(value)  # letter by letter, so that it comes back
+    assert (survives({"note": value}) is None) == spelt

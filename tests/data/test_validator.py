@@ -179,3 +179,29 @@ def test_wrong_requests(tmp_path: Path) -> None:
         check(tmp_path / "nowhere")
     with pytest.raises(UserError, match="choose one of kie, layout, classification"):
         check(tmp_path, task="forms")
+
+
+def test_the_same_pixels_packed_otherwise_are_the_same_picture(tmp_path: Path) -> None:
+    data = classes(tmp_path)
+    source, copy = data / "train" / "letter" / "1.png", data / "val" / "form" / "copy.tiff"
+    with Image.open(source) as image:
+        image.convert("RGB").save(copy)
+        image.resize((4, 16)).save(data / "val" / "form" / "other.png")  # as many pixels of the same shade
+    assert check(data)["warnings"] == [f"{copy}: the same picture as {source} in train; remove it from one of them"]
+
+
+def test_special_tokens_in_values_are_a_warning(tmp_path: Path) -> None:
+    data = receipts(tmp_path, train=[{"a": "1"}, {"note": "a</s>b", "total": "1"}, {"note": ["x<pad>y", "z"]}])
+    assert check(data)["warnings"] == [
+        f"{data / 'train' / 'metadata.jsonl'}:{number}: the answer does not survive JSON to tokens and back: the value of note "
+        "holds a tag, which a tokenizer takes for its own"
+        for number in (2, 3)
+    ]
+
+
+def test_an_answer_is_named_once_however_many_of_its_variants_are_lost(tmp_path: Path) -> None:
+    folder = receipts(tmp_path, train=[{"a": "1"}]) / "train"
+    truth = {"gt_parses": [{"a": "x"}, {"a": [["1", "2"]]}, {"a": "<s_b>"}]}
+    (folder / "metadata.jsonl").write_text(json.dumps({"file_name": "0.png", "ground_truth": truth}))
+    (warning,) = check(folder)["warnings"]
+    assert warning.endswith("a is a list of lists")

@@ -22,13 +22,18 @@ def check(
     task: Annotated[
         str | None, typer.Option(help="classification, kie or layout; default: by the files that are there.")
     ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="For kie: model folder or hub id; name the answers that do not fit its decoder.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Look at every page and label of a data set, and name all that is wrong. Exit code 2 if anything is.
 
     Example: docstill check pages
+
+    Example: docstill check receipts --model runs/teacher/model
     """
-    found = docstill.check(data, task)
+    found = docstill.check(data, task, model)
     print_value(found, as_json)
     if found["problems"]:
         raise typer.Exit(2)

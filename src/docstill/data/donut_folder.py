@@ -123,4 +123,20 @@ def _variants(truth: Any) -> list[Any] | str:
         return "ground_truth holds neither gt_parse nor a list gt_parses"
     if not all(isinstance(variant, dict | list) for variant in variants):
         return "gt_parse must be an object or a list of objects"
+    if any(map(_has_nameless_key, variants)):
+        return 'gt_parse holds a key without a name (""); give every field a name'
     return variants
+
+
+def _has_nameless_key(value: Any) -> bool:
+    """Whether any key is empty: there is no tag for it that could be told from a broken one."""
+    rest = [value]
+    while rest:
+        item = rest.pop()
+        if isinstance(item, dict):
+            if "" in item:
+                return True
+            rest += item.values()
+        elif isinstance(item, list):
+            rest += item
+    return False

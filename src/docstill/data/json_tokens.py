@@ -12,8 +12,10 @@ import re
 from typing import Any
 
 SEPARATOR = "<sep/>"
+SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
+"""Tokens of every Donut's own: an answer ends at the first ``</s>`` in it. Those of `docstill.models.donut_tokens`."""
 _OPEN = re.compile(r"<s_([^>]*)>", re.IGNORECASE)
-_TAG = re.compile(rf"</?s_[^>]*>|{SEPARATOR}", re.IGNORECASE)
+_TAG = re.compile(rf"(?i:</?s_[^>]*>|{SEPARATOR})|{'|'.join(SPECIAL)}")
 
 
 def json_to_tokens(value: Any, sort_keys: bool = True) -> str:

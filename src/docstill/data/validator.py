@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from docstill.data.class_folders import scan_class_folders
 from docstill.data.coco_folder import annotations_of, scan_coco_folder
 from docstill.data.document import Document
 from docstill.data.donut_folder import METADATA, scan_donut_folder
-from docstill.data.images import IMAGE_SUFFIXES, page_count, probe_image
+from docstill.data.images import IMAGE_SUFFIXES, open_image, page_count
 from docstill.data.json_tokens import json_to_tokens, survives
 from docstill.data.splits import find_splits
 from docstill.errors import UserError
@@ -35,21 +36,19 @@ def check(data: str | Path, task: str | None = None) -> dict[str, Any]:
         UserError: there is no such folder, or no such task.
     """
     data = Path(data)
-    if not data.is_dir():
-        raise UserError(f"there is no folder {data}; give a data set's folder")
-    splits = find_splits(data) or {data.resolve().name: data}
-    chosen = task or _guessed(list(splits.values()))
+    splits = splits_of(data)
+    chosen = task or guessed(splits)
     readers = {"kie": _kie, "layout": _layout, "classification": _classification}
     if chosen not in readers:
         raise UserError(f"there is no task {chosen!r} to check; choose one of {', '.join(readers)}")
     problems: list[str] = []
     warnings: list[str] = []
     documents, about = readers[chosen](splits, problems, warnings)
-    for document in (document for pages in documents.values() for document in pages):
-        if bad := probe_image(document.file):
-            problems.append(f"{document.file}: {bad}")
-            continue
+    homes: dict[bytes, tuple[str, Path]] = {}
+    shared: list[str] = []
+    for split, document in ((split, document) for split, pages in documents.items() for document in pages):
         try:
+            pixels = _pixels(document.file)
             count = page_count(document.file)
         except UserError as error:
             problems.append(str(error))
@@ -58,15 +57,40 @@ def check(data: str | Path, task: str | None = None) -> dict[str, Any]:
             warnings.append(
                 f"{document.file}: has {count} pages, only the first is used; split it into pictures of one page"
             )
-    warnings += _shared(documents)
-    return {"data": str(data), "task": chosen, "splits": about, "problems": problems, "warnings": warnings}
+        other, first = homes.setdefault(pixels, (split, document.file))
+        if other != split:  # a score on it says nothing
+            shared.append(f"{document.file}: the same picture as {first} in {other}; remove it from one of them")
+    return {"data": str(data), "task": chosen, "splits": about, "problems": problems, "warnings": warnings + shared}
 
 
-def _guessed(folders: list[Path]) -> str:
+def splits_of(data: Path) -> dict[str, Path]:
+    """The splits that a data set's folder holds, or the one that it is.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if not data.is_dir():
+        raise UserError(f"there is no folder {data}; give a data set's folder")
+    return find_splits(data) or {data.resolve().name: data}
+
+
+def guessed(splits: dict[str, Path]) -> str:
     """The task that the files are for."""
-    if any((folder / METADATA).is_file() for folder in folders):
+    if any((folder / METADATA).is_file() for folder in splits.values()):
         return "kie"
-    return "layout" if any(annotations_of(folder) for folder in folders) else "classification"
+    return "layout" if any(annotations_of(folder) for folder in splits.values()) else "classification"
+
+
+def lossy(documents: Sequence[Document]) -> list[tuple[str, str]]:
+    """The kie documents with an answer that does not survive JSON to tokens and back: where each is, and what is lost."""
+    lost = ((document.where, [survives(variant) for variant in document.variants]) for document in documents)
+    return [(where, next(filter(None, causes))) for where, causes in lost if any(causes)]
+
+
+def _pixels(file: Path) -> bytes:
+    """A hash of what a model sees of a picture, upright 8-bit RGB, however the file is packed."""
+    image = open_image(file)
+    return hashlib.blake2b(image.tobytes(), key=f"{image.mode} {image.size}".encode()).digest()
 
 
 Splits = dict[str, list[Document]]
@@ -83,10 +107,8 @@ def _kie(splits: dict[str, Path], problems: list[str], warnings: list[str]) -> t
         longest = max((len(json_to_tokens(variant)) for document in found for variant in document.variants), default=0)
         about[split] = {"n": len(found), "fields": dict(fields), "longest_target": longest}
         warnings += [
-            f"{folder / document.where}: the answer does not survive JSON to tokens and back: {lost}"
-            for document in found
-            for variant in document.variants
-            if (lost := survives(variant))
+            f"{folder / where}: the answer does not survive JSON to tokens and back: {lost}"
+            for where, lost in lossy(found)
         ]
         if not wrong:
             warnings += _unnamed(folder, found, METADATA)
@@ -150,20 +172,3 @@ def _layout(splits: dict[str, Path], problems: list[str], warnings: list[str]) -
         if not wrong and (source := annotations_of(folder)):
             warnings += _unnamed(folder, found.documents, source.name)
     return documents, about
-
-
-def _shared(documents: Splits) -> list[str]:
-    """Pictures that stand in two splits: a score on them says nothing."""
-    homes: dict[str, tuple[str, Path]] = {}
-    found = []
-    for split, pages in documents.items():
-        for document in pages:
-            try:
-                with open(document.file, "rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
-            except OSError:  # `probe_image` has named it
-                continue
-            other, first = homes.setdefault(digest, (split, document.file))
-            if other != split:
-                found.append(f"{document.file}: the same picture as {first} in {other}; remove it from one of them")
-    return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -111,23 +111,11 @@ class Kie:
         Raises:
             DataError: one line for each document with an answer that the model cannot write.
         """
-        tokenizer, room = model.processor.tokenizer, model.network.config.decoder.max_position_embeddings
-        vocabulary, problems = tokenizer.get_vocab(), []
+        vocabulary, problems = model.processor.tokenizer.get_vocab().keys(), []
         for document in pages.documents:
-            for answer in _answers(document):
-                text = json_to_tokens(answer)
-                lacking = sorted(tag_tokens(answer) - vocabulary.keys())
-                if lacking:
-                    problems.append(f"{document.where}: the vocabulary has no tag {', '.join(lacking)}")
-                    continue
-                if unknown := sorted(unknown_characters(tokenizer, text)):
-                    problems.append(
-                        f"{document.where}: the vocabulary has no character {', '.join(map(repr, unknown))}"
-                    )
-                if (length := len(encode(tokenizer, text)) + 1) > room:
-                    problems.append(
-                        f"{document.where}: the answer takes {length} tokens, the decoder has room for {room}"
-                    )
+            wrong = [line for answer in _answers(document) for line in _unwritable(model, vocabulary, answer)]
+            if wrong:
+                problems.append(f"{document.where}: {'; also, '.join(dict.fromkeys(wrong))}")
         if problems:
             headline = (
                 f"the model cannot write these answers in {pages.folder}; mend them, or use a model made for them"
@@ -182,7 +170,7 @@ class Kie:
         answer = answers[0] if rng is None else rng.choice(answers)
         where = placement(image.size, model.processor.image_processor, rng)
         pixels = placed(image, model.processor.image_processor, where)
-        ids = _ids(model, json_to_tokens(answer))
+        ids = answer_ids(model, json_to_tokens(answer))
         room = model.network.config.decoder.max_position_embeddings
         if len(ids) - 1 > room:
             raise DataError(
@@ -367,7 +355,21 @@ def _inside(folder: Path, file: Path) -> str:
     return str(file.relative_to(folder)) if file.is_relative_to(folder) else str(file)
 
 
-def _ids(model: DocumentModel, text: str) -> list[int]:
+def _unwritable(model: DocumentModel, vocabulary: Set[str], answer: Any) -> list[str]:
+    """Why a model cannot write an answer; nothing if it can."""
+    tokenizer, room = model.processor.tokenizer, model.network.config.decoder.max_position_embeddings
+    if lacking := sorted(tag_tokens(answer) - vocabulary):
+        return [f"the vocabulary has no tag {', '.join(lacking)}"]
+    text, wrong = json_to_tokens(answer), []
+    if unknown := sorted(unknown_characters(tokenizer, text)):
+        wrong.append(f"the vocabulary has no character {', '.join(map(repr, unknown))}")
+    if (length := len(encode(tokenizer, text)) + 1) > room:
+        wrong.append(f"the answer takes {length} tokens, the decoder has room for {room}")
+    return wrong
+
+
+def answer_ids(model: DocumentModel, text: str) -> list[int]:
+    """Start token, the text of tags, ``</s>``."""
     tokenizer = model.processor.tokenizer
     return [model.network.config.decoder_start_token_id, *encode(tokenizer, text), tokenizer.eos_token_id]
 
