@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,7 @@ def test_page_xml_of_every_version(tmp_path: Path, space: str) -> None:
         "out": str(tmp_path / "p.json"),
         "n": 1,
         "regions": dict.fromkeys(kinds, 1),
+        "unmarked": 0,
         "skipped": 0,
     }
     assert len(read_coco_folder(tmp_path / "p").documents[0].target.boxes) == 7
@@ -107,6 +109,69 @@ def test_pictures_are_found_as_transkribus_exports_them_and_other_xml_is_passed_
         "b ä/a.png": [("text", [10, 10, 30, 20])],
         "c.png": [("text", [0, 0, 20, 20])],
     }
+
+
+@pytest.mark.parametrize("name", ["C:\\scans\\ä b.png", "C:/scans/ä b.png", "\\\\host\\scans\\ä b.png", "..\\ä b.png"])
+def test_paths_as_windows_writes_them(tmp_path: Path, name: str) -> None:
+    picture(tmp_path / "p" / "ä b.png")
+    picture(tmp_path / "p" / "deep" / "c.png")
+    page_xml(tmp_path / "p" / "a.xml", text(), name)
+    page_xml(tmp_path / "p" / "c.xml", text(), "deep\\c.png")
+    docstill.convert("page-xml", tmp_path / "p", tmp_path / "out.json")
+    assert list(boxes(tmp_path / "out.json")) == ["deep/c.png", "ä b.png"]
+
+
+@pytest.mark.parametrize(("stored", "named"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_umlauts_may_be_written_in_either_way(tmp_path: Path, stored: Any, named: Any) -> None:
+    picture(tmp_path / "p" / unicodedata.normalize(stored, "Bücher 1.png"))
+    page_xml(tmp_path / "p" / "a.xml", text(), unicodedata.normalize(named, "Bücher 1.png"))
+    found = docstill.convert("page-xml", tmp_path / "p", tmp_path / "p.json")
+    assert (found["n"], found["unmarked"]) == (1, 0)
+    assert len(read_coco_folder(tmp_path / "p").documents) == 1
+
+
+def test_pictures_that_no_xml_is_for_are_counted(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "deep/c.jpg", ".hidden.png"):
+        picture(tmp_path / "p" / name)
+    page_xml(tmp_path / "xml" / "a.xml", text())
+    found = docstill.convert("page-xml", tmp_path / "p", tmp_path / "out.json", tmp_path / "xml")
+    assert (found["n"], found["unmarked"], found["skipped"]) == (1, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("points", "box"),
+    [
+        ("100,0 100,80", [99, 0, 1, 80]),
+        ("0,80 100,80", [0, 79, 100, 1]),
+        ("0,0 0,80", [0, 0, 1, 80]),
+        ("99.75,0 100,80", [99, 0, 1, 80]),
+        ("100,80 100,80", [99, 79, 1, 1]),
+    ],
+)
+def test_lines_on_the_pages_edge_are_widened_inwards(tmp_path: Path, points: str, box: list[float]) -> None:
+    picture(tmp_path / "p" / "a.png")
+    page_xml(tmp_path / "p" / "a.xml", f'<SeparatorRegion id="s"><Coords points="{points}"/></SeparatorRegion>')
+    docstill.convert("page-xml", tmp_path / "p", tmp_path / "out.json")
+    assert boxes(tmp_path / "out.json") == {"a.png": [("separator", box)]}
+
+
+def test_every_region_outside_is_named(tmp_path: Path) -> None:
+    """But of a page of another size, the size alone."""
+    outside = "".join(
+        f'<TextRegion id="{name}"><Coords points="{points}"/></TextRegion>'
+        for name, points in {"r1": "300,300 400,400", "r2": "a,b", "r3": "101,0 101,80", "r4": "10,10 500,30"}.items()
+    )
+    for name in ("a", "b"):
+        picture(tmp_path / "p" / f"{name}.png")
+    page_xml(tmp_path / "p" / "a.xml", outside)
+    page_xml(tmp_path / "p" / "b.xml", outside, "b.png", (500, 400))
+    with pytest.raises(DataError) as error:
+        docstill.convert("page-xml", tmp_path / "p", tmp_path / "out.json")
+    assert [problem.split(": ")[1] for problem in error.value.problems] == [
+        *(f"region r{number}" for number in (1, 2, 3, 4)),
+        "is for 500 × 400 pixels, but its picture b.png has 100 × 80",
+        "region r2",
+    ]
 
 
 BOMB = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><PcGts>&b;</PcGts>'
@@ -184,7 +249,7 @@ def test_yolo_boxes_polygons_and_empty_pages(tmp_path: Path) -> None:
         "b.png": [],
         "deeper/c.jpg": [],
     }
-    assert (found["n"], found["skipped"], found["regions"]) == (3, 1, {"text": 1, "täble": 1})
+    assert (found["n"], found["unmarked"], found["regions"]) == (3, 1, {"text": 1, "täble": 1})
 
 
 def test_yolo_text_beside_the_pictures_or_elsewhere(tmp_path: Path) -> None:
@@ -197,6 +262,16 @@ def test_yolo_text_beside_the_pictures_or_elsewhere(tmp_path: Path) -> None:
         out = tmp_path / f"{number}.json"
         docstill.convert("yolo", tmp_path / "flat", out, labels, tmp_path / "flat" / "classes.txt")
         assert boxes(out) == {"x.png": [("figure", [0, 0, 100, 80])]}
+
+
+def test_yolo_class_names_may_lie_among_the_text_files(tmp_path: Path) -> None:
+    images = yolo(tmp_path, a="1 0.5 0.5 1 1")
+    names = tmp_path / "labels" / "train" / "names.txt"
+    names.write_text("text\nfigure\n")
+    docstill.convert("yolo", images, tmp_path / "out.json", classes=names)
+    assert boxes(tmp_path / "out.json") == {"a.png": [("figure", [0, 0, 100, 80])]}
+    with pytest.raises(DataError, match=r"text files without a picture in .*names.txt"):
+        docstill.convert("yolo", images, tmp_path / "two.json", classes=tmp_path / "data.yaml")
 
 
 def test_pictures_may_be_links(tmp_path: Path) -> None:

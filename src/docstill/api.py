@@ -141,7 +141,7 @@ def evaluate(
     folder = resolve_split(Path(data), split)
     pages = loaded.task.read(folder)
     if limit is not None:
-        pages = drawn(pages, limit)
+        pages = drawn(pages, limit, in_order=True)
     with counter("scoring", len(pages.documents)) as advance:
         if results is None:
             evaluation = loaded.task.evaluate(loaded.model, pages, advance)
@@ -180,7 +180,7 @@ def _shifted(
             return {"kind": "corruptions", "models": under_corruptions(task, models, pages, advance)}
     others = task.read(Path(shift), pages)
     if limit is not None:
-        others = drawn(others, limit)
+        others = drawn(others, limit, in_order=True)
     with counter("on other pages", len(models) * (len(pages.documents) + len(others.documents))) as advance:
         found = on_other_pages(task, models, pages, others, advance)
     about = {"kind": "pages", "data": str(shift), "n": len(others.documents)}

@@ -66,6 +66,7 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "") -> di
         training = task.read(recipe.data.train)
         bench = Bench(task, training, task.read(recipe.data.validation, training))
         warnings = warn(lossy_answers(task, training) + lossy_answers(task, bench.validation))
+        task.check_scored(bench.validation)
         teacher = _teacher(recipe, bench, run)
         warnings += warn([f"teacher: {line}" for line in unwritable_answers(task, teacher.model, bench.validation)])
         unlabelled = _unlabelled(recipe, task, teacher, training)

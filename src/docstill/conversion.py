@@ -35,8 +35,8 @@ def convert(
         classes: for yolo, the file with the class names: YAML with ``names``, or a name a line.
 
     Returns:
-        ``{"format", "out", "n", "regions", "skipped"}``: pages, regions by class, and, for page-xml, the XML files that are
-        none of PAGE's, for yolo the pictures without a text file, which are pages without regions.
+        ``{"format", "out", "n", "regions", "unmarked", "skipped"}``: pages; regions by class; pictures without a file of
+        regions, which for yolo are pages without regions, and for page-xml none; XML files that are none of PAGE's.
 
     Raises:
         DataError: everything that is wrong with the files, at once; nothing is written.
@@ -58,10 +58,11 @@ def convert(
         raise UserError(f"{out} must be a new file that ends with .json; give another name, or remove the old file")
     if form == "yolo":
         names = read_classes(Path(str(classes)))
-        pages, skipped, problems = scan_yolo(source, folder, names)
+        pages, unmarked, problems = scan_yolo(source, folder, names, Path(str(classes)))
+        skipped = 0
         known = list(names.values())
     else:
-        pages, skipped, problems = scan_page_xml(source, folder)
+        pages, skipped, unmarked, problems = scan_page_xml(source, folder)
         known = sorted({label for page in pages for label, _ in page.regions})
     if problems:
         raise DataError(f"{source} cannot be converted", problems)
@@ -70,7 +71,14 @@ def convert(
     write_json(out, coco_content(sorted(named, key=lambda entry: entry[0]), known))
     counts = Counter(label for page in pages for label, _ in page.regions)
     regions = {label: counts[label] for label in known}
-    return {"format": form, "out": str(out), "n": len(pages), "regions": regions, "skipped": skipped}
+    return {
+        "format": form,
+        "out": str(out),
+        "n": len(pages),
+        "regions": regions,
+        "unmarked": unmarked,
+        "skipped": skipped,
+    }
 
 
 def _regions(page: Marked, known: list[str]) -> Regions:

@@ -58,7 +58,7 @@ def _graph_of(
         "image": str(document.file),
         "size": [width, height],
         "regions": [
-            {"label": labels[document.target.labels[n]], "box": list(document.target.boxes[n]), "node": None}
+            {"label": labels[document.target.labels[n]], "box": list(document.target.inside[n]), "node": None}
             for n in single
         ],
         "nodes": [],

@@ -119,6 +119,7 @@ def learn(
         raise RecipeError("these objectives do not fit", [f"objectives.{line}" for line in unfit])
     task.check_model(student, bench.training)
     warnings = warn(unwritable_answers(task, student, bench.validation))
+    task.check_scored(bench.validation)
     if bench.teacher is not None:
         task.check_pair(bench.teacher, student)
     task.before_learning(student, bench.training)

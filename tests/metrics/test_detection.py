@@ -7,16 +7,18 @@ import io
 import json
 import random
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
+import docstill
 from docstill.errors import MissingExtra
 from docstill.metrics.detection import Detection, Truth, detection_metrics
+from published_boxes import counted, of_files
 
 LABELS = ["text", "table", "figure"]
 
@@ -50,44 +52,27 @@ def published(truths: list[Truth], detections: list[Detection], labels: list[str
     with contextlib.redirect_stdout(io.StringIO()):
         there.createIndex()
         seen.createIndex()
-        evaluator = COCOeval(there, seen, "bbox")
-        evaluator.params.maxDets = [1, 10, most]
-        evaluator.evaluate()
-        evaluator.accumulate()
-    precision, recall = evaluator.eval["precision"][..., 2], evaluator.eval["recall"][..., 2]
-
-    def mean(values: Any) -> float | None:
-        return float(values[values > -1].mean()) if (values > -1).any() else None
-
-    return {
-        "ap": mean(precision[..., 0]),
-        "ap50": mean(precision[0, ..., 0]),
-        "ap75": mean(precision[5, ..., 0]),
-        "ap_small": mean(precision[..., 1]),
-        "ap_medium": mean(precision[..., 2]),
-        "ap_large": mean(precision[..., 3]),
-        "ar": mean(recall[..., 0]),
-        "per_class": {
-            name: {"ap": mean(precision[:, :, k, 0]), "ap50": mean(precision[0, :, k, 0])}
-            for k, name in enumerate(labels)
-        },
-    }
+    return counted(there, seen, labels, most)
 
 
 def agree(truths: list[Truth], detections: list[Detection], pages: int, labels: list[str] = LABELS) -> dict[str, Any]:
     """Asserts that both count the same; returns what was counted."""
     ours = detection_metrics(truths, detections, labels, pages)
-    theirs = published(truths, detections, labels, pages, 100)
-    for name, value in theirs.pop("per_class").items():
-        assert ours["per_class"][name]["ap"] == pytest.approx(value["ap"], abs=1e-6)
-        assert ours["per_class"][name]["ap50"] == pytest.approx(value["ap50"], abs=1e-6)
+    same(ours, *(published(truths, detections, labels, pages, most) for most in (100, 300)))
+    for name in labels:
         assert ours["per_class"][name]["count"] == sum(labels[t.label] == name and not t.crowd for t in truths)
-    for name, figure in theirs.items():
-        assert ours[name] == pytest.approx(figure, abs=1e-6), name
-    most = published(truths, detections, labels, pages, 300)
-    assert ours["ap_300"] == pytest.approx(most["ap"], abs=1e-6)
     json.dumps(ours, allow_nan=False)
     return ours
+
+
+def same(ours: dict[str, Any], at_100: dict[str, Any], at_300: dict[str, Any]) -> None:
+    """Asserts that figures are those of pycocotools."""
+    for name, value in at_100.pop("per_class").items():
+        assert ours["per_class"][name]["ap"] == pytest.approx(value["ap"], abs=1e-6)
+        assert ours["per_class"][name]["ap50"] == pytest.approx(value["ap50"], abs=1e-6)
+    for name, figure in at_100.items():
+        assert ours[name] == pytest.approx(figure, abs=1e-6), name
+    assert ours["ap_300"] == pytest.approx(at_300["ap"], abs=1e-6)
 
 
 def drawn(seed: int, pages: int, per_page: int, crowd: float = 0.05) -> tuple[list[Truth], list[Detection]]:
@@ -115,6 +100,53 @@ def test_it_counts_what_pycocotools_counts(seed: int) -> None:
     found = agree(*drawn(seed, 12, 10), pages=14)
     assert 0.1 < found["ap"] < 0.9
     assert all(found[name] is not None for name in ("ap_small", "ap_medium", "ap_large"))
+
+
+NUMBERS = (0, 1, 2, 3, 7, 10, 90, 99, 1000, 2**31, 2**40 + 1, 10**15)
+
+
+def files(folder: Path, seed: int) -> tuple[Path, Path]:
+    """Results and annotations: numbers of pages and classes in any order and with gaps, most detections as sure as others."""
+    rng = random.Random(seed)
+    pages, labels = rng.sample(NUMBERS, 6), rng.sample(NUMBERS, 3)
+    truths, detections = drawn(seed, len(pages) - 1, 4)
+    annotations = [
+        {
+            "id": n,
+            "image_id": pages[t.page],
+            "category_id": labels[t.label],
+            "bbox": list(t.box),
+            "area": t.area,
+            "iscrowd": int(t.crowd),
+        }
+        for n, t in enumerate(rng.sample(truths, len(truths)), 1)
+    ]
+    results = [
+        {"image_id": pages[d.page], "category_id": labels[d.label], "bbox": list(d.box), "score": round(d.score / 3, 1)}
+        for d in detections
+    ]
+    # a page without regions, on which something is seen all the same
+    results += [{"image_id": pages[-1], "category_id": n, "bbox": [9, 9, 90, 60], "score": 0.2} for n in labels]
+    content = {
+        "images": [{"id": n, "file_name": f"{n}.png", "width": 800, "height": 900} for n in pages],
+        "categories": [{"id": n, "name": f"class {n}"} for n in labels],
+        "annotations": annotations,
+    }
+    paths = folder / "results.json", folder / "annotations.json"
+    for path, value in zip(paths, (results, content), strict=True):
+        path.write_text(json.dumps(value), encoding="utf-8")
+    return paths
+
+
+@settings(max_examples=20, deadline=None)
+@given(some.integers(0, 10**6))
+def test_whatever_the_numbers_and_however_many_are_equally_sure(
+    tmp_path_factory: pytest.TempPathFactory, seed: int
+) -> None:
+    """Through files: the evaluator takes pages by their numbers, and of detections that are equally sure the first page's."""
+    results, annotations = files(tmp_path_factory.mktemp("files"), seed)
+    ours = docstill.score("layout", results, annotations)["metrics"]
+    same(ours, *(of_files(results, annotations, most) for most in (100, 300)))
 
 
 sides = some.floats(0, 120, width=16).filter(lambda side: side == 0 or side > 0.01)

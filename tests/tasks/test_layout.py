@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typer.testing import CliRunner
 
 import docstill
 from docstill import engine
+from docstill.api import Model
 from docstill.cli.app import app
 from docstill.data.augment import augmented
 from docstill.data.document import Document
@@ -34,6 +36,7 @@ from docstill.stages import Bench, run_stage
 from docstill.tasks.base import Pages
 from docstill.tasks.layout import Layout
 from layout_tiny import KINDS, TINY_DETR, TINY_RCNN, coco_folder, drawn_page, layout_recipe
+from published_boxes import of_files
 
 TASK = Layout()
 BOTH = pytest.mark.parametrize("kind", [TINY_RCNN, TINY_DETR], ids=["faster-rcnn", "rt-detr"])
@@ -180,6 +183,87 @@ def test_crowds_and_empty_pages(data: Path) -> None:
     none = Pages(pages.folder, [replace(document, target=empty)], pages.labels)
     with pytest.raises(DataError, match="nothing can be scored"):
         TASK.evaluate(model, none)
+
+
+def test_evaluate_and_score_count_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what pycocotools counts: boxes over the page's edge, numbers in any order, detections that are equally sure."""
+    rng = random.Random(0)
+    numbers, images, annotations = rng.sample(range(100), 7), [], []
+    (tmp_path / "validation").mkdir()
+    for number in numbers:
+        Image.new("RGB", (100, 100), "white").save(tmp_path / "validation" / f"{number}.png")
+        images.append({"id": number, "file_name": f"{number}.png", "width": 100, "height": 100})
+        for _ in range(5 * (number != numbers[2])):
+            box = [rng.uniform(-15, 75), rng.uniform(-15, 75), rng.uniform(30, 40), rng.uniform(30, 40)]
+            kinds = {"category_id": rng.choice((7, 3)), "iscrowd": 0, "area": box[2] * box[3]}
+            annotations.append({"id": len(annotations) + 1, "image_id": number, "bbox": box, **kinds})
+    categories = [{"id": 7, "name": "text"}, {"id": 3, "name": "title"}]
+    content = {"images": images, "categories": categories, "annotations": annotations}
+    (tmp_path / "validation.json").write_text(json.dumps(content), encoding="utf-8")
+
+    def regions(task: Layout, model: Any, pages: Pages, *_: Any) -> list[list[dict[str, Any]]]:
+        return [
+            [
+                {"label": pages.labels[label], "box": [round(side + rng.gauss(0, 2), 2) for side in box], "score": sure}
+                for label, box in zip(document.target.labels, document.target.boxes, strict=True)
+                for sure in (rng.choice((0.5, 0.9)),)
+            ]
+            + [{"label": name, "box": [10.0, 10.0, 30.0, 30.0], "score": 0.9} for name in pages.labels]
+            for document in pages.documents
+        ]
+
+    monkeypatch.setattr(Layout, "regions", regions)
+    monkeypatch.setattr("docstill.api.load", lambda model, task: Model(TASK, made(TINY_RCNN)))
+    written, truth = tmp_path / "results.json", tmp_path / "validation.json"
+    found = docstill.evaluate("model", tmp_path, results=written)["metrics"]
+    assert found == docstill.score("layout", written, truth)["metrics"]
+    some = docstill.evaluate("model", tmp_path, results=tmp_path / "some.json", limit=5)["metrics"]
+    seen = {result["image_id"] for result in json.loads((tmp_path / "some.json").read_text())}
+    assert len(seen) == 5
+    for ours, theirs in ((found, of_files(written, truth)), (some, of_files(tmp_path / "some.json", truth, 100, seen))):
+        assert 0.05 < ours["ap"] < 0.95
+        assert ours["ap_small"] is not None
+        for name in ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar"):
+            assert ours[name] == pytest.approx(theirs[name], abs=1e-6), name
+
+
+def test_boxes_over_the_edge_are_learnt_and_drawn_cut_off(data: Path) -> None:
+    pages, model = TASK.read(data / "train"), made(TINY_RCNN)
+    document = pages.documents[0]
+    over = Regions((60, 90), ((-10.0, 80.0, 50.0, 20.0),), (0,), (1000.0,), (False,))
+    edged = replace(document, target=over)
+    image = Image.open(document.file).convert("RGB")
+    example = TASK.example(model, edged, image, pages.labels, None)
+    assert example["boxes"].tolist() == [pytest.approx([0, 80 / 90, 40 / 60, 1])]
+    shown = TASK.judged(replace(pages, documents=[edged]), [[]]).documents[0].expected
+    assert shown["regions"] == [{"label": pages.labels[0], "box": [0.0, 80.0, 40.0, 10.0]}]
+
+
+@pytest.mark.parametrize("crowded", [False, True], ids=["empty", "crowds"])
+def test_a_validation_split_without_regions_is_refused_before_anything_is_learnt(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crowded: bool
+) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    annotations = json.loads((data / "validation.json").read_text())
+    crowds = [{**entry, "iscrowd": 1} for entry in annotations["annotations"]]
+    annotations["annotations"] = crowds if crowded else []
+    (tmp_path / "data" / "validation.json").write_text(json.dumps(annotations))
+
+    def never(*_: Any) -> Any:
+        raise AssertionError("it learns")
+
+    monkeypatch.setattr("docstill.stages.fit", never)
+    message = r"nothing can be scored[\s\S]*none of its 4 pages has a region"
+    teacher = str(made(TINY_RCNN).save(tmp_path / "teacher"))
+    with pytest.raises(DataError, match=message):
+        docstill.train("layout", teacher, tmp_path / "data", tmp_path / "trained", epochs=1)
+    with pytest.raises(DataError, match=message):
+        docstill.distill(
+            teacher, teacher, tmp_path / "data", tmp_path / "distilled", objectives=[{"kind": "labels"}], epochs=1
+        )
+    monkeypatch.setattr(Layout, "regions", never)
+    with pytest.raises(DataError, match=message):
+        docstill.compress(parse_recipe(layout_recipe(tmp_path / "data", TINY_RCNN, teacher=teacher)), tmp_path / "run")
 
 
 def test_classes_that_do_not_fit_are_named(data: Path) -> None:

@@ -31,7 +31,8 @@ class Coco:
 
     Attributes:
         path: the file.
-        image_ids: of each page, the number that the file gives it.
+        image_ids: of each page, the number that the file gives it. Pages come in the order of these, as in COCO's evaluator:
+            of two detections that are equally sure, that on the earlier page counts first.
         names: of each page, the picture's ``file_name``.
         sizes: of each page, its width and height in pixels, or None where the file does not say.
         category_ids: the numbers of the classes, in their order.
@@ -76,9 +77,8 @@ def scan_coco(path: Path) -> tuple[Coco, list[str]]:
     categories = _named(content["categories"], "categories", "name", path.name, problems)
     if not images and not problems:
         problems.append(f"{path.name}: lists no images; expected one entry a page")
-    ordered = sorted(categories, key=lambda entry: (isinstance(entry[0], str), entry[0]))
     sizes = [_size(content["images"][place], f"{path.name}: images[{place}]", problems) for _, _, place in images]
-    pages, labels = ({id_: index for index, (id_, _, _) in enumerate(group)} for group in (images, ordered))
+    pages, labels = ({id_: index for index, (id_, _, _) in enumerate(group)} for group in (images, categories))
     truths, entries = _truths(
         content["annotations"], _Entries(path.name, "annotations", path.name, pages, labels, problems)
     )
@@ -88,7 +88,7 @@ def scan_coco(path: Path) -> tuple[Coco, list[str]]:
         [name for _, name, _ in images],
         sizes,
         list(labels),
-        [name for _, name, _ in ordered],
+        [name for _, name, _ in categories],
         truths,
         entries,
     )
@@ -177,7 +177,7 @@ def _load(path: Path) -> tuple[Any, str | None]:
 
 
 def _named(entries: list[Any], kind: str, key: str, file: str, problems: list[str]) -> list[tuple[Id, str, int]]:
-    """Number, name and place of each image or category; both number and name must be given once only."""
+    """Number, name and place of each image or category, by number; both number and name must be given once only."""
     found: list[tuple[Id, str, int]] = []
     seen: dict[tuple[str, Id], int] = {}
     for place, entry in enumerate(entries):
@@ -195,7 +195,7 @@ def _named(entries: list[Any], kind: str, key: str, file: str, problems: list[st
             problems.append(f"{where}: {' and '.join(twice)}; keep one")
         else:
             found.append((id_, name, place))
-    return found
+    return sorted(found, key=lambda entry: (isinstance(entry[0], str), entry[0]))
 
 
 def _size(entry: dict[str, Any], where: str, problems: list[str]) -> Size | None:

@@ -8,7 +8,6 @@ meant for the upright page: as a viewer shows it, EXIF rotation applied.
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,8 @@ from typing import Any
 
 from docstill.data.coco import Coco, read_coco, results_content, scan_coco, some
 from docstill.data.document import Document
-from docstill.data.images import upright_size
-from docstill.data.regions import Regions, Size, clip
+from docstill.data.images import find_file, upright_size
+from docstill.data.regions import MOST_OUTSIDE, Regions, Size, clip
 from docstill.errors import DataError
 from docstill.metrics.detection import Detection, Truth
 
@@ -30,7 +29,7 @@ class CocoFolder:
 
     Attributes:
         labels: class names; the labels of a document's `Regions` are indices into them.
-        documents: in the file's order, pages without regions too.
+        documents: in the order of their numbers, pages without regions too.
     """
 
     labels: list[str]
@@ -94,7 +93,7 @@ def scan_coco_folder(folder: Path, labels: Sequence[str] | None = None) -> tuple
         kept: list[Truth] = []
         for entry, truth in regions[page]:
             box, outside = clip(truth.box, size)
-            if outside > 0.5:
+            if outside > MOST_OUTSIDE:
                 shown = ", ".join(f"{number:g}" for number in truth.box)
                 problems.append(
                     f"{path.name}: annotations[{entry}]: the box [{shown}] lies outside the page {name}, which has "
@@ -104,11 +103,13 @@ def scan_coco_folder(folder: Path, labels: Sequence[str] | None = None) -> tuple
             if box != truth.box:
                 clipped.append(entry)
             label = known.index(coco.labels[truth.label])
-            kept.append(truth._replace(box=box, label=label, area=truth.area * (1 - outside)))
+            kept.append(truth._replace(label=label))
         documents.append(Document(file, target := _regions(size, kept), (target,), where))
     warnings = []
     if clipped:
-        warnings.append(f"{path.name}: annotations {some(clipped)} reach over the page's edge; they are cut off there")
+        warnings.append(
+            f"{path.name}: annotations {some(clipped)} reach over the page's edge; detectors learn them cut off there"
+        )
     return CocoFolder(known, documents), problems, warnings
 
 
@@ -164,9 +165,7 @@ def _picture(folder: Path, name: str, size: Size | None) -> tuple[Path | None, S
     """The picture, its size upright, and what is wrong; without a size there is no telling where its boxes lie."""
     if Path(name).is_absolute() or ".." in Path(name).parts:
         return None, None, "file_name leads out of the folder; give a path relative to it"
-    # the same letters can be written in two ways, and macOS and what it packs write umlauts in the other one
-    forms = dict.fromkeys((name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))))
-    file = next((folder / form for form in forms if os.path.isfile(folder / form)), None)
+    file = find_file(folder, name)
     if file is None:
         return None, None, "the picture is missing"
     upright, stored = upright_size(file)

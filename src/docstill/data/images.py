@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import unicodedata
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +85,24 @@ def probe_image(path: Path) -> str | None:
     except _Bad as error:
         return str(error)
     return None
+
+
+def pictures(folder: Path) -> list[Path]:
+    """All pictures in a folder and below it, but for hidden ones, by their paths."""
+    return sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    )
+
+
+def find_file(folder: Path, name: str) -> Path | None:
+    """The file of this name in a folder, or None.
+
+    The same letters can be written in two ways (Unicode's NFC and NFD), and macOS and what it packs write umlauts in the other
+    one: either is found by either.
+    """
+    forms = dict.fromkeys((name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))))
+    # Path.is_file raises on names that are too long
+    return next((folder / form for form in forms if os.path.isfile(folder / form)), None)
 
 
 def upright_size(path: Path) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:

@@ -11,11 +11,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from docstill.data.images import upright_size
-from docstill.data.regions import MOST_OUTSIDE, Marked, clip
+from docstill.data.images import find_file, pictures, upright_size
+from docstill.data.regions import MOST_OUTSIDE, Marked, Size, clip
 from docstill.errors import MissingExtra
 from docstill.metrics.detection import Box
 
@@ -23,7 +23,7 @@ _STRUCTURE = re.compile(r"structure\s*\{[^}]*?type\s*:\s*([^;}\s]+)")
 _POINT = re.compile(r"(-?\d+(?:\.\d+)?),(-?\d+(?:\.\d+)?)")
 
 
-def scan_page_xml(images: Path, labels: Path) -> tuple[list[Marked], int, list[str]]:
+def scan_page_xml(images: Path, labels: Path) -> tuple[list[Marked], int, int, list[str]]:
     """Reads all PAGE-XML below a folder.
 
     Args:
@@ -32,7 +32,8 @@ def scan_page_xml(images: Path, labels: Path) -> tuple[list[Marked], int, list[s
         labels: the XML files, in any folders below it.
 
     Returns:
-        The pages; how many XML files are none of PAGE's, such as METS; everything that is wrong.
+        The pages; how many XML files are none of PAGE's, such as METS; how many pictures no XML file is for, so that they
+        are no pages; everything that is wrong.
 
     Raises:
         MissingExtra: the extra ``layout`` is not installed.
@@ -61,7 +62,9 @@ def scan_page_xml(images: Path, labels: Path) -> tuple[list[Marked], int, list[s
             problems += [f"{path}: {wrong}" for wrong in wrongs]
     if not pages and not problems:
         problems.append(f"{labels}: there is no PAGE-XML in this folder or below it")
-    return pages, others, problems
+    marked_files = {os.path.abspath(file) for file in taken}
+    unmarked = sum(os.path.abspath(file) not in marked_files for file in pictures(images))
+    return pages, others, unmarked, problems
 
 
 def _root(path: Path) -> tuple[Any, str]:
@@ -89,11 +92,13 @@ def _picture(page: Any, path: Path, images: Path) -> tuple[Path | None, str]:
     name = page.get("imageFilename")
     if not name:
         return None, "its Page has no imageFilename"
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        name = Path(name).name  # some tools write the path on the machine where the page was marked
+    windows = "\\" in name or name[1:3] == ":/"
+    given = PureWindowsPath(name) if windows else PurePosixPath(name)
+    # some tools write the path on the machine where the page was marked
+    name = given.name if given.anchor or ".." in given.parts else given.as_posix()
     for folder in (path.parent, path.parent.parent, images):
-        file = folder / name
-        if os.path.isfile(file) and Path(os.path.abspath(file)).is_relative_to(os.path.abspath(images)):
+        file = find_file(folder, name)
+        if file is not None and Path(os.path.abspath(file)).is_relative_to(os.path.abspath(images)):
             return file, ""
     return None, f"its picture {name} is neither beside it, nor in the folder above, nor in {images}"
 
@@ -104,16 +109,17 @@ def _marked(page: Any, file: Path) -> tuple[Marked, list[str]]:
     given = (page.get("imageWidth", ""), page.get("imageHeight", ""))
     if size is None:
         return Marked(file, (0, 0), []), [f"its picture {file.name} cannot be read"]
-    if given != (str(size[0]), str(size[1])):
+    of_another_size = given != (str(size[0]), str(size[1]))
+    if of_another_size:
         problems.append(f"is for {' × '.join(given)} pixels, but its picture {file.name} has {size[0]} × {size[1]}")
     regions: list[tuple[str, Box]] = []
     for element, label in _regions(page):
-        box = _box(element)
+        box = _box(element, size)
         if isinstance(box, str):
             problems.append(f"region {element.get('id')}: {box}")
             continue
         inside, outside = clip(box, size)
-        if outside > MOST_OUTSIDE and not problems:  # of a page of another size the size alone is the mistake
+        if outside > MOST_OUTSIDE and not of_another_size:  # else the size alone is the mistake
             problems.append(f"region {element.get('id')}: lies outside the page of {size[0]} × {size[1]} pixels")
         regions.append((label, inside))
     return Marked(file, size, regions), problems
@@ -132,8 +138,8 @@ def _regions(element: Any) -> Iterator[tuple[Any, str]]:
             yield from _regions(child)
 
 
-def _box(region: Any) -> Box | str:
-    """The box around a region's polygon, or what is wrong with it."""
+def _box(region: Any, size: Size) -> Box | str:
+    """The box around a region's polygon, or what is wrong with it; on a page of this size."""
     coords = next((child for child in region if _name(child) == "Coords"), None)
     if coords is None:
         return "has no Coords"
@@ -146,4 +152,12 @@ def _box(region: Any) -> Box | str:
         return f"its points are not those of a polygon: {text[:60]!r}"
     left, top = (min(point[axis] for point in found) for axis in (0, 1))
     right, bottom = (max(point[axis] for point in found) for axis in (0, 1))
-    return left, top, max(1.0, right - left), max(1.0, bottom - top)
+    (left, width), (top, height) = _a_pixel_wide(left, right, size[0]), _a_pixel_wide(top, bottom, size[1])
+    return left, top, width, height
+
+
+def _a_pixel_wide(first: float, last: float, end: float) -> tuple[float, float]:
+    """Where a side begins and how long it is, at least a pixel; a line on the page's last edge is widened inwards."""
+    if last - first >= 1:
+        return first, last - first
+    return (min(first, end - 1) if last <= end else first), 1.0

@@ -21,7 +21,8 @@ class Regions:
 
     Attributes:
         size: width and height of the upright page in pixels.
-        boxes: left, top, width, height in these pixels; all within the page, all with an area.
+        boxes: left, top, width, height in these pixels, all with an area; as labelled, so that they may reach over the
+            page's edge by up to a half. Detections are scored against these.
         labels: of each box, the index of its class.
         areas: of each box, square pixels; by them COCO calls a region small or large.
         crowd: of each box, whether it stands for many regions that nobody told apart (COCO's ``iscrowd``).
@@ -32,6 +33,11 @@ class Regions:
     labels: tuple[int, ...]
     areas: tuple[float, ...]
     crowd: tuple[bool, ...]
+
+    @property
+    def inside(self) -> tuple[Box, ...]:
+        """The boxes cut off at the page's edge: what a network can learn, and what is drawn."""
+        return tuple(clip(box, self.size)[0] for box in self.boxes)
 
 
 class Marked(NamedTuple):
@@ -65,7 +71,7 @@ def moved(regions: Regions, move: Affine, size: Size) -> Regions:
     scale_x, scale_y = regions.size[0] / size[0], regions.size[1] / size[1]
     zoom_x, shift_x, zoom_y, shift_y = 1 / move[0], move[2], 1 / move[4], move[5]
     kept = []
-    for index, (left, top, width, height) in enumerate(regions.boxes):
+    for index, (left, top, width, height) in enumerate(regions.inside):
         there = (
             (left / scale_x - shift_x) * zoom_x * scale_x,
             (top / scale_y - shift_y) * zoom_y * scale_y,

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from docstill.data.coco import some
-from docstill.data.images import IMAGE_SUFFIXES, upright_size
+from docstill.data.images import pictures, upright_size
 from docstill.data.regions import Marked, Size, clip
 from docstill.errors import DataError
 from docstill.metrics.detection import Box
@@ -61,22 +61,27 @@ def labels_beside(images: Path) -> Path:
     return images
 
 
-def scan_yolo(images: Path, labels: Path, classes: dict[int, str]) -> tuple[list[Marked], int, list[str]]:
+def scan_yolo(
+    images: Path, labels: Path, classes: dict[int, str], named_in: Path
+) -> tuple[list[Marked], int, list[str]]:
     """Reads all pictures below a folder with their text files, which have the same paths below another.
 
     Args:
         images: the pictures.
         labels: the text files.
         classes: names by number.
+        named_in: the file that these are from; it may lie among the text files.
 
     Returns:
         The pages; how many have no text file; everything that is wrong, with file and line.
     """
-    files = sorted(
-        path for path in images.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    )
+    files = pictures(images)
     texts = {file: (labels / file.relative_to(images)).with_suffix(".txt") for file in files}
-    there = {path for path in labels.rglob("*.txt") if path.name.lower() != "classes.txt"}
+    there = {
+        path
+        for path in labels.rglob("*.txt")
+        if path.name.lower() != "classes.txt" and not (path.name == named_in.name and path.samefile(named_in))
+    }
     problems = []
     if not files:
         problems.append(f"{images}: holds no pictures")

@@ -103,6 +103,10 @@ class Task(Protocol):
         """Raises ModelError unless the model can be trained or scored on ``pages`` (classes, tokens, length)."""
         ...
 
+    def check_scored(self, pages: Pages) -> None:
+        """Raises DataError unless answers on ``pages`` can be scored; asked before hours are spent on answers."""
+        ...
+
     def texts(self, pages: Pages) -> list[str]:
         """All answers of ``pages`` as a model writes them; none where nothing is written."""
         ...
@@ -161,11 +165,18 @@ class Task(Protocol):
         ...
 
 
-def drawn(pages: Pages, most: int) -> Pages:
-    """At most so many documents, drawn at random, the same ones every time: the first would be of one class."""
+def drawn(pages: Pages, most: int, in_order: bool = False) -> Pages:
+    """At most so many documents, drawn at random, the same ones every time: the first would be of one class.
+
+    Args:
+        pages: what is drawn from.
+        most: so many.
+        in_order: whether they keep their order.
+    """
     if len(pages.documents) <= most:
         return pages
-    return replace(pages, documents=random.Random(0).sample(pages.documents, most))
+    places = random.Random(0).sample(range(len(pages.documents)), most)
+    return replace(pages, documents=[pages.documents[place] for place in (sorted(places) if in_order else places)])
 
 
 def open_page(document: Document, view: View | None) -> Image.Image:

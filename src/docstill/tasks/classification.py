@@ -72,6 +72,9 @@ class Classification:
         if not set(pages.labels) <= set(model.labels):
             raise ModelError(difference_of_classes("the model", model.labels, str(pages.folder), pages.labels))
 
+    def check_scored(self, pages: Pages) -> None:
+        """Nothing to check: every page has a class."""
+
     def texts(self, pages: Pages) -> list[str]:
         """None: a classifier writes nothing."""
         return []

@@ -90,6 +90,14 @@ class Layout:
         if not set(pages.labels) <= set(model.labels):
             raise ModelError(difference_of_classes("the model", model.labels, str(pages.folder), pages.labels))
 
+    def check_scored(self, pages: Pages) -> None:
+        """At least one page must have a region; crowds are none, for nobody can miss them."""
+        if all(all(document.target.crowd) for document in pages.documents):
+            raise DataError(
+                "nothing can be scored",
+                [f"{pages.folder}: none of its {len(pages.documents)} pages has a region, crowds aside; label some"],
+            )
+
     def texts(self, pages: Pages) -> list[str]:
         """None: a detector writes nothing."""
         return []
@@ -115,7 +123,8 @@ class Layout:
         regions: Regions = document.target
         names = sorted(model.labels)
         single = [index for index, crowd in enumerate(regions.crowd) if not crowd]
-        boxes = np.array([regions.boxes[index] for index in single], dtype=np.float32).reshape(-1, 4)
+        inside = regions.inside
+        boxes = np.array([inside[index] for index in single], dtype=np.float32).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
         width, height = regions.size
         return {
@@ -214,11 +223,12 @@ class Layout:
         return found
 
     def judged(self, pages: Pages, found: Sequence[Sequence[dict[str, Any]]]) -> Evaluation:
-        """What was found on each page beside what is there.
+        """What was found on each page beside what is there; the pages in the order that `read` gave them.
 
         Raises:
             DataError: no page has a region.
         """
+        self.check_scored(pages)
         documents = pages.documents
         truths = [
             Truth(page, label, box, area, crowd)
@@ -227,10 +237,6 @@ class Layout:
                 document.target.boxes, document.target.labels, document.target.areas, document.target.crowd, strict=True
             )
         ]
-        if not truths:
-            raise DataError(
-                "nothing can be scored", [f"{pages.folder}: none of its {len(documents)} pages has a region"]
-            )
         detections = [
             Detection(page, pages.labels.index(region["label"]), tuple(region["box"]), region["score"])
             for page, regions in enumerate(found)
@@ -324,7 +330,7 @@ def _judged(document: Document, found: Sequence[dict[str, Any]], labels: Sequenc
         "size": list(regions.size),
         "regions": [
             {"label": labels[label], "box": list(box)}
-            for box, label, crowd in zip(regions.boxes, regions.labels, regions.crowd, strict=True)
+            for box, label, crowd in zip(regions.inside, regions.labels, regions.crowd, strict=True)
             if not crowd
         ],
     }
