@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import DeiTConfig, DeiTForImageClassificationWithTeacher
 
 import docstill
 import tiny
 from docstill import compression
 from docstill.calibration import temperature_of
-from docstill.errors import ModelError, RecipeError
+from docstill.errors import ModelError, RecipeError, UserError
 from docstill.metrics.temperature import scaled
 from docstill.models.classifier import new_classifier
 from docstill.models.head import divide_logits, head_of
@@ -89,6 +90,27 @@ def test_an_overconfident_model_is_mended(tmp_path: Path) -> None:
     assert found["temperature"] > 2
     assert found["after"]["nll"] < found["before"]["nll"]
     assert found["after"]["ece"] < found["before"]["ece"]
+
+
+def test_too_few_pages_are_refused_before_anything_is_learnt(tmp_path: Path) -> None:
+    data = tiny.class_folders(tmp_path / "data", validation=3)
+    with pytest.raises(UserError, match="validation holds 9 pages, too few to fit a temperature to; give 10 or more"):
+        compression.compress(parse_recipe(tiny.recipe(data, calibrate=True)), tmp_path / "run")
+    assert not (tmp_path / "run" / "teacher").exists()
+    pages = Classification().read(data / "validation")
+    with pytest.raises(UserError, match="too few to fit a temperature to"):
+        temperature_of(new_classifier("resnet-18", tiny.TINY_RESNET["config"], tiny.KINDS, (32, 32)), pages)
+
+
+def test_networks_that_end_in_two_classifiers_are_refused_those_with_layers_as_wide_are_not() -> None:
+    """DeiT's distilled form answers the mean of two: to divide one by the temperature would change answers."""
+    numbers = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    two = DeiTForImageClassificationWithTeacher(DeiTConfig(**numbers, image_size=32, num_labels=3))
+    with pytest.raises(ModelError, match="DeiTForImageClassificationWithTeacher ends in 2 and takes their mean"):
+        divide_logits(two, 2.0)
+    labels = [f"kind {number}" for number in range(16)]
+    one = new_classifier("vit-tiny", tiny.TINY_VIT["config"], labels, (32, 32)).network  # queries have 16 outputs, too
+    assert head_of(one) is one.classifier
 
 
 def test_what_cannot_be_calibrated_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 
 import tiny
 from docstill.batches import epoch_batches, page_set
-from docstill.errors import ModelError
+from docstill.errors import DataError, ModelError, UserError
 from docstill.lesson import Lesson, make_objectives
 from docstill.models.classifier import new_classifier
 from docstill.models.io import DocumentModel
@@ -136,3 +137,22 @@ def test_views_depend_on_seed_epoch_and_document_alone(data: Path) -> None:
     assert any(not torch.equal(small[file], other[file]) for file in small)
     skipped = [batch["files"] for batch in epoch_batches(examples, 1, 2, 5, 0)]
     assert skipped == [batch["files"] for batch in epoch_batches(examples, 1, 0, 5, 0)][2:]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_page_is_the_same_sentence_in_whatever_process_it_is_read(workers: int, tmp_path: Path) -> None:
+    pages = TASK.read(tiny.class_folders(tmp_path / "data") / "train")
+    examples = page_set(TASK, pages, _model(0), None, Training(), seed=0)
+    bad = pages.documents[5].file
+    bad.write_bytes(bad.read_bytes()[:60])
+    with pytest.raises(UserError) as error:
+        list(epoch_batches(examples, 0, 0, 6, workers))
+    assert str(error.value).startswith(f"{bad}: is damaged")
+    assert "Traceback" not in str(error.value)
+
+
+def test_errors_with_a_list_of_problems_come_whole_out_of_other_processes() -> None:
+    again = pickle.loads(pickle.dumps(DataError("these pages are bad", ["a.png: is empty", "b.png: is damaged"])))
+    assert isinstance(again, DataError)
+    assert again.problems == ["a.png: is empty", "b.png: is damaged"]
+    assert str(again) == "these pages are bad\n  a.png: is empty\n  b.png: is damaged"

@@ -111,3 +111,9 @@ def test_copying_never_overwrites(tmp_path: Path) -> None:
         copy_recipe("doctype", tmp_path)
     with pytest.raises(UserError, match="did you mean doctype"):
         find_recipe("doctpe")
+
+
+@pytest.mark.parametrize("sides", [[0, 0], [-32, 32]])
+def test_a_size_in_pixels_is_positive(sides: list[int]) -> None:
+    content = tiny.recipe(Path("data"), student={"new": "resnet-18", "image_size": sides})
+    assert f"student.image_size.0: {sides[0]} given; input should be greater than 0" in _problems(content)

@@ -15,7 +15,7 @@ from docstill.chains import MODEL
 from docstill.compression import TIMED_PAGES
 from docstill.compression import compress as compress_recipe
 from docstill.data.coco_folder import results_of
-from docstill.data.images import IMAGE_SUFFIXES, open_image, open_pages, page_count
+from docstill.data.images import IMAGE_SUFFIXES, as_read, open_image, open_pages, page_count
 from docstill.data.splits import resolve_split
 from docstill.doubts import lossy_answers, warn
 from docstill.errors import ModelError, UserError
@@ -54,7 +54,7 @@ class Model:
         """Answers for each page, in order.
 
         Args:
-            images: files or Pillow images. Each page of a PDF or TIFF is a document of its own.
+            images: files or Pillow images of any mode. Each page of a PDF or TIFF is a document of its own.
 
         Returns:
             For classification ``{"label", "probability", "probabilities"}``, for kie ``{"fields", "confidence", …}``, for
@@ -73,7 +73,7 @@ def _pages(images: Iterable[str | Path | Image.Image], places: list[int | None])
     for image in images:
         if isinstance(image, Image.Image):
             places.append(None)
-            yield image
+            yield as_read(image)
             continue
         several = page_count(Path(image)) > 1
         for number, page in enumerate(open_pages(Path(image)), 1):

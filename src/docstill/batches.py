@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from docstill.blending import blend
 from docstill.data.augment import augmented, faded
 from docstill.data.images import open_image
 from docstill.data.regions import Regions, moved
+from docstill.errors import DocstillError
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import UNLABELLED
 from docstill.on_policy import OWN
@@ -115,6 +116,49 @@ class PageSet(Dataset[dict[str, Any]]):
         return batch
 
 
+@dataclass(frozen=True)
+class _Batches(Dataset["dict[str, Any] | DocstillError"]):
+    """Batches, by the indices of their documents.
+
+    What is wrong with a page is handed on and not raised: of an error in another process torch makes one whose message is
+    its traceback.
+    """
+
+    examples: PageSet
+
+    def __getitem__(self, indices: list[int]) -> dict[str, Any] | DocstillError:
+        try:
+            return self.examples.collate([self.examples[index] for index in indices])
+        except DocstillError as error:
+            return error
+
+
+def loaded(
+    examples: PageSet, batches: Sequence[list[int]], workers: int, chance: torch.Generator | None = None
+) -> Iterator[dict[str, Any]]:
+    """The batches of these documents, in order, made in ``workers`` processes or, without any, in this one.
+
+    Raises:
+        DocstillError: a page cannot be used; the same, whichever process it is that finds out.
+    """
+    loader = DataLoader(
+        _Batches(examples),
+        sampler=batches,
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        generator=chance,
+    )
+    for batch in loader:
+        if isinstance(batch, DocstillError):
+            raise batch
+        yield batch
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
 def page_set(
     task: Task, pages: Pages, student: DocumentModel, teacher: DocumentModel | None, training: Training, seed: int
 ) -> PageSet:
@@ -141,16 +185,8 @@ def epoch_batches(
     order = torch.randperm(len(examples.pages.documents), generator=chance).tolist()
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     batches += batches[: -len(batches) % processes]
-    dataset = replace(examples, epoch=epoch)
     # A loader without a generator draws from torch's own, once each time it is made, and more often after a stop than without.
-    loader = DataLoader(
-        dataset,
-        batch_sampler=batches[rank::processes][skip:],
-        num_workers=workers,
-        collate_fn=dataset.collate,
-        generator=chance,
-    )
-    yield from loader
+    yield from loaded(replace(examples, epoch=epoch), batches[rank::processes][skip:], workers, chance)
 
 
 def hash_seed(seed: int, epoch: int) -> int:

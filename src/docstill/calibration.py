@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from docstill.errors import UserError
 from docstill.metrics.classification import classification_metrics
 from docstill.metrics.temperature import cross_fitted, fit_temperature
 from docstill.models.io import DocumentModel
@@ -18,12 +19,33 @@ SHOWN = ("ece", "ece_equal_mass", "ece_floor", "nll", "brier")
 """The figures that a temperature changes."""
 
 
+LEAST_PAGES = 10
+"""Each half of the pages gets a temperature of its own, which next to no pages cannot tell."""
+
+
+def check_enough(pages: Pages) -> None:
+    """Refuses to calibrate on next to no pages.
+
+    Raises:
+        UserError: there are fewer than `LEAST_PAGES`.
+    """
+    if len(pages.documents) < LEAST_PAGES:
+        raise UserError(
+            f"{pages.folder} holds {len(pages.documents)} pages, too few to fit a temperature to; give {LEAST_PAGES} or more, or "
+            "leave calibrate out"
+        )
+
+
 def temperature_of(model: DocumentModel, pages: Pages, advance: Advance | None = None) -> dict[str, Any]:
     """The temperature for a classifier, and what it does.
 
     Returns:
         ``temperature``, and ``before`` and ``after``: calibration error, its floor, likelihood, Brier score.
+
+    Raises:
+        UserError: there are too few pages.
     """
+    check_enough(pages)
     probabilities, labels = Classification().probabilities(model, pages, advance)
     before, after = (
         classification_metrics(rows, labels) for rows in (probabilities, cross_fitted(probabilities, labels))

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from docstill.calibration import temperature_of
+from docstill.calibration import check_enough, temperature_of
 from docstill.chains import CALIBRATION, DOCUMENTS, MODEL, Chain, Taught, without_teacher
 from docstill.data.document import Document
 from docstill.data.images import open_image
@@ -67,6 +67,8 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "") -> di
         bench = Bench(task, training, task.read(recipe.data.validation, training))
         warnings = warn(lossy_answers(task, training) + lossy_answers(task, bench.validation))
         task.check_scored(bench.validation)
+        if recipe.calibrate:
+            check_enough(bench.validation)  # now, not after hours
         teacher = _teacher(recipe, bench, run)
         warnings += warn([f"teacher: {line}" for line in unwritable_answers(task, teacher.model, bench.validation)])
         unlabelled = _unlabelled(recipe, task, teacher, training)

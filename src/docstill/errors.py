@@ -34,6 +34,10 @@ class _Problems(UserError):
         self.problems = list(problems)
         super().__init__("\n".join([headline, *(f"  {problem}" for problem in self.problems)]))
 
+    def __reduce__(self) -> tuple[type[_Problems], tuple[str, list[str]]]:
+        """How a process that decodes pages hands it on."""
+        return type(self), (self.headline, self.problems)
+
 
 class RecipeError(_Problems):
     """A recipe that does not hold: one line a problem, with its key path."""

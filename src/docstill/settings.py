@@ -28,12 +28,15 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Side = Annotated[int, Field(gt=0)]
+
+
 class NewModel(Strict):
     """A model from scratch: a size by name, and changes to its transformers config."""
 
     new: str
     config: dict[str, Any] = Field(default_factory=dict)
-    image_size: tuple[int, int] | None = None
+    image_size: tuple[Side, Side] | None = None
     """(height, width) in pixels; default: the size's own."""
 
 
@@ -257,7 +260,8 @@ class DistillStage(Training):
     @model_validator(mode="after")
     def _objectives_hold(self) -> DistillStage:
         problems = [
-            f".objectives.{line}" for line in objective_problems(self.objectives) or self._blended_problems()
+            f".objectives.{line}"
+            for line in objective_problems(self.objectives) or self._blended_problems() + self._pruned_problems()
         ] or self._cache_problems()
         made = [] if problems else [made_objective(entry) for entry in self.objectives]
         if self.on_policy and not problems and not any(objective.needs_teacher for objective in made):
@@ -279,6 +283,14 @@ class DistillStage(Training):
             "leave blend out, or use another objective"
             for index, entry in enumerate(self.objectives)
             if self.blend != "none" and OBJECTIVES[entry["kind"]].one_answer
+        ]
+
+    def _pruned_problems(self) -> list[str]:
+        return [
+            f"{index}.kind: simkd puts the teacher's classifier in the place of the student's, whose weights cannot be pruned "
+            "meanwhile; leave prune out and prune in a stage of its own, or use another objective"
+            for index, entry in enumerate(self.objectives)
+            if self.prune is not None and entry["kind"] == "simkd"
         ]
 
     def _cache_problems(self) -> list[str]:

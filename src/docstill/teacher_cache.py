@@ -26,9 +26,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from docstill.batches import PageSet
+from docstill.batches import PageSet, loaded
 from docstill.errors import ModelError, UserError
 from docstill.fingerprints import add_model, add_page
 from docstill.lesson import ask
@@ -161,8 +160,7 @@ def _answers(
     """The teacher's outputs in small batches, each with the number of decisions of each of its documents."""
     size, training = examples.training.batch_size, examples.training
     batches = [list(indices[start : start + size]) for start in range(0, len(indices), size)]
-    loader = DataLoader(examples, batch_sampler=batches, num_workers=training.workers, collate_fn=examples.collate)
-    for batch in loader:
+    for batch in loaded(examples, batches, training.workers):
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             outputs = ask(examples.task, examples.student, batch["student"], (), device, batch["files"])
         if outputs.answers is None:

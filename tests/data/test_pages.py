@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import ExifTags, Image, ImageDraw
 from typer.testing import CliRunner
 
 import docstill
 import tiny
 from docstill import cli
-from docstill.data.images import open_pages, page_count
+from docstill.data.images import as_read, open_pages, page_count
 from docstill.errors import UserError
 from docstill.models.classifier import new_classifier
 from docstill.optimiser import seed_everything
@@ -101,3 +101,33 @@ def test_predict_answers_for_every_page_and_check_warns(tmp_path: Path) -> None:
     first.save(data / "train" / "bars" / "several.tif", save_all=True, append_images=others)
     warnings = docstill.check(data)["warnings"]
     assert any("several.tif: has 3 pages, only the first is used" in line for line in warnings)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16", "F"])
+def test_a_picture_from_a_program_is_read_as_its_file_is(mode: str, tmp_path: Path) -> None:
+    seed_everything(0)
+    model = new_classifier("vit-tiny", tiny.TINY_VIT["config"], tiny.KINDS, (32, 32)).save(tmp_path / "model")
+    values = np.linspace(0, 65535, 40 * 60).reshape(60, 40)
+    grey = Image.fromarray((values / 257).astype(np.uint8))
+    deep = Image.fromarray(values.astype(np.uint16))
+    image = deep if mode == "I;16" else grey.convert("F") if mode == "F" else grey.convert("RGB").convert(mode)
+    assert image.mode == mode
+    if mode in {"LA", "RGBA"}:
+        image.putalpha(100)
+    path = tmp_path / ("page.png" if mode in {"LA", "RGBA"} else "page.tif")
+    image.save(path)
+    given, read = docstill.load(model).predict([image, path])
+    assert given == read
+
+
+def test_a_picture_from_a_program_is_turned_upright_and_whole(tmp_path: Path) -> None:
+    image = sheets()[0]
+    tags = Image.Exif()
+    tags[ExifTags.Base.Orientation] = 6
+    image.save(tmp_path / "page.png", exif=tags)
+    with Image.open(tmp_path / "page.png") as lazy:
+        assert as_read(lazy).size == (160, 120)
+    data = (tmp_path / "page.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(data[: len(data) // 2])
+    with Image.open(tmp_path / "cut.png") as cut, pytest.raises(UserError, match="picture that was given is damaged"):
+        as_read(cut)

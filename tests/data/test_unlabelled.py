@@ -38,6 +38,8 @@ def test_all_pictures_below_a_folder_are_read(tmp_path: Path) -> None:
     folder = unlabelled(tmp_path / "pages")
     (folder / ".hidden").mkdir()
     tiny.page("bars", 0).save(folder / ".hidden" / "x.png")
+    (folder / "@eaDir").mkdir()
+    tiny.page("bars", 0).save(folder / "@eaDir" / "thumbnail.png")
     (folder / "notes.txt").write_text("not a picture")
     documents = read_unlabelled(folder)
     assert [document.where for document in documents] == [
@@ -47,6 +49,18 @@ def test_all_pictures_below_a_folder_are_read(tmp_path: Path) -> None:
     assert problems_of(folder) == []
     (folder / "broken.png").write_bytes(b"")
     assert len(problems_of(folder)) == 1
+
+
+@pytest.mark.parametrize("folder", ["../pages", "../.cache/pages", "../here/../.cache/pages"])
+def test_where_the_folder_lies_does_not_hide_its_pages(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlabelled(tmp_path / "pages")
+    unlabelled(tmp_path / ".cache" / "pages")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert len(read_unlabelled(Path(folder))) == 6
+    assert len(read_unlabelled(Path(folder).absolute())) == 6
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:

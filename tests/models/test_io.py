@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -120,6 +121,30 @@ def test_unknown_sizes_and_keys_name_the_nearest() -> None:
         new_classifier("resnet18", {}, ["a", "b"], None)
     with pytest.raises(UserError, match="did you mean hidden_size"):
         new_classifier("vit-tiny", {"hiden_size": 3}, ["a", "b"], None)
+
+
+@pytest.mark.parametrize(
+    ("size", "changes", "image_size", "said"),
+    [
+        ("vit-tiny", {}, (8, 8), r"a vit-tiny with image_size \[8, 8\] cannot look at a page \(.*Kernel size.*give an image_size"),
+        ("swin-tiny", {"depths": [1, 1], "num_heads": [2, 2]}, (32, 32), r"image_size \[32, 32\], config \{'depths'.*cannot look"),
+        ("resnet-10-quarter", {}, (-32, -32), r"image_size \[-32, -32\] cannot look at a page"),
+        ("vit-tiny", {"num_channels": 1}, (32, 32), "config {'num_channels': 1} cannot look at a page"),
+        ("vit-tiny", {"hidden_size": "wide"}, None, "config {'hidden_size': 'wide'} cannot look at a page"),
+        ("vit-tiny", {"image_size": 64}, (32, 32), "given twice, as 32 × 32 and in config as 64"),
+        ("resnet-18", {"id2label": {0: "x"}}, None, "'id2label' was given, but the data say what the classes are"),
+    ],
+)  # fmt: skip
+def test_numbers_that_do_not_fit_together_are_a_sentence(
+    size: str, changes: dict[str, Any], image_size: tuple[int, int] | None, said: str
+) -> None:
+    with pytest.raises(UserError, match=said):
+        new_classifier(size, changes, ["a", "b"], image_size)
+
+
+def test_pages_are_prepared_in_the_size_that_config_asks_for() -> None:
+    model = new_classifier("vit-tiny", {**tiny.TINY_VIT["config"], "image_size": 64}, ["a", "b"], None)
+    assert (model.processor.size["height"], model.processor.size["width"]) == (64, 64)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,14 +15,14 @@ from torch import nn
 import kie_tiny
 import tiny
 from docstill.compression import compress
-from docstill.errors import ModelError
+from docstill.errors import ModelError, RecipeError
 from docstill.lesson import Lesson, make_objectives
 from docstill.models.classifier import load_classifier, new_classifier
 from docstill.models.head import head_of
 from docstill.models.io import DocumentModel
 from docstill.objectives.simkd import Simkd
 from docstill.optimiser import seed_everything
-from docstill.recipe import parse_recipe
+from docstill.recipe import parse_recipe, parse_stage
 from docstill.tasks.classification import Classification
 
 TASK = Classification()
@@ -59,6 +60,25 @@ def test_a_student_equal_to_its_teacher_with_an_identity_projector_gives_its_log
     assert torch.allclose(ours.logits, theirs.logits, atol=1e-5)
     (loss,) = made(batch)
     assert loss.value.item() == pytest.approx(0, abs=1e-8)
+
+
+def test_classes_are_matched_in_whatever_order_the_teachers_file_names_them(tmp_path: Path) -> None:
+    """transformers writes the names as 0, 1, 10, 11, 2, and a network hands them on in the order of the file."""
+    labels = tuple(f"kind {number:02d}" for number in range(12))
+    student = model("vit-tiny", tiny.TINY_VIT, 0, labels)
+    folder = student.save(tmp_path / "teacher")
+    config = json.loads((folder / "config.json").read_text())
+    config["id2label"] = dict(sorted(config["id2label"].items()))
+    (folder / "config.json").write_text(json.dumps(config))
+    teacher = load_classifier(str(folder))
+    assert list(teacher.network.config.id2label.values()) != list(labels) == teacher.labels
+    made, batch = lesson(student, teacher)
+    with torch.no_grad():
+        parts_of(student).weight.original.copy_(torch.eye(16))
+    student.network.eval()
+    ours, theirs = made.outputs(batch)
+    assert theirs is not None
+    assert torch.allclose(ours.logits, theirs.logits, atol=1e-5)
 
 
 def test_by_hand_and_without_normalising() -> None:
@@ -109,6 +129,8 @@ def test_a_whole_recipe_with_the_best_weights_kept(tmp_path: Path) -> None:
 
 
 def test_what_it_cannot_do_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"objectives\.0\.kind: simkd puts the teacher's classifier in the place"):
+        parse_stage("distill", {"objectives": [{"kind": "simkd"}], "prune": {"sparsity": 0.5}})
     donut = kie_tiny.tiny_donut()
     with pytest.raises(ModelError, match="needs a page classifier"):
         Simkd().attach(donut.network, donut.network)

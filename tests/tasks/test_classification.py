@@ -78,3 +78,14 @@ def test_a_label_that_training_lacks_is_refused(data: Path) -> None:
 def test_pages_of_classes_the_model_does_not_know_are_refused(data: Path) -> None:
     with pytest.raises(ModelError, match="do not have the same classes"):
         TASK.check_model(_model("cat", "dog"), TASK.read(data / "train"))
+
+
+def test_answers_that_are_no_numbers_are_refused_with_their_files(data: Path) -> None:
+    pages = TASK.read(data / "validation", TASK.read(data / "train"))
+    model = _model(*tiny.KINDS)
+    with torch.no_grad():
+        model.network.classifier.bias[1] = float("nan")
+    with pytest.raises(ModelError, match=r"outputs are not finite on bars/0\.png, bars/1\.png, dots/0\.png"):
+        TASK.evaluate(model, pages)
+    with pytest.raises(ModelError, match="outputs are not finite on page 1"):
+        TASK.predict(model, [tiny.page("bars", 0)])

@@ -47,7 +47,7 @@ def scan_class_folders(folder: Path, labels: Sequence[str] | None = None) -> tup
     """As `read_class_folders`, but hands back what could be read together with everything that is wrong."""
     if not folder.is_dir():
         return ClassFolder(list(labels or []), []), ["there is no such folder; expected LABEL/*.jpg inside it"]
-    entries = sorted(path for path in folder.iterdir() if not _left_by_systems(Path(path.name)))
+    entries = sorted(path for path in folder.iterdir() if not left_by_systems(Path(path.name)))
     found = [path.name for path in entries if path.is_dir()]
     known = list(labels) if labels is not None else found
     problems = [
@@ -67,7 +67,7 @@ def scan_class_folders(folder: Path, labels: Sequence[str] | None = None) -> tup
         index, pages = known.index(label), 0
         for path in sorted((folder / label).rglob("*")):
             where = path.relative_to(folder)
-            if _left_by_systems(where) or not path.is_file():
+            if left_by_systems(where) or not path.is_file():
                 continue
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 documents.append(Document(path, index, (index,), str(where)))
@@ -79,5 +79,6 @@ def scan_class_folders(folder: Path, labels: Sequence[str] | None = None) -> tup
     return ClassFolder(known, documents), problems
 
 
-def _left_by_systems(path: Path) -> bool:
+def left_by_systems(path: Path) -> bool:
+    """Whether a path, relative to the folder that the user gave, is hidden or one of `LEFT_BY_SYSTEMS`."""
     return any(part.startswith(".") or part in LEFT_BY_SYSTEMS for part in path.parts)

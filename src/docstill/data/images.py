@@ -34,6 +34,18 @@ def open_image(path: Path) -> Image.Image:
         raise UserError(f"{path}: {error}") from error
 
 
+def as_read(image: Image.Image) -> Image.Image:
+    """A picture from a program as `open_image` would read it from a file: upright 8-bit RGB, transparency on white.
+
+    Raises:
+        UserError: it was opened and not loaded yet, and its file is damaged.
+    """
+    try:
+        return _to_rgb(_upright(image))
+    except Exception as error:  # as for files
+        raise UserError(f"a picture that was given is damaged ({error}); give a whole one") from error
+
+
 def open_pages(path: Path) -> Iterator[Image.Image]:
     """All pages of a file, one after the other: those of a PDF or a TIFF, of anything else the one picture.
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from docstill.data.class_folders import left_by_systems
 from docstill.data.document import Document
 from docstill.data.images import IMAGE_SUFFIXES, probe_image
 from docstill.errors import DataError
 
 
 def read_unlabelled(folder: Path) -> list[Document]:
-    """All pictures below ``folder``, in the order of their paths.
+    """All pictures below ``folder``, but for what is hidden in it, in the order of their paths.
 
     Raises:
         DataError: there is no such folder, or it holds no pictures.
@@ -18,7 +19,7 @@ def read_unlabelled(folder: Path) -> list[Document]:
     files = sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and not any(part.startswith(".") for part in path.parts)
+        if path.suffix.lower() in IMAGE_SUFFIXES and not left_by_systems(path.relative_to(folder))
     )
     if not files:
         what = "holds no pictures" if folder.is_dir() else "there is no such folder"

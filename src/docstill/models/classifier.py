@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+from PIL import Image
 from transformers import AutoConfig, AutoModelForImageClassification, ViTImageProcessorPil
 
 from docstill.errors import UserError, nearest
@@ -65,7 +67,7 @@ def new_classifier(
         image_size: (height, width) in pixels; default 224 × 224.
 
     Raises:
-        UserError: no such size, or no such configuration key.
+        UserError: no such size, no such configuration key, or a network that cannot look at a page of that size.
     """
     if size not in CLASSIFIER_SIZES:
         raise UserError(
@@ -75,16 +77,42 @@ def new_classifier(
     model_type = known.pop("model_type")
     allowed = AutoConfig.for_model(model_type).to_dict()
     check_keys(model_type, changes, allowed)
-    height, width = image_size or (224, 224)
     if "image_size" in allowed:
+        height, width = image_size or (224, 224)
         if height != width:
             raise UserError(f"a {model_type} needs a square image_size, {height} × {width} was given")
+        if image_size and "image_size" in changes:
+            raise UserError(
+                f"image_size was given twice, as {height} × {width} and in config as {changes['image_size']}; leave one of them out"
+            )
         known["image_size"] = height
-    config = AutoConfig.for_model(model_type, **{**known, **changes}, **class_names(labels))
-    network = AutoModelForImageClassification.from_config(config)
-    network.eval()
-    processor = ViTImageProcessorPil(size={"height": height, "width": width})
-    return DocumentModel("classification", network, processor, list(labels))
+    try:
+        config = AutoConfig.for_model(model_type, **{**known, **changes}, **class_names(labels))
+        network = AutoModelForImageClassification.from_config(config).eval()
+        processor = _processor(config.image_size if "image_size" in allowed else image_size or 224)
+        model = DocumentModel("classification", network, processor, list(labels))
+        page = processor(images=[Image.new("RGB", (85, 110), "white")], return_tensors="pt")
+        with torch.no_grad():  # a size that does not fit shows only here
+            network(pixel_values=page["pixel_values"].to(model.device))
+    except Exception as error:  # whatever transformers and torch raise on numbers that do not fit together
+        given = ", ".join(
+            [
+                *([f"image_size {list(image_size)}"] if image_size else []),
+                *([f"config {dict(changes)}"] if changes else []),
+            ]
+        )
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"a {size} with {given or 'its own numbers'} cannot look at a page ({why}); give an image_size and a config that fit "
+            "together"
+        ) from error
+    return model
+
+
+def _processor(image_size: int | Sequence[int]) -> ViTImageProcessorPil:
+    """Squashes pages to (height, width), or to a square."""
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    return ViTImageProcessorPil(size={"height": height, "width": width})
 
 
 def load_classifier(source: str) -> DocumentModel:

@@ -14,7 +14,7 @@ def head_of(network: nn.Module) -> nn.Linear:
     """The layer whose outputs are the logits.
 
     Raises:
-        ModelError: the network is no page classifier that ends in a linear layer.
+        ModelError: the network is no page classifier that ends in one linear layer.
     """
     config: Any = network.config
     heads = [
@@ -26,7 +26,14 @@ def head_of(network: nn.Module) -> nn.Linear:
         raise ModelError(
             f"this needs a page classifier that ends in a linear layer, a {type(network).__name__} does not end so"
         )
-    return heads[-1]
+    body = set(network.base_model.modules())  # type: ignore[union-attr]  # where layers may be as wide by chance
+    behind = [head for head in heads if head not in body]
+    if len(behind) > 1:
+        raise ModelError(
+            f"this needs a page classifier that ends in one linear layer, a {type(network).__name__} ends in {len(behind)} and "
+            "takes their mean; give one with a single classifier"
+        )
+    return (behind or heads)[-1]
 
 
 def divide_logits(network: nn.Module, temperature: float) -> None:

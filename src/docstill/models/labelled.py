@@ -17,13 +17,22 @@ def class_names(labels: Sequence[str]) -> dict[str, Any]:
     return {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
 
 
+def names_in_order(config: Any) -> list[str]:
+    """The class names in the order of the logits; transformers writes them to files in the order 0, 1, 10, 11, 2."""
+    return [config.id2label[index] for index in range(config.num_labels)]
+
+
 def check_keys(what: str, changes: Iterable[str], allowed: Collection[str]) -> None:
     """Refuses changes to a configuration that has no such key.
 
     Raises:
-        UserError: names the key and the nearest one.
+        UserError: names the key and the nearest one; or the key says what the data say.
     """
     for key in changes:
+        if key in ("id2label", "label2id", "num_labels"):
+            raise UserError(
+                f"the configuration key {key!r} was given, but the data say what the classes are; leave it out"
+            )
         if key not in allowed:
             raise UserError(f"a {what} has no configuration key {key!r}{nearest(key, allowed)}")
 
@@ -66,5 +75,6 @@ def load_labelled(source: str, task: str, kind: str, model_class: Any) -> Docume
         raise ModelError(
             f"{source} has no image processor (preprocessor_config.json); save one beside the model"
         ) from error
-    labels = [network.config.id2label[index] for index in range(network.config.num_labels)]
-    return DocumentModel(task, network, processor, labels, load_masks_into(network, source), card)
+    return DocumentModel(
+        task, network, processor, names_in_order(network.config), load_masks_into(network, source), card
+    )

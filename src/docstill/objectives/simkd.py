@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from docstill.models.head import head_of
+from docstill.models.labelled import names_in_order
 from docstill.objectives.base import Objective, Outputs
 
 
@@ -42,8 +43,8 @@ class Simkd(Objective):
         """Makes the student's classifier the product of the teacher's and a projector."""
         assert teacher is not None
         head, taught = head_of(student), head_of(teacher)
-        names = [list(network.config.id2label.values()) for network in (student, teacher)]  # type: ignore[union-attr,operator]
-        order = [names[1].index(name) for name in names[0]]
+        theirs = names_in_order(teacher.config)
+        order = [theirs.index(name) for name in names_in_order(student.config)]
         weight, bias = taught.weight.detach()[order].clone(), taught.bias.detach()[order].clone()
         parametrize.register_parametrization(head, "weight", _Projected(weight, None), unsafe=True)
         parametrize.register_parametrization(head, "bias", _Projected(weight, bias), unsafe=True)

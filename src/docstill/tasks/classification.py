@@ -146,12 +146,17 @@ class Classification:
     def probabilities(
         self, model: DocumentModel, pages: Pages, advance: Advance | None = None, view: View | None = None
     ) -> tuple[Floats, Ints]:
-        """Probabilities ``(n, C)`` and right classes ``(n,)``, in the alphabetical order of the class names."""
+        """Probabilities ``(n, C)`` and right classes ``(n,)``, in the alphabetical order of the class names.
+
+        Raises:
+            ModelError: they are not finite; the files are named.
+        """
         self.check_model(model, pages)
         rows = []
         for start in range(0, len(pages.documents), EVALUATION_BATCH):
             part = pages.documents[start : start + EVALUATION_BATCH]
             rows.append(self._probabilities(model, [open_page(document, view) for document in part]))
+            _check_finite(rows[-1], [document.where for document in part])
             if advance is not None:
                 advance(len(part))
         names = sorted(model.labels)
@@ -167,8 +172,10 @@ class Classification:
     def predict(self, model: DocumentModel, images: Iterable[Image.Image]) -> list[dict[str, Any]]:
         """The class of each page, with its probability and all others."""
         names, answers = sorted(model.labels), []
-        for image in images:
-            row = self._probabilities(model, [image])[0]
+        for number, image in enumerate(images, 1):
+            rows = self._probabilities(model, [image])
+            _check_finite(rows, [f"page {number}"])
+            row = rows[0]
             ranked = sorted(zip(names, row.tolist(), strict=True), key=lambda pair: -pair[1])
             answers.append({"label": ranked[0][0], "probability": ranked[0][1], "probabilities": dict(ranked)})
         return answers
@@ -194,3 +201,13 @@ class Classification:
         model.network.train(training)
         probabilities: np.ndarray[Any, np.dtype[np.float64]] = outputs.logits.double().softmax(-1).cpu().numpy()
         return probabilities
+
+
+def _check_finite(rows: Floats, names: Sequence[str]) -> None:
+    """Refuses probabilities that are no numbers: they would be scored as the first class."""
+    bad = [name for name, row in zip(names, rows, strict=True) if not np.isfinite(row).all()]
+    if bad:
+        raise ModelError(
+            f"the model's outputs are not finite on {', '.join(bad[:8])}; look at the model and these files, or train it again "
+            "with a lower learning_rate"
+        )
