@@ -10,9 +10,12 @@ import torch
 from torch import nn
 
 import docstill
+from docstill import api
+from docstill.cli.output import print_stage
 from docstill.gradients import drowning, gradient_ratios
+from docstill.models.classifier import new_classifier
 from docstill.recipe import parse_recipe
-from tiny import TINY_VIT, class_folders, recipe
+from tiny import KINDS, TINY_VIT, class_folders, recipe
 
 
 def test_ratios_by_hand() -> None:
@@ -59,3 +62,26 @@ def test_a_run_keeps_the_ratios_and_warns(tmp_path: Path, one_thread: None) -> N
     assert len(with_ratios) == 2, "one look an epoch"
     alone = tmp_path / "run" / "seed-0" / "no-kd" / "1-distill" / "metrics.jsonl"
     assert "gradients" not in alone.read_text(), "nothing to compare where there are only labels"
+
+
+def test_a_single_stage_scores_its_teacher_first_and_warns(
+    tmp_path: Path, one_thread: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = class_folders(tmp_path / "data")
+    teacher = new_classifier("vit-tiny", TINY_VIT["config"], KINDS, (32, 32)).save(tmp_path / "teacher")
+    order: list[str] = []
+    whole = api.run_stage
+    monkeypatch.setattr(api, "run_stage", lambda *given: order.append(capsys.readouterr().err) or whole(*given))
+    loud = [{"kind": "labels", "weight": 0.0001}, {"kind": "kd", "weight": 5.0}]
+    settings = {"objectives": loud, "epochs": 2, "batch_size": 4, "precision": "fp32"}
+    student = new_classifier("vit-tiny", TINY_VIT["config"], KINDS, (32, 32)).save(tmp_path / "student")
+    done = docstill.distill(teacher, str(student), data, tmp_path / "out", **settings)
+    found = docstill.evaluate(teacher, data)["metrics"]
+    assert done["teacher"] == {"model": str(teacher), "metrics": found}
+    assert f"teacher: accuracy {found['accuracy']:.4f} on the validation split" in order[0]
+    (warning,) = done["warnings"]
+    assert warning.startswith("distill: the gradient of kd was")
+    print_stage(done, False)
+    assert f"warning: {warning}" in capsys.readouterr().out
+    trained = docstill.train("classification", str(student), data, tmp_path / "trained", epochs=1, batch_size=4)
+    assert not {"teacher", "warnings"} & set(trained)

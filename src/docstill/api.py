@@ -9,17 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from PIL import Image
 
 from docstill.chains import MODEL
-from docstill.compression import TIMED_PAGES
+from docstill.compression import TIMED_PAGES, score_teacher
 from docstill.compression import compress as compress_recipe
 from docstill.data.coco_folder import results_of
 from docstill.data.images import IMAGE_SUFFIXES, as_read, open_image, open_pages, page_count
 from docstill.data.splits import resolve_split
 from docstill.doubts import lossy_answers, warn
+from docstill.engine import METRICS
 from docstill.errors import ModelError, UserError
 from docstill.explaining import graphs_of
+from docstill.gradients import drowning
 from docstill.measure import hardware, measure
 from docstill.models.io import DocumentModel, local_folder, read_card
 from docstill.optimiser import seed_everything
@@ -29,7 +32,7 @@ from docstill.reporting.build import write_report
 from docstill.reporting.graphs import write_graphs
 from docstill.reporting.shift import write_shift
 from docstill.robustness import looks, missing_labels, on_other_pages, table, under_corruptions
-from docstill.run import locked, read_json, step, write_text
+from docstill.run import locked, read_json, read_metrics, step, write_text
 from docstill.settings import NewModel
 from docstill.shipped import STUDIES, find_recipe
 from docstill.similarity.comparison import comparison
@@ -318,7 +321,11 @@ def distill(
     seed: int = 0,
     **settings: Any,
 ) -> dict[str, Any]:
-    """One `distill` stage: learns from the teacher. The result lies in ``out/model``."""
+    """One `distill` stage: learns from the teacher, which is scored first. The result lies in ``out/model``.
+
+    Returns:
+        As for `train`, with ``teacher``, its ``model`` and ``metrics`` on the validation split, and ``warnings``.
+    """
     return _one_stage("distill", settings, task or task_of(str(teacher)), student, out, data, seed, str(teacher))
 
 
@@ -371,13 +378,19 @@ def _one_stage(
             if kind == "train" and pages is not None:
                 task.adapt(student, pages)
         bench = Bench(task, pages, validation, teacher)  # type: ignore[arg-type]  # pruning looks at no pages
+        taught: dict[str, Any] = {}
+        if teacher is not None:
+            teacher.network.to("cuda" if torch.cuda.is_available() else "cpu")  # where it will teach, too
+            taught["teacher"] = {"model": teacher_source, "metrics": score_teacher(bench, teacher, folder / "teacher")}
         done = run_stage(bench, student, stage, folder, seed, kind)
+        if teacher is not None:
+            warnings += drowning(read_metrics(folder / METRICS), kind)
         student.save(folder / MODEL)
         for name in ("last.pt", "best.pt"):
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / FOLDER, ignore_errors=True)
         warnings += done.get("warnings", [])  # of stages that learn
-        return {**done, "warnings": warnings, "task": task_name, "model": str(folder / MODEL)}
+        return {**done, "warnings": warnings, "task": task_name, "model": str(folder / MODEL), **taught}
 
     with locked(folder):
         return step(folder, work)

@@ -119,7 +119,14 @@ def _unlabelled(recipe: Recipe, task: Task, teacher: Taught, training: Pages) ->
         return []
     documents = read_unlabelled(recipe.data.unlabelled)
     if recipe.task == "layout":
-        return with_regions(task, teacher.model, documents, training.labels, recipe.data.confidence)
+        confidence = recipe.data.confidence
+        found = with_regions(task, teacher.model, documents, training.labels, teacher.folder, confidence)
+        regions = sum(len(document.target.boxes) for document in found)
+        say(
+            f"on {len(found):,} of {len(documents):,} unlabelled pages the teacher finds regions with a score of "
+            f"{confidence:g} or more, {regions:,} in all; the other pages are left out"
+        )
+        return found
     if recipe.task == "classification":
         return documents
     sure = sure_enough(task, teacher.model, documents, teacher.folder, recipe.data.confidence)
@@ -138,14 +145,8 @@ def _teacher(recipe: Recipe, bench: Bench, run: Path) -> Taught:
         source = recipe.teacher
         folder.mkdir(exist_ok=True)
     model = task.load_model(source)
-    task.check_model(model, bench.training)
-    know_schema(task, model, bench.training)
     taught = Taught(model, source, folder)
-    metrics = step(
-        folder / "evaluation", lambda: _evaluate(bench, model, folder / "evaluation", "scoring the teacher")
-    )["metrics"]
-    figure = metrics[task.primary_metric]
-    say(f"teacher: {task.primary_metric} {figure:.4f} on the validation split")
+    figure = score_teacher(bench, model, folder / "evaluation")[task.primary_metric]
     if recipe.teacher_floor is not None and figure < recipe.teacher_floor:
         raise ModelError(
             f"the teacher's {task.primary_metric} on the validation split is {figure:.4f}, below the recipe's teacher_floor of "
@@ -155,6 +156,21 @@ def _teacher(recipe: Recipe, bench: Bench, run: Path) -> Taught:
         found = step(folder / CALIBRATION, lambda: _temperature(bench, model, "calibrating the teacher"))
         divide_logits(model.network, found["temperature"])
     return taught
+
+
+def score_teacher(bench: Bench, teacher: DocumentModel, folder: Path) -> dict[str, Any]:
+    """Scores a teacher on the validation split, in a step of its own, before anybody learns from it; returns its metrics.
+
+    Raises:
+        ModelError: it does not know the classes of the data.
+        DataError: there are answers that it cannot write.
+    """
+    task = bench.task
+    task.check_model(teacher, bench.training)
+    know_schema(task, teacher, bench.training)
+    metrics: dict[str, Any] = step(folder, lambda: _evaluate(bench, teacher, folder, "scoring the teacher"))["metrics"]
+    say(f"teacher: {task.primary_metric} {metrics[task.primary_metric]:.4f} on the validation split")
+    return metrics
 
 
 def train_teacher(teacher: Teacher, bench: Bench, folder: Path, seed: int) -> Path:

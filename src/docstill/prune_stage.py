@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from docstill.data.images import open_image
 from docstill.errors import UserError
-from docstill.models.detector import at_share, backbones, taking
+from docstill.models.detector import at_share, backbones
+from docstill.models.faster_rcnn import MODEL_TYPE
 from docstill.models.io import DocumentModel
 from docstill.models.size import count_parameters
 from docstill.progress import counter
@@ -85,6 +87,7 @@ def _pattern(task: Task, student: DocumentModel, settings: PatternPrune, pages: 
 
 
 def _depth(task: Task, student: DocumentModel, settings: DepthPrune, pages: Pages | None) -> str:
+    _not_of_faster_rcnn(student, settings)
     look = _look(task, student, settings, pages) if settings.by == "influence" else None
     student.network, student.masks, gone = prune_depth(
         student.network, student.masks, settings.keep, of=settings.of, look=look
@@ -93,12 +96,14 @@ def _depth(task: Task, student: DocumentModel, settings: DepthPrune, pages: Page
 
 
 def _ffn(task: Task, student: DocumentModel, settings: FfnPrune, pages: Pages | None) -> str:
+    _not_of_faster_rcnn(student, settings)
     look = _look(task, student, settings, pages) if settings.by == "activation" else None
     student.network, student.masks = prune_ffn(student.network, student.masks, settings.keep, of=settings.of, look=look)
     return f"Kept {settings.keep:.1%} of the hidden units of each feed-forward layer ({settings.of}), by {settings.by}."
 
 
 def _channels(task: Task, student: DocumentModel, settings: ChannelPrune, pages: Pages | None) -> str:
+    _not_of_faster_rcnn(student, settings)
     student.network, student.masks = prune_channels(student.network, student.masks, settings.keep)
     return f"Kept {settings.keep:.1%} of each stage's channels, by the norms of their filters."
 
@@ -130,16 +135,24 @@ def _backbone(task: Task, student: DocumentModel, settings: BackbonePrune, pages
 def _resolution(task: Task, student: DocumentModel, settings: ResolutionPrune, pages: Pages | None) -> str:
     _only_detectors(student, "another size of pages")
     width, height = task.page_size(student)
-    size = at_share(student.processor, settings.keep)
-    if size == (height, width):
+    smaller = replace(student, processor=at_share(student.processor, settings.keep))
+    across, down = task.page_size(smaller)
+    if (across, down) == (width, height):
         raise UserError(f"keep: {settings.keep} leaves pages at {height} × {width} pixels; give a smaller share")
-    student.processor = taking(student.processor, size)
-    return f"Pages are taken at {size[0]} × {size[1]} pixels instead of {height} × {width}."
+    student.processor = smaller.processor
+    return f"Pages are taken at {down} × {across} pixels instead of {height} × {width}."
 
 
 def _only_detectors(student: DocumentModel, what: str) -> None:
     if student.task != "layout":
         raise UserError(f"{what} is for layout detectors, this is a model for {student.task}; use another method")
+
+
+def _not_of_faster_rcnn(student: DocumentModel, settings: PruneStage) -> None:
+    if student.network.config.model_type == MODEL_TYPE:
+        raise UserError(
+            f"method: {settings.method} was given, a Faster R-CNN cannot be made smaller in this way; use backbone or resolution"
+        )
 
 
 METHODS: dict[type[PruneStage], Callable[[Task, DocumentModel, Any, Pages | None], str]] = {

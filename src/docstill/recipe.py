@@ -16,6 +16,8 @@ from docstill.mistakes import mistakes
 from docstill.settings import DistillStage, NewModel, Stage, Strict, Training, TrainStage, unfit_objectives
 
 Control = Literal["teacher", "no-kd"]
+REGION_CONFIDENCE = 0.5
+"""Default of `data.confidence` for layout: scores of boxes that are right lie far below the probability of right tokens."""
 
 
 class Data(Strict):
@@ -27,7 +29,7 @@ class Data(Strict):
     """Pages of the same kinds without labels, for distil stages: there the teacher says what they are."""
     confidence: Annotated[float, Field(ge=0, le=1)] = 0.9
     """Unlabelled pages are left out if the teacher gives its own answer a lower mean token probability (kie); regions that it
-    gives a lower score are (layout)."""
+    gives a lower score are, and pages without others (layout, where the default is `REGION_CONFIDENCE`)."""
 
 
 class Teacher(Strict):
@@ -56,6 +58,11 @@ class Recipe(Strict):
     """Scale teacher, students and controls by a temperature at their end, folded into the model; classification only."""
     compare: bool | None = None
     """Compare the layers of student and no-KD control with the teacher's by CKA; default: for kie alone. Not for layout."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _regions_are_less_sure(cls, content: Any) -> Any:
+        return with_confidence(content)
 
     @model_validator(mode="after")
     def _only_classifiers_are_calibrated(self) -> Recipe:
@@ -121,6 +128,14 @@ class Recipe(Strict):
                 "data.unlabelled needs a distil stage with an objective that asks the teacher; add one, or leave it out"
             )
         return self
+
+
+def with_confidence(content: Any) -> Any:
+    """What a recipe or a study says, with the default of `data.confidence` where the teacher finds regions."""
+    data = content.get("data") if isinstance(content, dict) else None
+    if not isinstance(data, dict) or content.get("task") != "layout" or data.get("unlabelled") is None:
+        return content
+    return {**content, "data": {"confidence": REGION_CONFIDENCE, **data}}
 
 
 def load_recipe(source: Path, overrides: list[str] | None = None) -> Recipe:

@@ -15,6 +15,8 @@ from docstill.gradients import drowning
 from docstill.measure import hardware
 from docstill.metrics.regions import tally
 from docstill.recipe import Recipe, dump_recipe
+from docstill.reporting.rows import first_of, mean_of
+from docstill.reporting.verdict import localisation_warning
 from docstill.run import DONE, read_json, read_metrics
 from docstill.similarity.rows import alike_rows
 from docstill.stages import Bench
@@ -96,7 +98,7 @@ def results_of(
         }
         | (
             {"unlabelled": {"path": str(recipe.data.unlabelled), "n": len(bench.unlabelled)}}
-            if bench.unlabelled
+            if recipe.data.unlabelled is not None
             else {}
         ),
         "stages": [{"name": entry["name"], "text": entry["text"], "seconds": entry["seconds"]} for entry in done],
@@ -105,9 +107,10 @@ def results_of(
         "curves": [curve for curve in curves if curve["points"]],
         "worst": _worst(bench.validation, first.folder / "evaluation", teacher.folder / "evaluation"),
         "similarity": alike_rows(compared),
-        "warnings": _warnings(recipe)
+        "warnings": _warnings(recipe, bench)
         + warnings
         + _unwritable(chains)
+        + _loose(rows, read_json(teacher.folder / "evaluation" / DONE)["metrics"])
         + [
             line
             for chain in chains
@@ -197,8 +200,22 @@ def _unwritable(chains: list[Chain]) -> list[str]:
     )
 
 
-def _warnings(recipe: Recipe) -> list[str]:
+def _loose(rows: list[dict[str, Any]], teacher: dict[str, Any]) -> list[str]:
+    """For layout, whether the student's boxes lie far more loosely than its teacher's, whether that has a row or not."""
+    student = first_of(rows, "student")
+    if student is None:
+        return []
+    warning = localisation_warning(teacher, {name: mean_of(student, name) for name in ("ap50", "ap75")})
+    return [] if warning is None else [warning]
+
+
+def _warnings(recipe: Recipe, bench: Bench) -> list[str]:
     warnings = []
     if recipe.repeats == 1:
         warnings.append("One seed only: differences between rows may be chance. Set repeats: 3 to see the spread.")
+    if recipe.data.unlabelled is not None and not bench.unlabelled:
+        warnings.append(
+            f"No page of {recipe.data.unlabelled} was used: the teacher is sure of none (data.confidence is "
+            f"{recipe.data.confidence:g})."
+        )
     return warnings

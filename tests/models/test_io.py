@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 import tiny
 from docstill.errors import ModelError, UserError
 from docstill.models.classifier import load_classifier, new_classifier
-from docstill.models.io import local_folder
+from docstill.models.io import load_whole, local_folder
 from docstill.models.size import count_flops, count_parameters
 from docstill.optimiser import seed_everything
 
@@ -72,6 +72,24 @@ def test_weights_of_another_shape_are_refused_by_name(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match=r"classifier\.(weight|bias) has shape"):
         load_classifier(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("\nTimmBackbone requires the timm library but it was not found.", r"the package timm, .* pip install timm$"),
+        ("No module named 'scipy.optimize'", r"the package scipy, .* pip install scipy$"),
+        ("cannot import name 'x'", r"packages that are not \(cannot import name 'x'\) installed"),
+    ],
+)
+def test_a_network_that_needs_another_package_names_it(folder: Path, text: str, said: str) -> None:
+    class Needy:
+        @staticmethod
+        def from_pretrained(*_: object, **__: object) -> None:
+            raise ImportError(text)
+
+    with pytest.raises(ModelError, match=said):
+        load_whole(Needy, str(folder))
 
 
 def test_a_truncated_file_is_a_sentence(folder: Path) -> None:

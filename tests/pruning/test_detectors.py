@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoImageProcessor, AutoModelForObjectDetection
+from transformers import AutoImageProcessor, AutoModelForObjectDetection, DetrImageProcessor, RTDetrImageProcessor
 
 from docstill.errors import ModelError, UserError
 from docstill.models.detection import detect
@@ -19,7 +19,7 @@ from docstill.prune_stage import prune
 from docstill.pruning.backbone import swap_backbone
 from docstill.pruning.depth import prune_depth
 from docstill.pruning.ffn import prune_ffn
-from docstill.settings import DepthPrune, FfnPrune, ResolutionPrune
+from docstill.settings import ChannelPrune, DepthPrune, FfnPrune, PruneStage, ResolutionPrune
 from docstill.tasks.layout import Layout
 from layout_tiny import KINDS, TINY_DETR, TINY_RCNN, coco_folder
 
@@ -129,6 +129,20 @@ def test_a_detrs_backbone(tmp_path: Path) -> None:
         assert torch.isfinite(detect(swapped.eval(), pages_(), torch.ones(2, 4), 5)[0]["scores"]).all()
 
 
+def test_a_new_backbone_learns_where_the_old_one_was_frozen() -> None:
+    """Checkpoints of transformers freeze the norms of a pretrained backbone; those of a random one know nothing yet."""
+    network = made(TINY_DETR, freeze_backbone_batch_norms=True).network
+    assert any("Frozen" in type(module).__name__ for module in network.modules())
+    swapped, _, _ = swap_backbone(network, "rt-detrv2-r18", backbones())
+    assert not any("Frozen" in type(module).__name__ for module in swapped.modules())
+    norms = [name for name, _ in swapped.model.backbone.named_parameters() if "normalization" in name]
+    assert norms
+    swapped.train()(pixel_values=pages_())
+    moved = [value for name, value in swapped.state_dict().items() if "backbone" in name and "running_mean" in name]
+    assert all(value.abs().max() > 0 for value in moved)
+    assert network.config.freeze_backbone_batch_norms
+
+
 def test_backbones_that_do_not_fit() -> None:
     network = made(TINY_DETR).network
     with pytest.raises(ModelError, match="the student is a rt_detr_v2; choose one of rt-detrv2-r18"):
@@ -150,6 +164,56 @@ def test_smaller_pages(kind: dict[str, Any], tmp_path: Path) -> None:
     assert all(region["box"][0] + region["box"][2] <= 60.01 for region in answer["regions"])
     with pytest.raises(UserError, match="leaves pages at 96 × 64"):
         prune(task, again, ResolutionPrune(method="resolution", keep=0.99), None)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "smaller", "pages"),
+    [
+        ({"size": {"height": 128, "width": 96}, "do_pad": True}, {"height": 64, "width": 64}, (64, 64)),
+        ({"size": {"height": 128, "width": 96}}, {"height": 64, "width": 64}, (64, 64)),
+        ({"size": {"max_height": 128, "max_width": 96}}, {"max_height": 64, "max_width": 64}, (64, 42)),
+        ({"size": {"shortest_edge": 96, "longest_edge": 192}}, {"shortest_edge": 64, "longest_edge": 128}, (96, 64)),
+        (
+            {"size": {"height": 96, "width": 96}, "do_pad": True, "pad_size": {"height": 192, "width": 128}},
+            {"height": 64, "width": 64},
+            (128, 64),
+        ),
+    ],
+)
+def test_smaller_pages_whatever_the_sizes_say(
+    sizes: dict[str, Any], smaller: dict[str, int], pages: tuple[int, int], tmp_path: Path
+) -> None:
+    task, model = Layout(), made(TINY_DETR)
+    model.processor = RTDetrImageProcessor(**sizes)
+    done = prune(task, model, ResolutionPrune(method="resolution", keep=0.6), None)
+    assert "instead of" in done["text"]
+    again = load_detector(str(model.save(tmp_path / "model")))
+    assert {side: pixels for side, pixels in dict(again.processor.size).items() if pixels is not None} == smaller
+    image = Image.new("RGB", (80, 120), "white")
+    assert again.processor(images=[image], return_tensors="pt")["pixel_values"].shape[-2:] == pages
+
+
+def test_a_size_that_is_not_known_is_named() -> None:
+    model = made(TINY_DETR)
+    model.processor = DetrImageProcessor(size={"shortest_edge": 96, "longest_edge": None})
+    with pytest.raises(UserError, match="'shortest_edge': 96"):
+        prune(Layout(), model, ResolutionPrune(method="resolution", keep=0.6), None)
+
+
+@DETRS
+def test_an_encoder_of_one_layer_stays(kind: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"of: encoder was given.*give of: decoder"):
+        prune_depth(made(kind, decoder_layers=3).network, {}, 2, of="encoder")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [DepthPrune(method="depth", keep=2), FfnPrune(method="ffn", keep=0.5), ChannelPrune(method="channels", keep=0.5)],
+    ids=["depth", "ffn", "channels"],
+)
+def test_a_faster_rcnn_is_told_what_works_instead(settings: PruneStage) -> None:
+    with pytest.raises(UserError, match=f"method: {settings.method} was given.*use backbone or resolution"):
+        prune(Layout(), made(TINY_RCNN), settings, None)
 
 
 def test_a_smaller_detr_loads_in_plain_transformers(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
@@ -30,10 +31,12 @@ from docstill.lesson import Lesson
 from docstill.models.detector import new_detector
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import BACKGROUND
-from docstill.recipe import parse_recipe
+from docstill.recipe import dump_recipe, parse_recipe
+from docstill.run import read_metrics
 from docstill.settings import Stage
 from docstill.stages import Bench, run_stage
-from docstill.tasks.base import Pages
+from docstill.studies.grid import cells, parse_study
+from docstill.tasks.base import Evaluation, Pages
 from docstill.tasks.layout import Layout
 from layout_tiny import KINDS, TINY_DETR, TINY_RCNN, coco_folder, drawn_page, layout_recipe
 from published_boxes import of_files
@@ -493,24 +496,134 @@ def test_the_teacher_labels_pages_without_labels(data: Path, tmp_path: Path, mon
             {"label": "text", "box": [5.0, 20.0, 40.0, 30.0], "score": 0.4},
         ]
     }
-    monkeypatch.setattr(Layout, "predict", lambda self, model, images: [answer])
-    documents = [Document(tmp_path / "a.png", None, (), "a.png")]
-    (found,) = with_regions(TASK, made(TINY_RCNN), documents, list(KINDS), 0.5)
+    drawn_page(78)[0].save(tmp_path / "b.png")
+    asked: list[Image.Image] = []
+
+    def predict(_self: Layout, _model: DocumentModel, images: list[Image.Image]) -> list[dict[str, Any]]:
+        asked.extend(images)
+        return [
+            answer if len(asked) % 2 else {"regions": answer["regions"][1:]}
+        ]  # of b what is sure is no class of ours
+
+    monkeypatch.setattr(Layout, "predict", predict)
+    documents = [Document(tmp_path / f"{name}.png", None, (), f"{name}.png") for name in "ab"]
+    teacher = made(TINY_RCNN)
+    (found,) = with_regions(TASK, teacher, documents, list(KINDS), tmp_path, 0.5)
+    assert found.where == "a.png"
     assert found.target == Regions((60, 90), ((1.0, 2.0, 30.0, 4.0),), (KINDS.index("title"),), (120.0,), (False,))
+    assert with_regions(TASK, teacher, documents, list(KINDS), tmp_path, 0.5) == [found]
+    assert len(asked) == 2, "a run that goes on does not look again"
+    assert len(with_regions(TASK, teacher, documents, list(KINDS), tmp_path, 0.3)) == 2
+    with torch.no_grad():
+        next(teacher.network.parameters()).add_(1)
+    with_regions(TASK, teacher, documents, list(KINDS), tmp_path, 0.5)
+    assert len(asked) == 4, "another teacher looks itself"
 
 
-def test_pages_without_labels_through_a_recipe(data: Path, tmp_path: Path, one_thread: None) -> None:
+def test_how_sure_the_teacher_must_be_of_regions(data: Path) -> None:
+    """Scores of boxes that are right lie far below the probability of tokens that are."""
+
+    def confidence(**changes: Any) -> float:
+        content = layout_recipe(data, TINY_RCNN)
+        content["stages"][0]["distill"]["objectives"].append({"kind": "roi"})
+        content["data"] |= {"unlabelled": "more", **changes}
+        study = {"task": "layout", "data": content["data"], "teachers": {"t": "t"}, "students": {"s": None}}
+        (cell,) = cells(parse_study({**study, "methods": {"m": content["stages"]}}), {"t": "t"})
+        recipe = parse_recipe(content)
+        assert parse_recipe(yaml.safe_load(dump_recipe(recipe))) == recipe
+        assert cell.recipe.data == recipe.data
+        return recipe.data.confidence
+
+    assert confidence() == 0.5
+    assert confidence(confidence=0.8) == 0.8
+
+
+def test_pages_without_labels_through_a_recipe(
+    data: Path,
+    tmp_path: Path,
+    one_thread: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    scores = iter([0.6, 0.4, 0.9, 0.2])
+    monkeypatch.setattr(
+        Layout,
+        "predict",
+        lambda self, model, images: [
+            {"regions": [{"label": "text", "box": [5.0, 5.0, 40.0, 20.0], "score": next(scores)}]}
+        ],
+    )
     (tmp_path / "more").mkdir()
-    for index in range(3):
+    for index in range(4):
         drawn_page(500 + index)[0].save(tmp_path / "more" / f"{index}.png")
     content = layout_recipe(data, TINY_RCNN)
-    content["data"] |= {"unlabelled": str(tmp_path / "more"), "confidence": 0.3}
+    content["data"] |= {"unlabelled": str(tmp_path / "more")}
     content["stages"][0]["distill"]["objectives"] = [
         {"kind": "labels"},
         {"kind": "hint", "student_module": "backbone.fpn.layer_blocks.1", "weight": 0.1},
     ]
     content["controls"] = ["teacher"]
     results = docstill.compress(parse_recipe(content), tmp_path / "run")
-    assert results["data"]["unlabelled"]["n"] == 3
+    assert results["data"]["unlabelled"]["n"] == 2
+    said = "on 2 of 4 unlabelled pages the teacher finds regions with a score of 0.5 or more, 2 in all"
+    assert said in capsys.readouterr().err
     log = tmp_path / "run" / "seed-0" / "student" / "1-distill" / "metrics.jsonl"
-    assert json.loads(log.read_text().splitlines()[-1])["step"] == 3, "9 pages in batches of 3"
+    assert json.loads(log.read_text().splitlines()[-1])["step"] == 3, "8 pages in batches of 3"
+
+
+def test_what_goes_wrong_is_warned_of_without_rows_for_it(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None
+) -> None:
+    """Loose boxes, though the teacher has no row; a teacher that is sure of no page."""
+    whole = Layout.evaluate
+
+    def evaluate(self: Layout, model: DocumentModel, *given: Any) -> Evaluation:
+        found = whole(self, model, *given)
+        return replace(found, metrics={**found.metrics, "ap50": 0.8, "ap75": 0.1 if model.masks else 0.7})
+
+    monkeypatch.setattr(Layout, "evaluate", evaluate)
+    monkeypatch.setattr(Layout, "predict", lambda self, model, images: [{"regions": []}])
+    (tmp_path / "more").mkdir()
+    drawn_page(500)[0].save(tmp_path / "more" / "0.png")
+    teacher = made(TINY_RCNN).save(tmp_path / "teacher")
+    distill = {"distill": {"objectives": [{"kind": "labels"}, {"kind": "roi"}], "epochs": 1, "batch_size": 6}}
+    content = layout_recipe(data, TINY_RCNN, teacher=str(teacher), student=None, controls=[])
+    content["stages"] = [{"prune": {"sparsity": 0.5}}, distill]
+    content["data"] |= {"unlabelled": str(tmp_path / "more")}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    words = ["compress", str(tmp_path / "recipe.yaml"), "--run", str(tmp_path / "run")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    results = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))
+    assert results["data"]["unlabelled"]["n"] == 0
+    for says in (
+        "The student finds the regions but does not localise them",
+        f"No page of {tmp_path / 'more'} was used",
+    ):
+        assert sum(line.startswith(says) for line in results["warnings"]) == 1
+        assert f"warning: {says}" in done.stdout
+        assert page.count(says) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "teacher", "stages"),
+    [
+        (TINY_RCNN, {"pyramid_channels": 16}, [f"backbone.fpn.layer_blocks.{level}" for level in range(3)]),
+        (TINY_DETR, {}, [f"model.decoder_input_proj.{level}" for level in range(3)]),
+    ],
+    ids=["faster-rcnn", "rt-detr"],
+)
+def test_the_maps_of_a_pyramid_are_reviewed(
+    kind: dict[str, Any], teacher: dict[str, Any], stages: list[str], data: Path, tmp_path: Path, one_thread: None
+) -> None:
+    pages = TASK.read(data / "train")
+    other = made({**kind, "config": {**kind["config"], **teacher}})
+    objectives = [{"kind": "labels"}, {"kind": "review", "student_stages": stages, "width": 8, "weight": 10.0}]
+    settings = {"objectives": objectives, "epochs": 8, "batch_size": 6, "learning_rate": 0.01, "keep": "last"}
+    torch.manual_seed(5)
+    student = new_detector(kind["new"], kind["config"], KINDS, (96, 64))
+    run_stage(Bench(TASK, pages, pages, other), student, Stage(distill=settings), tmp_path, 0, "learning")
+    seen = [line["review"] for line in read_metrics(tmp_path / "metrics.jsonl") if "review" in line]
+    assert np.isfinite(seen).all()
+    assert seen[-1] < 0.9 * seen[0]

@@ -41,6 +41,7 @@ def print_run(results: dict[str, Any], folder: Path, as_json: bool) -> None:
         size = (f"{row['params']['total']:,}", f"{row['params']['nonzero']:,}")
         table.add_row(row["name"], f"{figure['mean']:.4f}", spread, *size, f"{latency['p50']:.1f}")
     print_table(table)
+    _print_warnings(results)
     sys.stdout.write(f"student: {folder / 'model'}\nreport:  {folder / 'report.html'}\n")
 
 
@@ -49,4 +50,10 @@ def print_stage(done: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_value(done, True)
     else:
-        sys.stdout.write(f"{done['text']}\nmodel: {done['model']}\n")
+        sys.stdout.write(f"{done['text']}\n")
+        _print_warnings(done)
+        sys.stdout.write(f"model: {done['model']}\n")
+
+
+def _print_warnings(found: dict[str, Any]) -> None:
+    sys.stdout.writelines(f"warning: {line}\n" for line in found.get("warnings", []))

@@ -140,23 +140,20 @@ def new_detector(
     return DocumentModel(TASK, network, processor, list(labels))
 
 
-def at_share(processor: Any, share: float) -> tuple[int, int]:
-    """The (height, width) of an image processor's input at a share of its sides, in multiples of 32; at least 32."""
-    size = processor.pad_size if processor.do_pad else processor.size
-    height, width = (max(STRIDE, round(side * share / STRIDE) * STRIDE) for side in (size["height"], size["width"]))
-    return height, width
+def at_share(processor: Any, share: float) -> Any:
+    """A copy of an image processor that takes pages at a share of its sides, fitted in, squashed and padded as before.
 
-
-def taking(processor: Any, size: tuple[int, int]) -> Any:
-    """A copy of an image processor whose pages end at ``size`` (height, width), fitted in or squashed as before."""
-    height, width = size
-    content = {
-        name: value for name, value in processor.to_dict().items() if name not in ("image_processor_type", "size")
-    }
-    if not processor.do_pad:
-        return type(processor)(**content, size={"height": height, "width": width})
-    content["pad_size"] = {"height": height, "width": width}
-    return type(processor)(**content, size={"max_height": height, "max_width": width})
+    Whatever its sizes say (height and width, the most of both, a shortest and a longest edge), each becomes a multiple of 32,
+    at least 32.
+    """
+    content = {name: value for name, value in processor.to_dict().items() if name != "image_processor_type"}
+    for name in ("size", "pad_size"):
+        if content.get(name) is not None:
+            sides = {side: pixels for side, pixels in content[name].items() if pixels is not None}
+            content[name] = {
+                side: max(STRIDE, round(pixels * share / STRIDE) * STRIDE) for side, pixels in sides.items()
+            }
+    return type(processor)(**content)
 
 
 def fitting_size(sizes: Sequence[tuple[int, int]], long_side: int = LONG_SIDE) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from docstill.errors import ModelError, UserError
 from docstill.pruning.masks import Masks, load_masks, save_masks
 
 CARD = "docstill.json"
+_MISSING = re.compile(r"requires the (\S+) library|No module named '([^'.]+)")
+"""How transformers, and Python, name a package that is not installed."""
 
 
 @dataclass
@@ -117,7 +120,7 @@ def load_whole(model_class: Any, source: str) -> Any:
     A teacher whose head was freshly initialised would teach noise, and transformers only warns.
 
     Raises:
-        ModelError: names the tensors that are missing or of another shape.
+        ModelError: names the tensors that are missing or of another shape, or the package that the network needs.
     """
     folder = local_folder(source)
     try:
@@ -130,9 +133,14 @@ def load_whole(model_class: Any, source: str) -> Any:
                 ignore_mismatched_sizes=True,
                 use_safetensors=True,
             )
+    except ImportError as error:
+        found = _MISSING.search(str(error))
+        package = (found[1] or found[2]) if found else None
+        needed = f"the package {package}, which is not" if package else f"packages that are not ({_first_line(error)})"
+        mend = f"pip install {package}" if package else "pip install with their names"
+        raise ModelError(f"the model in {source} needs {needed} installed; run: {mend}") from error
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"cannot load a model from {source}: {first}") from error
+        raise ModelError(f"cannot load a model from {source}: {_first_line(error)}") from error
     problems = [f"{name} is missing" for name in sorted(info["missing_keys"])]
     problems += [
         f"{key[0]} has shape {tuple(key[1])} in the file, {tuple(key[2])} in the network"
@@ -145,6 +153,10 @@ def load_whole(model_class: Any, source: str) -> Any:
         )
     network.eval()
     return network
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 @contextmanager

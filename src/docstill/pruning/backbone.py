@@ -40,6 +40,8 @@ def swap_backbone(network: Any, to: str, choices: Mapping[str, Mapping[str, Any]
     config = copy.deepcopy(network.config)
     for key, value in changes.items():
         setattr(config, key, copy.deepcopy(value))
+    if "freeze_backbone_batch_norms" in config.to_dict():
+        config.freeze_backbone_batch_norms = False  # they know nothing yet: a new backbone has to find its statistics
     swapped = type(network)(config)
     old, new = network.state_dict(), swapped.state_dict()
     behind = {name for name in new if not name.startswith(("backbone.body.", "model.backbone."))}

@@ -57,7 +57,7 @@ def prune_depth(
         network: a transformers model; it is not changed.
         masks: its zeros, which follow their tensors.
         keep: see `Keep`; a share is rounded, and at least one block of each stage stays.
-        of: ``all``, ``encoder`` or ``decoder``; of an RT-DETR or D-FINE, always the decoder.
+        of: ``all``, ``encoder`` or ``decoder``; of an RT-DETR or D-FINE, ``all`` is the decoder, and the encoder has but a layer.
         look: if given, the blocks that change what passes through them least go (Men et al. 2024, ShortGPT, section 3.1);
             else those that stay are evenly spaced, the first and the last among them.
 
@@ -65,12 +65,16 @@ def prune_depth(
         The shallower network, its masks, and the paths of the blocks that went.
 
     Raises:
-        UserError: ``keep`` does not fit the number of blocks, or takes none away.
+        UserError: ``keep`` does not fit the number of blocks, or takes none away; the encoder of an RT-DETR or D-FINE.
         ModelError: a kind of network whose blocks cannot be counted in its configuration.
     """
     config, gone = smaller_config(network), []
     names: dict[str, str] = {}
     if config.model_type in QUERY_DETECTORS:
+        if of == "encoder":
+            raise UserError(
+                f"of: encoder was given, but layers of a {config.model_type} can go from its decoder alone; give of: decoder"
+            )
         of = "decoder"
     influence = {} if look is None else block_influence(network, look)
     for part in parts_of(network, of):

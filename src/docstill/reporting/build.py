@@ -33,7 +33,7 @@ from docstill.reporting.rows import (
     token_flops,
 )
 from docstill.reporting.templates import templates
-from docstill.reporting.verdict import localisation_warning, verdict
+from docstill.reporting.verdict import verdict
 from docstill.run import write_text
 
 NAME = "report.html"
@@ -69,7 +69,7 @@ def write_report(results: dict[str, Any], run: Path) -> Path:
     page = environment.get_template("template.html.j2").render(
         r=results,
         verdict=verdict(results),
-        warnings=[*_loose(rows), *results["warnings"]],
+        warnings=results["warnings"],
         metric=metric,
         rows=lines,
         others=_others(rows, metric),
@@ -117,16 +117,6 @@ def _line(row: Row, teacher: Row | None, metric: str, looks: Mapping[str, str]) 
         "p50_ratio": against(page_p50, "faster", "slower"),
         "memory_ratio": against(lambda r: r.get("peak_memory_mb"), "less", "more"),
     }
-
-
-def _loose(rows: Sequence[Row]) -> list[str]:
-    """For layout, whether the student's boxes lie far more loosely than its teacher's."""
-    teacher, student = (
-        {name: mean_of(row or {"metrics": {}}, name) for name in ("ap50", "ap75")}
-        for row in (first_of(rows, "teacher"), first_of(rows, "student"))
-    )
-    warning = localisation_warning(teacher, student)
-    return [] if warning is None else [warning]
 
 
 def _calibrated(rows: Sequence[Row]) -> list[dict[str, Any]]:

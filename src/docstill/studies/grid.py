@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from docstill.errors import RecipeError
 from docstill.mistakes import mistakes
-from docstill.recipe import Data, Recipe, Teacher, parse_recipe, read_yaml
+from docstill.recipe import Data, Recipe, Teacher, parse_recipe, read_yaml, with_confidence
 from docstill.settings import NewModel, Stage
 
 SHARED = ("train", "distill")
@@ -40,6 +40,11 @@ class Study(BaseModel):
     repeats: Annotated[int, Field(gt=0)] = 3
     seed: Annotated[int, Field(ge=0)] = 0
     teacher_floor: float | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _regions_are_less_sure(cls, content: Any) -> Any:
+        return with_confidence(content)
 
 
 @dataclass(frozen=True)
