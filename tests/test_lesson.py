@@ -20,6 +20,7 @@ from docstill.settings import Training
 from docstill.tasks.classification import Classification
 
 TASK = Classification()
+DEEPER = {**tiny.TINY_VIT["config"], "num_hidden_layers": 3}  # type: ignore[dict-item]
 
 
 def _model(seed: int, labels: tuple[str, ...] = tiny.KINDS) -> DocumentModel:
@@ -96,7 +97,16 @@ def test_other_class_names_are_refused() -> None:
 def test_a_module_that_does_not_exist_lists_the_nearest(data: Path) -> None:
     student, teacher = _model(0), _model(1)
     lesson = Lesson(TASK, student, teacher, make_objectives([{"kind": "hint", "student_module": "vit.layer.0"}]))
-    with pytest.raises(ModelError, match=r"no module 'vit\.layer\.0'; did you mean .*vit\.layers\.0"):
+    with pytest.raises(ModelError, match=r"the student's .* no module 'vit\.layer\.0'; did you mean .*vit\.layers\.0"):
+        lesson.prepare(_batch(data, student, teacher))
+
+
+def test_a_layer_that_only_the_student_has_is_said_to_be_the_teachers(data: Path) -> None:
+    student, teacher = new_classifier("vit-tiny", DEEPER, tiny.KINDS, (32, 32)), _model(1)
+    lesson = Lesson(TASK, student, teacher, make_objectives([{"kind": "hint", "student_module": "vit.layers.2"}]))
+    with pytest.raises(
+        ModelError, match=r"the teacher's ViT\w+ has no module 'vit\.layers\.2'; did you mean .*vit\.layers\."
+    ):
         lesson.prepare(_batch(data, student, teacher))
 
 

@@ -101,7 +101,10 @@ def test_a_smaller_teacher_is_distilled_and_its_control_begins_where_it_begins(t
     data = tiny.class_folders(tmp_path / "data")
     content = tiny.recipe(data, student=None)
     hint = {"kind": "hint", "student_module": "vit.layers.0", "teacher_module": "vit.layers.1"}
-    content["stages"][1]["distill"]["objectives"][2] = hint
+    content["stages"][1]["distill"]["objectives"][2:] = [
+        hint,
+        {"kind": "attention", "student_module": "vit.layers", "map": "kept"},
+    ]
     content["stages"][:1] = [
         {"prune": {"method": "depth", "keep": 1}},
         {"prune": {"method": "ffn", "keep": 0.5, "pages": 2}},
@@ -118,6 +121,17 @@ def test_a_smaller_teacher_is_distilled_and_its_control_begins_where_it_begins(t
     teacher = task_named("classification").load_model(str(run / "teacher" / "model")).network
     query = "vit.layers.0.attention.q_proj.weight"
     assert begun.state_dict()[query].equal(teacher.state_dict()[query])
+
+
+def test_a_pruned_folder_as_a_student_still_knows_its_layers(vit: Path, tmp_path: Path) -> None:
+    pruned = docstill.prune(vit, tmp_path / "pruned", method="depth", keep=1)
+    content = tiny.recipe(tiny.class_folders(tmp_path / "data"), teacher=str(vit), student=pruned["model"], controls=[])
+    distill = {**content["stages"][1]["distill"], "epochs": 1}
+    distill["objectives"] = [{"kind": "labels"}, {"kind": "hint", "student_module": "vit.layers", "map": "kept"}]
+    content["stages"] = [{"distill": distill}]
+    docstill.compress(parse_recipe(content), tmp_path / "run")
+    card = read_card(tmp_path / "run" / "model")
+    assert card["kept_layers"] == [{"vit.layers": {"of": 2, "kept": [0]}}]
 
 
 @pytest.mark.parametrize(

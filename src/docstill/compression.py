@@ -25,6 +25,7 @@ from docstill.models.head import divide_logits
 from docstill.models.io import DocumentModel
 from docstill.optimiser import seed_everything
 from docstill.progress import counter, say
+from docstill.pruning.depth import KEPT_LAYERS
 from docstill.recipe import Recipe, Teacher, dump_recipe
 from docstill.reporting.build import write_report
 from docstill.results import results_of
@@ -209,7 +210,7 @@ def _run_chain(chain: Chain, recipe: Recipe, bench: Bench, teacher: Taught) -> N
                 if isinstance(recipe.student, str):  # as a teacher that is trained further
                     task.adapt(student, bench.training)
                 begun = {"stage": "begin", "from": "teacher" if recipe.student is None else str(recipe.student)}
-                known = {SCHEMA: student.card[SCHEMA]} if SCHEMA in student.card else {}
+                known = {key: student.card[key] for key in (SCHEMA, KEPT_LAYERS) if key in student.card}
                 student.card = {"lineage": [begun], **known}
             report = run_stage(
                 bench, student, stage, folder, chain.seed, f"{chain.row}, seed {chain.seed}: {stage.kind}"

@@ -69,6 +69,7 @@ class Lesson(nn.Module):
         if self.teacher is not None:
             self.teacher.network.requires_grad_(False).eval()
         for weighted in objectives:
+            weighted.objective.know(student.card)
             weighted.objective.attach(student.network, None if self.teacher is None else self.teacher.network)
         gone = set(student.masks) - {name for name, _ in student.network.named_parameters()}
         if gone:
@@ -106,7 +107,9 @@ class Lesson(nn.Module):
         own = OWN in batch
         if own:
             batch = with_own_answers(task, student, teacher, batch)
-        result = _look(task, student, {**batch["student"], **self.wanted}, self._paths("student_modules"), device)
+        result = _look(
+            task, student, {**batch["student"], **self.wanted}, self._paths("student_modules"), device, "student"
+        )
         if teacher is None:
             return result, None
         if self.recall is not None:
@@ -157,7 +160,7 @@ def ask(
     if teacher.device != device:
         teacher.network.to(device)
     with torch.no_grad():
-        answer = _look(task, teacher, batch, paths, device)
+        answer = _look(task, teacher, batch, paths, device, "teacher")
     if not torch.isfinite(answer.logits).all():
         raise ModelError(
             f"the teacher's outputs are not finite on the batch of {', '.join(files[:8])}; look at the teacher and these files"
@@ -166,13 +169,13 @@ def ask(
 
 
 def _look(
-    task: Task, model: DocumentModel, batch: dict[str, Any], paths: Sequence[str], device: torch.device
+    task: Task, model: DocumentModel, batch: dict[str, Any], paths: Sequence[str], device: torch.device, whose: str
 ) -> Outputs:
     moved = {
         name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
         for name, value in batch.items()
     }
-    with tapped(model.network, paths) as features:
+    with tapped(model.network, paths, whose) as features:
         outputs = task.forward(model, moved)
     outputs.features = {path: value.float() for path, value in features.items()}
     return outputs

@@ -14,16 +14,23 @@ from docstill.models.detector import at_share, backbones
 from docstill.models.faster_rcnn import MODEL_TYPE
 from docstill.models.io import DocumentModel
 from docstill.models.size import count_parameters
-from docstill.progress import counter
+from docstill.progress import counter, say
 from docstill.pruning.backbone import swap_backbone
 from docstill.pruning.channels import prune_channels
-from docstill.pruning.depth import prune_depth
+from docstill.pruning.depth import KEPT_LAYERS, kept_layers, prune_depth
 from docstill.pruning.ffn import prune_ffn
 from docstill.pruning.magnitude import magnitude_masks
 from docstill.pruning.masks import apply_masks
 from docstill.pruning.pattern import pattern_masks
 from docstill.pruning.rebuild import Look
-from docstill.pruning.vocabulary import needed_tokens, prune_vocabulary
+from docstill.pruning.vocabulary import (
+    check_kept,
+    check_spelling,
+    lost_tags,
+    needed_tokens,
+    prune_vocabulary,
+    unspellable,
+)
 from docstill.settings import (
     BackbonePrune,
     ChannelPrune,
@@ -38,7 +45,9 @@ from docstill.settings import (
 from docstill.tasks.base import Pages, Task, drawn
 
 
-def prune(task: Task, student: DocumentModel, settings: PruneStage, pages: Pages | None) -> dict[str, Any]:
+def prune(
+    task: Task, student: DocumentModel, settings: PruneStage, pages: Pages | None, validation: Pages | None = None
+) -> dict[str, Any]:
     """Prunes ``student`` in place.
 
     Args:
@@ -46,6 +55,7 @@ def prune(task: Task, student: DocumentModel, settings: PruneStage, pages: Pages
         student: its network is changed, or replaced by a smaller one.
         settings: the method and its numbers.
         pages: the training split, for methods that measure what passes through the network.
+        validation: the validation split; nothing is measured on it, but what it needs is not taken away unsaid.
 
     Returns:
         ``text``: what was done, in a sentence; and the figures in it.
@@ -54,7 +64,7 @@ def prune(task: Task, student: DocumentModel, settings: PruneStage, pages: Pages
         UserError: the method does not fit the student, or needs pages and there are none.
     """
     before = count_parameters(student.network)
-    text = METHODS[type(settings)](task, student, settings, pages)
+    text = METHODS[type(settings)](task, student, settings, pages, validation)
     after = count_parameters(student.network)
     figures: dict[str, Any] = {
         "zero_non_embedding": after.non_embedding - after.nonzero_non_embedding,
@@ -68,7 +78,9 @@ def prune(task: Task, student: DocumentModel, settings: PruneStage, pages: Pages
     return {"text": text, **figures}
 
 
-def _magnitude(task: Task, student: DocumentModel, settings: MagnitudePrune, pages: Pages | None) -> str:
+def _magnitude(
+    task: Task, student: DocumentModel, settings: MagnitudePrune, pages: Pages | None, validation: Pages | None
+) -> str:
     within = student.masks or None
     student.masks = magnitude_masks(
         student.network, settings.sparsity, scope=settings.scope, of=settings.of, within=within
@@ -79,50 +91,78 @@ def _magnitude(task: Task, student: DocumentModel, settings: MagnitudePrune, pag
     )
 
 
-def _pattern(task: Task, student: DocumentModel, settings: PatternPrune, pages: Pages | None) -> str:
+def _pattern(
+    task: Task, student: DocumentModel, settings: PatternPrune, pages: Pages | None, validation: Pages | None
+) -> str:
     kept, every = settings.counts
     student.masks = pattern_masks(student.network, kept, every, of=settings.of, within=student.masks or None)
     apply_masks(student.network, student.masks)
     return f"Kept the {kept} largest of every {every} weights ({settings.of})."
 
 
-def _depth(task: Task, student: DocumentModel, settings: DepthPrune, pages: Pages | None) -> str:
+def _depth(
+    task: Task, student: DocumentModel, settings: DepthPrune, pages: Pages | None, validation: Pages | None
+) -> str:
     _not_of_faster_rcnn(student, settings)
     look = _look(task, student, settings, pages) if settings.by == "influence" else None
-    student.network, student.masks, gone = prune_depth(
-        student.network, student.masks, settings.keep, of=settings.of, look=look
-    )
+    smaller, student.masks, gone = prune_depth(student.network, student.masks, settings.keep, of=settings.of, look=look)
+    student.card.setdefault(KEPT_LAYERS, []).append(kept_layers(student.network, gone))
+    student.network = smaller
     return f"Took {len(gone)} block{'s' if len(gone) > 1 else ''} out ({', '.join(gone)})."
 
 
-def _ffn(task: Task, student: DocumentModel, settings: FfnPrune, pages: Pages | None) -> str:
+def _ffn(task: Task, student: DocumentModel, settings: FfnPrune, pages: Pages | None, validation: Pages | None) -> str:
     _not_of_faster_rcnn(student, settings)
     look = _look(task, student, settings, pages) if settings.by == "activation" else None
     student.network, student.masks = prune_ffn(student.network, student.masks, settings.keep, of=settings.of, look=look)
     return f"Kept {settings.keep:.1%} of the hidden units of each feed-forward layer ({settings.of}), by {settings.by}."
 
 
-def _channels(task: Task, student: DocumentModel, settings: ChannelPrune, pages: Pages | None) -> str:
+def _channels(
+    task: Task, student: DocumentModel, settings: ChannelPrune, pages: Pages | None, validation: Pages | None
+) -> str:
     _not_of_faster_rcnn(student, settings)
     student.network, student.masks = prune_channels(student.network, student.masks, settings.keep)
     return f"Kept {settings.keep:.1%} of each stage's channels, by the norms of their filters."
 
 
-def _vocabulary(task: Task, student: DocumentModel, settings: VocabularyPrune, pages: Pages | None) -> str:
+def _vocabulary(
+    task: Task, student: DocumentModel, settings: VocabularyPrune, pages: Pages | None, validation: Pages | None
+) -> str:
     if pages is None:
         raise UserError("trimming the vocabulary reads the training answers; give --data")
     if student.task != "kie":
         raise UserError(f"a vocabulary is what a kie model has, this one is for {student.task}; use another method")
     tokenizer, network = student.processor.tokenizer, student.network
     before = network.config.decoder.vocab_size
-    kept = needed_tokens(tokenizer, task.texts(pages), network.config.decoder_start_token_id, settings.characters)
-    student.network, student.processor.tokenizer, student.masks = prune_vocabulary(
-        network, tokenizer, student.masks, kept
-    )
+    texts = task.texts(pages)
+    kept = needed_tokens(tokenizer, texts, network.config.decoder_start_token_id, settings.characters)
+    smaller, trimmed, masks = prune_vocabulary(network, tokenizer, student.masks, kept)
+    check_spelling(tokenizer, trimmed, texts)
+    _say_unspellable(tokenizer, texts, pages)
+    if validation is not None:
+        others = task.texts(validation)
+        check_kept(tokenizer, trimmed, others, f"the answers in {validation.folder}", settings.characters)
+        _say_unspellable(tokenizer, others, validation)
+        if tags := lost_tags(tokenizer, trimmed, others):
+            say(
+                f"the answers in {validation.folder} hold {', '.join(tags)}, which no training answer has; they are dropped"
+            )
+    student.network, student.processor.tokenizer, student.masks = smaller, trimmed, masks
     return f"Kept {len(kept):,} of {before:,} tokens: those of the training answers, and single characters."
 
 
-def _backbone(task: Task, student: DocumentModel, settings: BackbonePrune, pages: Pages | None) -> str:
+def _say_unspellable(tokenizer: Any, texts: list[str], pages: Pages) -> None:
+    if unknown := sorted(unspellable(tokenizer, texts)):
+        say(
+            f"the answers in {pages.folder} hold {', '.join(map(repr, unknown))}, for which the vocabulary has no token, trimmed or "
+            "not; the model cannot write them"
+        )
+
+
+def _backbone(
+    task: Task, student: DocumentModel, settings: BackbonePrune, pages: Pages | None, validation: Pages | None
+) -> str:
     _only_detectors(student, "another backbone")
     student.network, kept, behind = swap_backbone(student.network, settings.to, backbones())
     student.masks = {}
@@ -132,7 +172,9 @@ def _backbone(task: Task, student: DocumentModel, settings: BackbonePrune, pages
     )
 
 
-def _resolution(task: Task, student: DocumentModel, settings: ResolutionPrune, pages: Pages | None) -> str:
+def _resolution(
+    task: Task, student: DocumentModel, settings: ResolutionPrune, pages: Pages | None, validation: Pages | None
+) -> str:
     _only_detectors(student, "another size of pages")
     width, height = task.page_size(student)
     smaller = replace(student, processor=at_share(student.processor, settings.keep))
@@ -155,7 +197,7 @@ def _not_of_faster_rcnn(student: DocumentModel, settings: PruneStage) -> None:
         )
 
 
-METHODS: dict[type[PruneStage], Callable[[Task, DocumentModel, Any, Pages | None], str]] = {
+METHODS: dict[type[PruneStage], Callable[[Task, DocumentModel, Any, Pages | None, Pages | None], str]] = {
     MagnitudePrune: _magnitude,
     PatternPrune: _pattern,
     DepthPrune: _depth,

@@ -69,7 +69,7 @@ def run_stage(
     began = time.perf_counter()
     settings = stage.settings
     if isinstance(settings, PruneStage):
-        report = prune(bench.task, student, settings, bench.training)
+        report = prune(bench.task, student, settings, bench.training, bench.validation)
         student.card.pop(CONFIDENCE, None)  # fitted to the network as it was
         know_schema(bench.task, student, bench.training)
     elif isinstance(settings, DistillStage):

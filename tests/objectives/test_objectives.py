@@ -113,9 +113,10 @@ def test_hint_normalises_by_the_teachers_variance() -> None:
 def test_hint_of_equals_is_zero_with_an_identity_projector() -> None:
     features = torch.randn(4, 3, 5)
     hint, ours, theirs = _hint(features, features)
-    assert isinstance(hint.projector, TokenProjector)
-    nn.init.eye_(hint.projector.linear.weight)
-    nn.init.zeros_(hint.projector.linear.bias)
+    [projector] = hint.projectors
+    assert isinstance(projector, TokenProjector)
+    nn.init.eye_(projector.linear.weight)
+    nn.init.zeros_(projector.linear.bias)
     assert hint(ours, theirs).item() == pytest.approx(0, abs=1e-10)
 
 

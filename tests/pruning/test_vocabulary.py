@@ -18,11 +18,19 @@ from docstill.data.images import open_image
 from docstill.data.json_tokens import json_to_tokens
 from docstill.errors import ModelError, UserError
 from docstill.lesson import Lesson, make_objectives
-from docstill.models.donut import load_donut
+from docstill.models.donut import load_donut, new_donut
 from docstill.models.donut_tokens import SPECIAL, decode, encode, unknown_characters, wrap
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import Outputs
-from docstill.pruning.vocabulary import needed_tokens, prune_vocabulary, trimmed_tokenizer
+from docstill.pruning.vocabulary import (
+    check_kept,
+    check_spelling,
+    lost_tags,
+    needed_tokens,
+    prune_vocabulary,
+    trimmed_tokenizer,
+    unspellable,
+)
 from docstill.recipe import parse_recipe
 from docstill.tasks.kie import Kie
 from kie_tiny import ANSWERS, TAGS, like_published, tiny_donut, tiny_folder
@@ -63,7 +71,8 @@ TRIMMED = trimmed(like_published())
 def test_words_that_no_answer_has_are_gone_and_rows_follow_their_tokens() -> None:
     model = like_published()
     before, after = model.processor.tokenizer.get_vocab(), TRIMMED.processor.tokenizer.get_vocab()
-    assert {"zebra", "▁receipt", "<s_menu>", "<s_iitcdip>", "é"} & after.keys() == set()
+    assert {"zebra", "▁receipt", "<s_menu>", "<s_iitcdip>"} & after.keys() == set()
+    assert "é" in after  # the piece of the lowest score, by which <unk> is scored
     assert {*SPECIAL, "<sep/>", "<s_shops>", *TAGS, "▁Ash"} <= after.keys()
     old = model.network.decoder.model.decoder.embed_tokens.weight
     new = TRIMMED.network.decoder.model.decoder.embed_tokens.weight
@@ -176,3 +185,89 @@ def test_the_verb_needs_answers(tmp_path: Path) -> None:
     folder = like_published().save(tmp_path / "model")
     with pytest.raises(UserError, match="reads the training answers; give --data"):
         docstill.prune(folder, tmp_path / "out", method="vocabulary")
+
+
+def spelling(tokenizer: object, text: str) -> list[str]:
+    return tokenizer.convert_ids_to_tokens(encode(tokenizer, text))  # type: ignore[attr-defined]
+
+
+def folders(folder: Path, training: list[str], validation: list[str]) -> Path:
+    for name, totals in (("train", training), ("validation", validation)):
+        tiny_folder(folder / name, [{"shop": "Ash", "total": total} for total in totals])
+    return folder
+
+
+def with_umlauts() -> DocumentModel:
+    torch.manual_seed(0)
+    return new_donut("donut-tiny", {}, ["Üßñ"], [*TAGS, "<s_tax>", "</s_tax>"])
+
+
+def test_characters_that_validation_answers_need_are_listed_and_never_kept_unasked(tmp_path: Path) -> None:
+    data, model = folders(tmp_path / "data", ["1", "23"], ["Ü9", "ß"]), with_umlauts().save(tmp_path / "model")
+    with pytest.raises(UserError, match=r"validation hold 'Ü', 'ß', which .* say characters: \"Üß\" to keep them$"):
+        docstill.prune(model, tmp_path / "out", data=data, method="vocabulary")
+    assert not (tmp_path / "out" / "model").exists()
+    with pytest.raises(UserError, match=r"hold 'ß', .* characters: \"Üß\""):
+        docstill.prune(model, tmp_path / "half", data=data, method="vocabulary", characters="Ü")
+    done = docstill.prune(model, tmp_path / "small", data=data, method="vocabulary", characters="Üß")
+    tokenizer = load_donut(done["model"]).processor.tokenizer
+    assert unspellable(tokenizer, ["Ü9", "ß", "ñ"]) == {"ñ"}
+
+
+def test_a_recipe_refuses_them_too(tmp_path: Path) -> None:
+    data, model = folders(tmp_path / "data", ["1", "23"], ["ß"]), with_umlauts().save(tmp_path / "model")
+    content = {
+        "task": "kie",
+        "teacher": str(model),
+        "data": {"train": str(data / "train"), "validation": str(data / "validation")},
+        "stages": [{"prune": {"method": "vocabulary"}}],
+    }
+    with pytest.raises(UserError, match=r"say characters: \"ß\" to keep them"):
+        docstill.compress(parse_recipe(content), tmp_path / "run")
+
+
+def test_what_the_model_can_never_write_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, model = folders(tmp_path / "data", ["é1", "2"], ["1", "ø"]), with_umlauts().save(tmp_path / "model")
+    tiny_folder(data / "validation", [{"shop": "ø", "tax": "1"}])
+    docstill.prune(model, tmp_path / "out", data=data, method="vocabulary")
+    said = capsys.readouterr().err.splitlines()
+    assert any("train hold 'é', for which the vocabulary has no token" in line for line in said)
+    assert any("validation hold 'ø', for which" in line for line in said)
+    assert any("hold </s_tax>, <s_tax>, which no training answer has; they are dropped" in line for line in said)
+
+
+def unigram(pieces: dict[str, float]) -> object:
+    scores = [(token, 0.0) for token in SPECIAL] + list(pieces.items())
+    return wrap(Tokenizer(models.Unigram(scores, unk_id=3, byte_fallback=False)))
+
+
+def test_the_unknown_stays_as_unlikely_as_it_was() -> None:
+    texts = ["xyzw", "yzw"]
+    before = unigram({"xy": -14.0, "zw": -14.0, "yzw": -1.0, "never": -30.0, "seldom": -20.0})
+    kept = needed_tokens(before, texts, 0)
+    after = trimmed_tokenizer(before, kept)
+    assert [spelling(after, text) for text in texts] == [["xy", "zw"], ["yzw"]]
+    check_spelling(before, after, texts)
+    vocabulary = before.get_vocab()  # type: ignore[attr-defined]
+    assert vocabulary["never"] in kept
+    assert vocabulary["seldom"] not in kept
+    without = trimmed_tokenizer(before, [index for index in kept if index != vocabulary["never"]])
+    with pytest.raises(UserError, match=r"other tokens than before \('xyzw'\); leave this stage out"):
+        check_spelling(before, without, texts)
+
+
+def test_a_lowest_piece_that_is_needed_anyway_takes_no_other_with_it() -> None:
+    before = unigram({"never": -9.0, "a": -9.0})
+    kept = needed_tokens(before, ["a"], 0)
+    assert "never" not in trimmed_tokenizer(before, kept).get_vocab()
+
+
+def test_characters_that_have_a_token_only_after_a_space_or_in_a_word() -> None:
+    before = unigram({"▁": -3.0, "▁ß": -4.0, "Übung": -5.0, "a": -9.0})
+    assert "▁ß" in trimmed_tokenizer(before, needed_tokens(before, ["a"], 0, "ß")).get_vocab()
+    after = trimmed_tokenizer(before, needed_tokens(before, ["a"], 0))
+    with pytest.raises(UserError, match=r"the answers hold 'ß', .*; say characters: \"aß\" to keep them$"):
+        check_kept(before, after, ["▁ß"], "the answers", "a")
+    with pytest.raises(UserError, match=r"'Ü'.* can only be spelt in longer tokens"):
+        check_kept(before, after, ["Übung"], "the answers", "")
+    assert lost_tags(before, after, ["Übung"]) == []

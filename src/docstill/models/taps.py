@@ -13,31 +13,44 @@ from docstill.errors import ModelError
 
 
 @contextmanager
-def tapped(network: nn.Module, paths: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+def tapped(network: nn.Module, paths: Sequence[str], whose: str = "") -> Iterator[dict[str, Tensor]]:
     """While the context is open, every forward pass fills the yielded dict with the outputs of ``paths``.
 
+    ``whose`` it is, ``teacher`` or ``student``, is for the error.
+
     Raises:
-        ModelError: a path names no module; the nearest paths are listed.
+        ModelError: see `module_at`.
     """
-    modules = dict(network.named_modules())
     kept: dict[str, Tensor] = {}
     handles = []
     for path in paths:
-        if path not in modules or not path:
-            near = difflib.get_close_matches(path, list(modules), n=3, cutoff=0.3)
-            raise ModelError(
-                f"the {type(network).__name__} has no module {path!r}; did you mean {', '.join(near) or 'another path'}?"
-            )
+        module = module_at(network, path, whose)
 
         def keep(_module: nn.Module, _inputs: Any, output: Any, path: str = path) -> None:
             kept[path] = first_tensor(output, path)
 
-        handles.append(modules[path].register_forward_hook(keep))
+        handles.append(module.register_forward_hook(keep))
     try:
         yield kept
     finally:
         for handle in handles:
             handle.remove()
+
+
+def module_at(network: nn.Module, path: str, whose: str = "") -> nn.Module:
+    """The module that a path names.
+
+    Raises:
+        ModelError: a path names no module; whose network lacks it, and the nearest paths, are told.
+    """
+    modules: dict[str, nn.Module] = dict(network.named_modules())
+    if path not in modules or not path:
+        near = difflib.get_close_matches(path, list(modules), n=3, cutoff=0.3)
+        owner = f"{whose}'s " if whose else ""
+        raise ModelError(
+            f"the {owner}{type(network).__name__} has no module {path!r}; did you mean {', '.join(near) or 'another path'}?"
+        )
+    return modules[path]
 
 
 def first_tensor(output: Any, path: str) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -115,6 +116,9 @@ class Objective(nn.Module):
     def __init__(self) -> None:
         """No options; without this, those of an objective that has none would be read off `nn.Module`."""
         super().__init__()
+
+    def know(self, card: Mapping[str, Any]) -> None:
+        """Sees the student's model card before `attach`: what was done to it earlier."""
 
     def attach(self, student: nn.Module, teacher: nn.Module | None) -> None:
         """Sees the two networks before training; may change the student's, as `detach` must be able to undo or settle."""

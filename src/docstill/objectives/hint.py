@@ -9,42 +9,54 @@ weight fits all layers; ``normalise: false`` gives the paper's plain squared err
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from docstill.objectives.base import Outputs
-from docstill.objectives.paired import Paired
+from docstill.objectives.layered import Layered, LayerMap
 from docstill.objectives.positions import as_tokens, document_mean, kept
 from docstill.objectives.projectors import TokenProjector
 
 
-class Hint(Paired):
+class Hint(Layered):
     """Squared error between projected student features and teacher features.
 
     Args:
         student_module: path of the student's module whose output is compared, e.g. ``resnet.encoder.stages.2``.
         teacher_module: path in the teacher; default: the same path.
         normalise: divide by the variance of the teacher's features.
+        map: see `Layered`.
     """
 
-    def __init__(self, student_module: str, teacher_module: str | None = None, normalise: bool = True) -> None:
-        super().__init__(student_module, teacher_module)
+    def __init__(
+        self,
+        student_module: str,
+        teacher_module: str | None = None,
+        normalise: bool = True,
+        map: LayerMap | None = None,
+    ) -> None:
+        super().__init__(student_module, teacher_module, map)
         self.normalise = normalise
-        self.projector: nn.Module = nn.Identity()
-        self.variance = 1.0
+        self.projectors = nn.ModuleList()
+        self.variances: list[float] = []
 
     def prepare(self, student: Outputs, teacher: Outputs | None) -> None:
-        """Makes the projector, and takes the teacher's feature variance from the dry batch."""
+        """Makes the projectors, and takes the variances of the teacher's features from the dry batch."""
         assert teacher is not None
-        target = teacher.features[self.teacher_module]
-        self.projector = TokenProjector(student.features[self.student_module], target)
-        if self.normalise:
-            tokens = as_tokens(target)[kept(teacher, self.teacher_module).squeeze(-1) > 0]
-            self.variance = max(float((tokens - tokens.mean(0)).square().mean()), 1e-6)
+        self.projectors, self.variances = nn.ModuleList(), []
+        for ours, theirs in self.pairs:
+            target, variance = teacher.features[theirs], 1.0
+            self.projectors.append(TokenProjector(student.features[ours], target))
+            if self.normalise:
+                tokens = as_tokens(target)[kept(teacher, theirs).squeeze(-1) > 0]
+                variance = max(float((tokens - tokens.mean(0)).square().mean()), 1e-6)
+            self.variances.append(variance)
 
     def forward(self, student: Outputs, teacher: Outputs | None) -> Tensor:
         """Mean squared error over documents, positions and channels, over the teacher's variance; padding does not count."""
         assert teacher is not None
-        projected = self.projector(student.features[self.student_module])
-        target = as_tokens(teacher.features[self.teacher_module])
-        error = document_mean((projected - target).square(), kept(teacher, self.teacher_module))
-        return error / self.variance
+        losses = []
+        for (ours, theirs), projector, variance in zip(self.pairs, self.projectors, self.variances, strict=True):
+            error = (projector(student.features[ours]) - as_tokens(teacher.features[theirs])).square()
+            losses.append(document_mean(error, kept(teacher, theirs)) / variance)
+        return torch.stack(losses).mean()

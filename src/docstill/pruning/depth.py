@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from docstill.errors import ModelError, UserError
-from docstill.models.blocks import QUERY_DETECTORS
+from docstill.models.blocks import QUERY_DETECTORS, blocks_of
 from docstill.models.taps import first_tensor
 from docstill.pruning.masks import Masks
 from docstill.pruning.rebuild import Look, Part, config_of, parts_of, rebuilt, smaller_config, with_config
@@ -43,6 +43,9 @@ _HEADS = (
     "model.decoder.lqe_layers",
 )
 """Each block of such a decoder has heads of its own, which go with it."""
+
+KEPT_LAYERS = "kept_layers"
+"""The key of the model card under which each depth pruning, the first one first, says what `kept_layers` gives."""
 
 Keep = float | int | Sequence[int]
 """A share of each stage's blocks, or how many: of a network without stages, or of each stage."""
@@ -103,6 +106,27 @@ def prune_depth(
         raise UserError(f"keep: {keep} leaves every block in place; give a smaller share, or fewer blocks")
     smaller, left = rebuilt(network, config, masks, {}, names, {})
     return smaller, left, gone
+
+
+def kept_layers(network: nn.Module, gone: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Which blocks stay.
+
+    Args:
+        network: as it was.
+        gone: paths of the blocks that go.
+
+    Returns:
+        By path of each list of blocks that loses some: ``of``, how many blocks it had, and ``kept``, the indices of those
+        that stay.
+    """
+    lists: dict[str, list[str]] = {}
+    for block in blocks_of(network):
+        lists.setdefault(block.path.rpartition(".")[0], []).append(block.path)
+    return {
+        path: {"of": len(blocks), "kept": [index for index, block in enumerate(blocks) if block not in gone]}
+        for path, blocks in lists.items()
+        if not set(gone).isdisjoint(blocks)
+    }
 
 
 def evenly(blocks: int, kept: int) -> list[int]:

@@ -6,14 +6,14 @@ A published Donut has 57,525 tokens, a third of its parameters; receipts in one 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer
 
 from docstill.errors import ModelError, UserError
-from docstill.models.donut_tokens import SAFE_ALPHABET, SEPARATOR, SPECIAL, encode, wrap
+from docstill.models.donut_tokens import SAFE_ALPHABET, SEPARATOR, SPECIAL, encode, unknown_characters, wrap
 from docstill.pruning.masks import Masks
 from docstill.pruning.rebuild import rebuilt, smaller_config
 
@@ -26,7 +26,8 @@ def needed_tokens(tokenizer: Any, texts: Iterable[str], start: int, characters: 
     """Ids to keep, in ascending order.
 
     These are the special tokens, the start token, every token that ``texts`` are read with, and the one-character tokens of
-    `SAFE_ALPHABET`, of all texts and of ``characters``: with them, what was not seen can still be spelt.
+    `SAFE_ALPHABET`, of all texts and of ``characters``: with them, what was not seen can still be spelt. Of a Unigram vocabulary
+    a piece of the lowest score stays, too, since ``<unk>`` is scored ten below it.
 
     Args:
         tokenizer: as `character_tokenizer` makes it, or SentencePiece's (Unigram), as published Donuts have it.
@@ -43,23 +44,104 @@ def needed_tokens(tokenizer: Any, texts: Iterable[str], start: int, characters: 
         seen.update(encode(tokenizer, text))
         alphabet |= set(text)
     lacking = sorted(
-        character for character in set(characters) if not character.isspace() and character not in vocabulary
+        character
+        for character in set(characters)
+        if not character.isspace() and _token_of(character, vocabulary) not in vocabulary
     )
     if lacking:
         raise UserError(
             f"the vocabulary has no token for {', '.join(map(repr, lacking))}; leave them out of characters, or use a model "
             "that can write them"
         )
-    for token in (*SPECIAL, SEPARATOR, _SPACE, *alphabet, *characters):
+    for token in (
+        *SPECIAL,
+        SEPARATOR,
+        _SPACE,
+        *(_token_of(character, vocabulary) for character in alphabet | set(characters)),
+    ):
         if token in vocabulary:
             seen.add(vocabulary[token])
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    if model["type"] == "Unigram":
+        scores = [score for _, score in model["vocab"]]
+        if min(scores) not in {scores[index] for index in seen if index < len(scores)}:
+            seen.add(scores.index(min(scores)))
     return sorted(seen)
+
+
+def _token_of(character: str, vocabulary: Mapping[str, int]) -> str:
+    """The token of a single character; published vocabularies have some only after a space."""
+    return character if character in vocabulary else _SPACE + character
+
+
+def unspellable(tokenizer: Any, texts: Iterable[str]) -> set[str]:
+    """Characters of ``texts`` that the tokenizer can only read as ``<unk>`` where they stand."""
+    return {character for text in texts for piece in unknown_characters(tokenizer, text) for character in piece}
+
+
+def check_spelling(before: Any, after: Any, texts: Iterable[str]) -> None:
+    """Makes sure that a trimmed tokenizer reads ``texts`` as it did before.
+
+    Raises:
+        UserError: a text is read as other tokens; the first three are shown.
+    """
+    changed = [text for text in texts if _tokens(before, text) != _tokens(after, text)]
+    if changed:
+        shown = ", ".join(map(repr, changed[:3])) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+        raise UserError(
+            f"trimmed, the vocabulary would spell answers with other tokens than before ({shown}); leave this stage out"
+        )
+
+
+def check_kept(before: Any, after: Any, texts: Iterable[str], where: str, characters: str) -> None:
+    """Makes sure that a trimmed tokenizer can still spell ``texts``, which it was not trimmed for.
+
+    Args:
+        before: the tokenizer as it was.
+        after: the trimmed one.
+        texts: answers that were not asked for what to keep.
+        where: what the error calls them.
+        characters: those that were to be kept besides.
+
+    Raises:
+        UserError: characters could be spelt before and cannot now; all are listed, with the setting that keeps them.
+    """
+    lost = sorted(set().union(*(unspellable(after, [text]) - unspellable(before, [text]) for text in texts)))
+    if not lost:
+        return
+    vocabulary = before.get_vocab()
+    own = [character for character in lost if _token_of(character, vocabulary) in vocabulary]
+    others = [character for character in lost if character not in own]
+    ways = []
+    if own:
+        ways.append(f"say characters: {json.dumps(characters + ''.join(own), ensure_ascii=False)} to keep them")
+    if others:
+        ways.append(
+            f"{', '.join(map(repr, others))} can only be spelt in longer tokens, so add pages that have them to the training data, or "
+            "leave this stage out"
+        )
+    raise UserError(
+        f"{where} hold {', '.join(map(repr, lost))}, which the model can spell now, and could not with the tokens of the "
+        f"training answers alone; {'; '.join(ways)}"
+    )
+
+
+def lost_tags(before: Any, after: Any, texts: Iterable[str]) -> list[str]:
+    """Tags of ``texts`` that were single tokens before and are none now."""
+    used = {token for text in texts for token in _tokens(before, text)}
+    return sorted((used & before.get_added_vocab().keys()) - after.get_vocab().keys())
+
+
+def _tokens(tokenizer: Any, text: str) -> list[str]:
+    tokens: list[str] = tokenizer.convert_ids_to_tokens(encode(tokenizer, text))
+    return tokens
 
 
 def trimmed_tokenizer(tokenizer: Any, kept: list[int]) -> Any:
     """The tokenizer with the tokens ``kept`` alone, renumbered in their old order.
 
-    Unigram picks the likeliest spelling; as long as the pieces of a text's spelling are kept, it is spelt as before.
+    Unigram picks the likeliest spelling; as long as the pieces of a text's spelling are kept, and one of the lowest score, the
+    text is spelt as before.
 
     Raises:
         ModelError: a vocabulary of another kind, whose longer tokens cannot be taken out one by one.
