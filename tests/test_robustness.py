@@ -13,6 +13,7 @@ import docstill
 import tiny
 from docstill import cli, robustness
 from docstill.data.corruptions import CORRUPTIONS
+from docstill.errors import DataError
 from docstill.models.classifier import new_classifier
 from docstill.optimiser import seed_everything
 from docstill.reporting.shift import overall
@@ -64,6 +65,20 @@ def test_corruptions_for_several_models(world: dict[str, Path]) -> None:
     text = run("evaluate", one, world["data"], "--shift", "corruptions")
     assert "fading" in text
     assert "drop" in text
+    assert "AUGRC, severity 5" in text
+
+
+def test_the_tables_give_every_metric_by_severity(world: dict[str, Path]) -> None:
+    one, other = str(world["model-0"]), str(world["model-1"])
+    models = docstill.evaluate(one, world["data"], shift="corruptions", against=[other])["shift"]["models"]
+    (headings, rows), (by_kind, kinds) = robustness.tables(models, "classification")
+    assert headings == ["metric", one, other]
+    parts = ["clean", *(f"severity {level}" for level in range(1, 6))]
+    assert [row[0] for row in rows] == [f"{name}, {part}" for name in ("accuracy", "ECE", "AUGRC") for part in parts]
+    eces = [row["ece"] for row in models[other]["rows"] if row["severity"] == 3]
+    assert rows[9][2] == f"{sum(eces) / len(eces):.4f}"
+    assert by_kind[0] == "accuracy"
+    assert [row[0] for row in kinds] == ["clean", "fading", "skew", "mean", "drop"]
 
 
 def test_the_page_shows_every_metric_and_every_corruption(world: dict[str, Path], tmp_path: Path) -> None:
@@ -74,6 +89,8 @@ def test_the_page_shows_every_metric_and_every_corruption(world: dict[str, Path]
     assert len(drawings) == 3 + 2, "three metrics over all corruptions, two corruptions one by one"
     assert all(drawing.count('class="curve ') == 2 for drawing in drawings)
     assert f"loses {100 * found['shift']['models'][str(other)]['drop']:.1f} points" in text
+    assert text.count("<table") == 2
+    assert "ECE, severity 3" in text
     lines = overall(found["shift"]["models"])["accuracy"]
     assert [x for x, _ in lines[0].points] == [0, 1, 2, 3, 4, 5]
     rows = found["shift"]["models"][str(one)]["rows"]
@@ -99,7 +116,9 @@ def test_pages_from_elsewhere(world: dict[str, Path], tmp_path: Path) -> None:
     assert shift["n"] == 2
     figures = shift["models"][str(model)]
     assert figures["drop"] == pytest.approx(figures["clean"]["accuracy"] - figures["shifted"]["accuracy"])
-    assert "other pages" in run("evaluate", model, world["data"], "--shift", elsewhere)
+    text = run("evaluate", model, world["data"], "--shift", elsewhere)
+    assert "accuracy, other pages" in text
+    assert "ECE, other pages" in text
     (elsewhere / "stripes").mkdir()
     tiny.page("bars", 0).save(elsewhere / "stripes" / "0.png")
     assert "stripes/: a label that the training split does not have" in run(
@@ -109,3 +128,23 @@ def test_pages_from_elsewhere(world: dict[str, Path], tmp_path: Path) -> None:
     run("evaluate", model, world["data"], "--shift", tmp_path / "elsewhere", "--page", page, code=2)
     assert not page.exists()
     assert "need a shift" in run("evaluate", model, world["data"], "--against", model, code=2)
+    (elsewhere / "stripes" / "0.png").unlink()
+    (elsewhere / "stripes").rmdir()
+    run("evaluate", model, world["data"], "--shift", elsewhere, "--page", page)
+    assert page.read_text(encoding="utf-8").count("<table") == 1
+
+
+def test_other_pages_are_matched_with_the_classes_of_the_model(world: dict[str, Path], tmp_path: Path) -> None:
+    """Not with those that the first pages happen to have; a folder with splits is resolved as the first is."""
+    model, whole = world["model-0"], world["data"]
+    part = tmp_path / "part"
+    (part / "grid").mkdir(parents=True)
+    tiny.page("grid", 3).save(part / "grid" / "0.png")
+    shift = docstill.evaluate(model, part, shift=whole)["shift"]
+    assert shift["data"] == str(whole / "validation")
+    assert shift["missing_labels"] == []
+    assert shift["models"][str(model)]["shifted"]["accuracy"] == docstill.evaluate(model, whole)["metrics"]["accuracy"]
+    assert docstill.evaluate(model, whole, split="train", shift=part)["shift"]["data"] == str(part)
+    two = new_classifier("resnet-18", tiny.TINY_RESNET["config"], ["bars", "grid"], (32, 32)).save(tmp_path / "two")
+    with pytest.raises(DataError, match=r"dots/: a label"):
+        docstill.evaluate(model, part, shift=whole, against=[two])

@@ -17,7 +17,7 @@ from docstill.compression import TIMED_PAGES, score_teacher
 from docstill.compression import compress as compress_recipe
 from docstill.data.coco_folder import results_of
 from docstill.data.images import IMAGE_SUFFIXES, as_read, open_image, open_pages, page_count
-from docstill.data.splits import resolve_split
+from docstill.data.splits import find_splits, resolve_split
 from docstill.doubts import lossy_answers, warn
 from docstill.engine import METRICS
 from docstill.errors import ModelError, UserError
@@ -31,7 +31,7 @@ from docstill.recipe import Recipe, load_recipe, parse_stage
 from docstill.reporting.build import write_report
 from docstill.reporting.graphs import write_graphs
 from docstill.reporting.shift import write_shift
-from docstill.robustness import looks, missing_labels, on_other_pages, table, under_corruptions
+from docstill.robustness import known_to_all, looks, missing_labels, on_other_pages, tables, under_corruptions
 from docstill.run import locked, read_json, read_metrics, step, write_text
 from docstill.settings import NewModel
 from docstill.shipped import STUDIES, find_recipe
@@ -131,7 +131,7 @@ def evaluate(
         task: default: what the model is.
         split: default: ``validation``.
         limit: score so many documents only, drawn at random, always the same ones.
-        shift: ``corruptions`` (see `docs/robustness.md`), or a folder with labelled pages from elsewhere.
+        shift: ``corruptions`` (see `docs/robustness.md`), or a folder with labelled pages from elsewhere, or with their splits.
         against: models to be shifted beside it, such as its teacher and its no-KD twin.
         results: JSON file for what a layout detector finds, in COCO's format for results.
         page: HTML file for the plots of a shift.
@@ -163,14 +163,19 @@ def evaluate(
     }
     if shift is not None:
         others = {str(source): load(source, loaded.task.name).model for source in against}
-        result["shift"] = _shifted(loaded.task, {str(model): loaded.model, **others}, pages, shift, limit)
+        result["shift"] = _shifted(loaded.task, {str(model): loaded.model, **others}, pages, shift, split, limit)
         if page is not None:
-            write_shift(result, table(result["shift"]["models"], loaded.task.name), Path(page))
+            write_shift(result, tables(result["shift"]["models"], loaded.task.name), Path(page))
     return result
 
 
 def _shifted(
-    task: Task, models: dict[str, DocumentModel], pages: Pages, shift: str | Path, limit: int | None
+    task: Task,
+    models: dict[str, DocumentModel],
+    pages: Pages,
+    shift: str | Path,
+    split: str | None,
+    limit: int | None,
 ) -> dict[str, Any]:
     """What `evaluate` adds under ``shift``."""
     if str(shift) == "corruptions":
@@ -181,12 +186,13 @@ def _shifted(
             )
         with counter("under corruptions", looks(len(models), len(pages.documents))) as advance:
             return {"kind": "corruptions", "models": under_corruptions(task, models, pages, advance)}
-    others = task.read(Path(shift), pages)
+    folder = resolve_split(Path(shift), split if find_splits(Path(shift)) else None)
+    others = task.read(folder, Pages(folder, [], known_to_all(models)))
     if limit is not None:
         others = drawn(others, limit, in_order=True)
     with counter("on other pages", len(models) * (len(pages.documents) + len(others.documents))) as advance:
         found = on_other_pages(task, models, pages, others, advance)
-    about = {"kind": "pages", "data": str(shift), "n": len(others.documents)}
+    about = {"kind": "pages", "data": str(folder), "n": len(others.documents)}
     return {**about, "missing_labels": missing_labels(pages, others), "models": found}
 
 

@@ -55,11 +55,12 @@ def without_teacher(student: Chain, folder: Path, more: float) -> Chain:
     """
     first = next(index for index, (_, stage) in enumerate(student.stages) if stage.kind == "distill")
     start = student.stage_folder(*student.stages[first - 1]) / MODEL if first else None
-    stages = [(number, _no_kd(stage, more)) for number, stage in student.stages[first:]]
+    stages = [(number, no_kd(stage, more)) for number, stage in student.stages[first:]]
     return Chain("no-kd", student.seed, folder, stages, start)
 
 
-def _no_kd(stage: Stage, more: float) -> Stage:
+def no_kd(stage: Stage, more: float) -> Stage:
+    """The stage as the no-KD control runs it: a distil stage without its teacher and ``more`` times as long, others as they are."""
     settings = stage.settings
     if not isinstance(settings, DistillStage):
         return stage

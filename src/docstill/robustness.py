@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,8 +13,11 @@ from docstill.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from docstill.data.document import Document
 from docstill.data.regions import Regions
 from docstill.models.io import DocumentModel
+from docstill.reporting.rows import title_of
 from docstill.tasks.base import Advance, Pages, Task
 
+Table = tuple[list[str], list[list[str]]]
+"""Headings and rows."""
 SHOWN = {
     "classification": ("accuracy", "ece", "augrc"),
     "kie": ("field_f1", "ted_accuracy", "reading"),
@@ -73,6 +76,12 @@ def damaged(image: Image.Image, document: Document, kind: str, severity: int) ->
     return corrupt(image, kind, severity, random.Random(f"{document.where}:{kind}:{severity}"))
 
 
+def known_to_all(models: Mapping[str, DocumentModel]) -> list[str]:
+    """Classes that every one of the models knows, in the order of the first; none of models without classes."""
+    first, *others = models.values()
+    return [label for label in first.labels if all(label in other.labels for other in others)]
+
+
 def missing_labels(pages: Pages, others: Pages) -> list[str]:
     """Classes of ``pages`` that no document of ``others`` has."""
     if not pages.labels:
@@ -84,23 +93,51 @@ def missing_labels(pages: Pages, others: Pages) -> list[str]:
     return sorted(set(pages.labels) - present)
 
 
-def table(models: Mapping[str, Any], task: str) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows for people: a model's primary metric on clean pages, under each corruption (mean over severities)."""
-    metric = SHOWN[task][0]
-    names = list(models)
-    rows = [["clean", *(f"{models[name]['clean'][metric]:.4f}" for name in names)]]
+def tables(models: Mapping[str, Any], task: str) -> list[Table]:
+    """Headings and rows for people: every metric against severity, then the primary one by corruption; or on both kinds of pages."""
     if "rows" in next(iter(models.values())):
-        for kind in CORRUPTIONS:
-            rows.append([kind, *(f"{_mean_of(models[name]['rows'], kind, metric):.4f}" for name in names)])
-        rows.append(["mean", *(f"{models[name]['mean'][metric]:.4f}" for name in names)])
-    else:
-        rows.append(["other pages", *(f"{models[name]['shifted'][metric]:.4f}" for name in names)])
-    rows.append(["drop", *(f"{models[name]['drop']:.4f}" for name in names)])
-    return [metric, *names], rows
+        return [_by_severity(models, task), _by_corruption(models, SHOWN[task][0])]
+    figures = list(models.values())
+    rows = [
+        _row(f"{title_of(metric)}, {title}", (model[part][metric] for model in figures))
+        for metric in SHOWN[task]
+        for part, title in (("clean", "clean"), ("shifted", "other pages"))
+    ]
+    rows.append(_row(f"{title_of(SHOWN[task][0])}, drop", (model["drop"] for model in figures)))
+    return [(["metric", *models], rows)]
 
 
-def _mean_of(rows: Sequence[Mapping[str, Any]], kind: str, metric: str) -> float:
-    values = [row[metric] for row in rows if row["corruption"] == kind]
+def _by_severity(models: Mapping[str, Any], task: str) -> Table:
+    """Each metric on clean pages, and at each severity, mean over corruptions."""
+    rows, figures = [], list(models.values())
+    for metric in SHOWN[task]:
+        title = title_of(metric)
+        rows.append(_row(f"{title}, clean", (model["clean"][metric] for model in figures)))
+        for level in SEVERITIES:
+            means = (_mean_of(model["rows"], "severity", level, metric) for model in figures)
+            rows.append(_row(f"{title}, severity {level}", means))
+    return ["metric", *models], rows
+
+
+def _by_corruption(models: Mapping[str, Any], metric: str) -> Table:
+    """One metric on clean pages, and under each corruption, mean over severities."""
+    figures = list(models.values())
+    rows = [_row("clean", (model["clean"][metric] for model in figures))]
+    rows += [
+        _row(kind, (_mean_of(model["rows"], "corruption", kind, metric) for model in figures)) for kind in CORRUPTIONS
+    ]
+    rows.append(_row("mean", (model["mean"][metric] for model in figures)))
+    rows.append(_row("drop", (model["drop"] for model in figures)))
+    return [title_of(metric), *models], rows
+
+
+def _row(title: str, values: Iterable[float]) -> list[str]:
+    return [title, *(f"{value:.4f}" for value in values)]
+
+
+def _mean_of(rows: Sequence[Mapping[str, Any]], key: str, value: str | int, metric: str) -> float:
+    """A metric's mean over the rows of one corruption, or of one severity."""
+    values = [row[metric] for row in rows if row[key] == value]
     return float(sum(values) / len(values))
 
 

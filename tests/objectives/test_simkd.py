@@ -20,6 +20,7 @@ from docstill.lesson import Lesson, make_objectives
 from docstill.models.classifier import load_classifier, new_classifier
 from docstill.models.head import head_of
 from docstill.models.io import DocumentModel
+from docstill.models.labelled import replace_classes
 from docstill.objectives.simkd import Simkd
 from docstill.optimiser import seed_everything
 from docstill.recipe import parse_recipe, parse_stage
@@ -117,10 +118,45 @@ def test_afterwards_the_student_is_an_ordinary_model(tmp_path: Path) -> None:
     )
 
 
-def test_a_whole_recipe_with_the_best_weights_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("size", "spec"), [("resnet-18", tiny.TINY_RESNET), ("vit-tiny", tiny.SMALLER_VIT)])
+def test_an_mlp_as_projector_stays_in_the_student(size: str, spec: dict[str, Any], tmp_path: Path) -> None:
+    student, teacher = model(size, spec, 0), model("vit-tiny", tiny.TINY_VIT, 1)
+    made, batch = lesson(student, teacher, projector="mlp", normalise=False)
+    seen: dict[str, torch.Tensor] = {}
+    first, _, last = student.network.classifier[-1] if size == "resnet-18" else student.network.classifier
+    first.register_forward_pre_hook(lambda _module, inputs: seen.update(student=inputs[0]))
+    head_of(teacher.network).register_forward_pre_hook(lambda _module, inputs: seen.update(teacher=inputs[0]))
+    student.network.eval()
+    (loss,) = made(batch)
+    parts = last.parametrizations
+    hidden = nn.functional.gelu(seen["student"] @ first.weight.T + first.bias)
+    projected = hidden @ parts.weight.original.T + parts.bias.original
+    assert hidden.shape == (6, 16)
+    assert loss.value.item() == pytest.approx((projected - seen["teacher"]).square().mean().item(), rel=1e-5)
+    before = made.outputs(batch)[0].logits.detach()
+    assert torch.allclose(before, head_of(teacher.network)(projected), atol=1e-5)
+    made.finish()
+    again = load_classifier(str(student.save(tmp_path / "model")))
+    pixels = batch["student"]["pixel_values"]
+    assert torch.allclose(again.network(pixel_values=pixels).logits, before, atol=1e-6)
+    replace_classes(again, ["one", "other"])
+    assert again.network(pixel_values=pixels).logits.shape == (6, 2)
+    assert again.network.get_submodule(_path_of(first, student)).weight.equal(first.weight)
+    lesson(student, teacher, projector="mlp")  # taught again, it gets no third layer
+    assert sum(isinstance(module, nn.GELU) for module in student.network.classifier.modules()) == 1
+
+
+def _path_of(module: nn.Module, student: DocumentModel) -> str:
+    return next(name for name, found in student.network.named_modules() if found is module)
+
+
+@pytest.mark.parametrize("projector", ["linear", "mlp"])
+def test_a_whole_recipe_with_the_best_weights_kept(tmp_path: Path, projector: str) -> None:
     data = tiny.class_folders(tmp_path / "data")
     content = tiny.recipe(data, repeats=1, controls=["teacher"])
-    content["stages"] = [{"distill": {**content["stages"][1]["distill"], "objectives": [{"kind": "simkd"}]}}]
+    content["stages"] = [
+        {"distill": {**content["stages"][1]["distill"], "objectives": [{"kind": "simkd", "projector": projector}]}}
+    ]
     results = compress(parse_recipe(content), tmp_path / "run")
     accuracy = next(row for row in results["rows"] if row["role"] == "student")["metrics"]["accuracy"]["mean"]
     curve = next(curve for curve in results["curves"] if curve["name"] == "student")

@@ -52,5 +52,6 @@ def test_a_cell_with_its_twin_in_another_cell() -> None:
     assert found["gap_closed"] == pytest.approx(0.05 / 0.09)
     assert found["params_share"] == 0.25
     assert found["speed_up"] == pytest.approx(4.0)
+    assert found["calibration"] is None
     alone = line({"rows": [teacher, student]}, None, "accuracy")
     assert (alone["twin"], alone["over_twin"], alone["gap_closed"]) == (None, None, None)

@@ -78,6 +78,49 @@ def test_a_copy_of_the_teacher_has_a_twin_for_each_teacher() -> None:
     assert [cell.twin for cell in found] == ["one--copy--kd", "two--copy--kd"]
 
 
+def distilled(*objectives: dict[str, Any], **settings: Any) -> list[dict[str, Any]]:
+    return [{"distill": {"objectives": [*objectives, {"kind": "kd"}], **settings}}]
+
+
+def test_twins_that_learn_otherwise_are_different() -> None:
+    """The twin keeps the smoothing of its labels; not the labels' weight, nor what the teacher's part says."""
+    methods = {
+        "kd": distilled({"kind": "labels"}),
+        "smooth": distilled({"kind": "labels", "smoothing": 0.3}),
+        "long": distilled({"kind": "labels"}, epochs=7),
+        "alike": distilled({"kind": "labels", "weight": 0.3, "smoothing": 0.0}),
+        "alone": distilled(),
+    }
+    found = {cell.method: cell for cell in grid(methods=methods, pairs=[["one", "small"]])}
+    twins = {name: str(cell.twin).removeprefix("one--small--") for name, cell in found.items()}
+    assert twins == {"kd": "kd", "smooth": "smooth", "long": "long", "alike": "kd", "alone": "kd"}
+    assert [name for name, cell in found.items() if "no-kd" in cell.recipe.controls] == ["kd", "smooth", "long"]
+
+
+def test_objectives_without_a_teacher_belong_to_the_twin() -> None:
+    labels, reading = {"kind": "labels"}, {"kind": "reading"}
+    methods = {
+        "kd": distilled(labels),
+        "reads": distilled(labels, {**reading, "weight": 20.0}),
+        "less": distilled(labels, reading),
+        "teachers-answers": distilled(labels, answers="teacher"),
+    }
+    found = grid(task="kie", teachers={"one": "runs/one"}, students={"small": None}, methods=methods)
+    twins = [str(cell.twin).removeprefix("one--small--") for cell in found]
+    assert twins == ["kd", "reads", "less", "kd"]
+
+
+def test_calibrate_and_compare_are_handed_to_every_cell() -> None:
+    plain, asked = grid()[0].recipe, grid(calibrate=True, compare=True)
+    assert (plain.calibrate, plain.compare) == (False, None)
+    assert all(cell.recipe.calibrate and cell.recipe.compare for cell in asked)
+    assert [cell.twin for cell in asked] == ["one--small--kd"] * 2 + [
+        "two--small--kd"
+    ] * 2  # each beside its own teacher
+    with pytest.raises(RecipeError, match="calibrate is for classification, the task is kie"):
+        parse_study(content(task="kie", students={"small": None}, calibrate=True))
+
+
 def test_a_method_without_a_teacher_has_no_twin() -> None:
     found = grid(methods={"labels": [{"train": {}}], "kd": KD}, pairs=[["one", "small"]])
     assert [cell.twin for cell in found] == [None, "one--small--kd"]

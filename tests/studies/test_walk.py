@@ -53,6 +53,7 @@ def test_what_comes_out(finished: tuple[Path, Path, dict[str, Any]]) -> None:
     values = kd["metrics"]["accuracy"]["values"], kd["twin"]["metrics"]["accuracy"]["values"]
     assert kd["over_twin"]["mean"] == pytest.approx(values[0][0] - values[1][0])
     assert kd["seconds"] > 0
+    assert (kd["calibration"], kd["twin"]["calibration"]) == (None, None)
     assert json.loads((run / "results.json").read_text(encoding="utf-8")) == results
     table = (run / "table.md").read_text(encoding="utf-8")
     assert "## vit → small" in table
@@ -120,6 +121,29 @@ def test_a_cell_that_fails_is_named_and_the_others_run(
     assert [cell["state"] for cell in results["cells"]] == ["failed", "done"]
     assert "did you mean" in results["cells"][0]["error"]
     assert "did you mean" in (tmp_path / "run" / "table.md").read_text(encoding="utf-8")
+    assert [path.parent.parent.name for path in tmp_path.glob("run/cells/*/seed-*/no-kd")] == ["vit--small--kd"]
+    done = results["cells"][1]
+    figures = [one["metrics"]["accuracy"]["values"][0] for one in (done, done["twin"])]
+    assert done["over_twin"]["mean"] == pytest.approx(figures[0] - figures[1])
+    with pytest.raises(UserError, match="1 of 2 cells failed"):  # again, and what was begun goes on as it was
+        walk.run_study(study, tmp_path / "run")
+    again = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))
+    assert again["cells"] == results["cells"]
+
+
+def test_calibration_comes_from_the_one_command(finished: tuple[Path, Path, dict[str, Any]], tmp_path: Path) -> None:
+    data, run, _ = finished
+    teachers = {"vit": str(run / "teachers" / "vit" / "model")}
+    study = parse_study(content(data, teachers=teachers, methods={"kd": KD}, calibrate=True, compare=True))
+    (cell,) = walk.run_study(study, tmp_path / "run")["cells"]
+    for row in (cell, cell["twin"], cell["of_teacher"]):
+        assert row["calibration"]["temperature"]["mean"] > 0
+        assert row["calibration"]["after"]["ece"]["mean"] >= 0
+    assert cell["cost"]["cka"] is not None
+    table = (tmp_path / "run" / "table.md").read_text(encoding="utf-8").splitlines()
+    column = table[2].split(" | ").index("ECE scaled")
+    assert table[-2].split(" | ")[column] == f"{cell['calibration']['after']['ece']['mean']:.3f}"
+    assert "ECE scaled: the calibration error" in (tmp_path / "run" / "study.html").read_text(encoding="utf-8")
 
 
 def test_a_changed_study_is_refused_with_what_differs(finished: tuple[Path, Path, dict[str, Any]]) -> None:

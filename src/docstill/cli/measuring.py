@@ -37,13 +37,13 @@ def evaluate(
     if as_json or shift is None:
         print_value(result, as_json)
         return
-    from docstill.robustness import table
+    from docstill.robustness import tables
 
-    headings, rows = table(result["shift"]["models"], result["task"])
-    shown = Table(*headings)
-    for row in rows:
-        shown.add_row(*row)
-    print_table(shown)
+    for headings, rows in tables(result["shift"]["models"], result["task"]):
+        shown = Table(*headings)
+        for row in rows:
+            shown.add_row(*row)
+        print_table(shown)
 
 
 @app.command()

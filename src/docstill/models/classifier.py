@@ -10,8 +10,9 @@ from PIL import Image
 from transformers import AutoConfig, AutoModelForImageClassification, ViTImageProcessorPil
 
 from docstill.errors import UserError, nearest
-from docstill.models.io import DocumentModel
+from docstill.models.io import DocumentModel, local_folder
 from docstill.models.labelled import check_keys, class_names, load_labelled
+from docstill.models.mlp_head import classifier_class
 
 CLASSIFIER_SIZES: dict[str, dict[str, Any]] = {
     "resnet-18": {
@@ -121,4 +122,12 @@ def load_classifier(source: str) -> DocumentModel:
     Raises:
         ModelError: not a folder or hub id, not whole, no image processor, or a model for another task.
     """
-    return load_labelled(source, "classification", "page classifier", AutoModelForImageClassification)
+    return load_labelled(source, "classification", "page classifier", _class_of(source))
+
+
+def _class_of(source: str) -> Any:
+    """The class of the network in a folder or under a hub id; the usual one where that cannot be told."""
+    try:
+        return classifier_class(AutoConfig.from_pretrained(source, local_files_only=local_folder(source) is not None))
+    except (OSError, ValueError):
+        return AutoModelForImageClassification  # loading it says what is wrong

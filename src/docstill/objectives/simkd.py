@@ -7,8 +7,8 @@ With h the features that reach a network's classifier, and W, b the teacher's cl
 
 P and p are learned. Both maps are linear, so while training the student's own classifier *is* their product, and afterwards
 it is an ordinary classifier with weight W P and bias W p + b: the student reloads alone, with no trace of the teacher.
-The paper's projector (and DistilDoc's) ends in a ReLU: it cannot reach the negative half of a transformer's features, and
-cannot be folded. Dividing by the teacher's variance is ours, so that one weight fits all teachers.
+The paper's projector (and DistilDoc's) ends in a ReLU: it cannot reach the negative half of a transformer's features. One that
+is deeper and ends in no activation can be had, too: only its last layer is folded, the one before stays in the student. Dividing by the teacher's variance is ours, so that one weight fits all teachers.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch.nn.utils import parametrize
 
 from docstill.models.head import head_of
 from docstill.models.labelled import names_in_order
+from docstill.models.mlp_head import give_mlp_head
 from docstill.objectives.base import Objective, Outputs
 
 
@@ -29,19 +30,22 @@ class Simkd(Objective):
 
     Args:
         normalise: divide by the variance of the teacher's features over the first batch.
+        projector: ``linear``, or ``mlp``: linear → GELU → linear, as wide in the middle as the teacher's features.
     """
 
     average: ClassVar[Literal["decisions", "labelled", "documents"]] = "documents"
 
-    def __init__(self, normalise: bool = True) -> None:
+    def __init__(self, normalise: bool = True, projector: Literal["linear", "mlp"] = "linear") -> None:
         super().__init__()
-        self.normalise = normalise
+        self.normalise, self.projector = normalise, projector
         self.variance = 1.0
         self._outside: dict[str, Any] = {}  # the networks' own layers: not this module's children
 
     def attach(self, student: nn.Module, teacher: nn.Module | None) -> None:
         """Makes the student's classifier the product of the teacher's and a projector."""
         assert teacher is not None
+        if self.projector == "mlp":
+            give_mlp_head(student, head_of(teacher).in_features)
         head, taught = head_of(student), head_of(teacher)
         theirs = names_in_order(teacher.config)
         order = [theirs.index(name) for name in names_in_order(student.config)]

@@ -17,17 +17,19 @@ ROLES = ("student", "teacher", "control")
 SPAN = (0.0, 1.0)
 
 
-def write_shift(result: Mapping[str, Any], table: tuple[Sequence[str], Sequence[Sequence[str]]], path: Path) -> Path:
+def write_shift(
+    result: Mapping[str, Any], tables: Sequence[tuple[Sequence[str], Sequence[Sequence[str]]]], path: Path
+) -> Path:
     """Writes the page atomically.
 
     Args:
         result: what `docstill evaluate --shift` gives.
-        table: headings and rows for people, from `docstill.robustness.table`.
+        tables: headings and rows for people, from `docstill.robustness.tables`.
         path: an HTML file.
     """
     environment = templates()
     models = result["shift"]["models"]
-    metric = table[0][0]
+    metric = next(iter(next(iter(models.values()))["clean"]))
     page = environment.get_template("shift.html.j2").render(
         r=result,
         metric=title_of(metric),
@@ -41,8 +43,7 @@ def write_shift(result: Mapping[str, Any], table: tuple[Sequence[str], Sequence[
             (kind, curves(lines, "severity", f"{title_of(metric)}, %", percent=True, ys=SPAN, width=300, height=220))
             for kind, lines in by_corruption(models, metric).items()
         ],
-        headings=["", *table[0][1:]],
-        rows=table[1],
+        tables=tables,
     )
     write_text(path, page)
     return path

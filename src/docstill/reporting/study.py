@@ -15,6 +15,8 @@ from docstill.run import write_text
 PAGE, TABLE = "study.html", "table.md"
 BESIDE = {"classification": ("ece", "aurc", "augrc"), "kie": ("ted_accuracy", "reading"), "layout": ("ap50", "ap75")}
 """Metrics that stand beside a task's primary one."""
+SCALED = "ECE scaled"
+"""Of a study that calibrates: the calibration error after temperature scaling."""
 
 Row = Mapping[str, Any]
 
@@ -29,6 +31,8 @@ def write_study(results: Mapping[str, Any], run: Path) -> Path:
     environment = templates()
     environment.filters |= {"date": date, "duration": duration, "named": title_of}
     metric, beside = results["primary_metric"], BESIDE[results["task"]]
+    if any(cell.get("calibration") for cell in results["cells"]):
+        beside = (*beside, SCALED)
     headings = ["method", title_of(metric), "over no-KD", "gap closed", *map(title_of, beside)]
     headings += ["weights", "on disk", "ms a page", "speed", "CKA", "training"]
     pairs = [_pair(name, rows, metric, beside) for name, rows in pairs_of(results["cells"]).items()]
@@ -59,21 +63,27 @@ def _pair(name: tuple[str, str], rows: Sequence[Row], metric: str, beside: Seque
         found["teacher_line"] = f"{done[0]['teacher_metric']:.4f}"
     if done:
         best = done[0]["of_teacher"]
-        found["rows"].append(["teacher", *_cells(best["metrics"], metric, beside), *_cost(best["cost"]), ""])
+        found["rows"].append(["teacher", *_cells(_shown(best), metric, beside), *_cost(best["cost"]), ""])
     for twin, values in twins.items():
         row = next(
             row for row in done if row["twin"] is not None and row["twin"]["metrics"][metric]["values"] == values
         )
-        figures = _cells(row["twin"]["metrics"], metric, beside)
+        figures = _cells(_shown(row["twin"]), metric, beside)
         found["rows"].append([twin, *figures, *_cost(row["twin"]["cost"], row["speed_up"]), ""])
     for row in rows:
         if row["state"] != "done":
             found["rows"].append([row["method"], row.get("error", "not run yet")])
             continue
-        figures = _cells(row["metrics"], metric, beside, row["over_twin"], row["gap_closed"])
+        figures = _cells(_shown(row), metric, beside, row["over_twin"], row["gap_closed"])
         cost = _cost(row["cost"], row["speed_up"])
         found["rows"].append([row["method"], *figures, *cost, duration(row["seconds"])])
     return found
+
+
+def _shown(row: Row) -> dict[str, Any]:
+    """The metrics of a cell, a teacher or a twin, with the calibration error after scaling if it was scaled."""
+    scaled = row["calibration"]
+    return {**row["metrics"], **({} if scaled is None else {SCALED: scaled["after"]["ece"]})}
 
 
 def _cost(cost: Mapping[str, Any], speed_up: float | None = None) -> list[str]:

@@ -65,9 +65,10 @@ def line(results: Mapping[str, Any], twin_results: Mapping[str, Any] | None, met
     mean, best = student["metrics"][metric]["mean"], teacher["metrics"][metric]["mean"]
     found: dict[str, Any] = {
         "metrics": student["metrics"],
+        "calibration": student.get("calibration"),
         "cost": _cost(student, results),
         "teacher_metric": best,
-        "of_teacher": {"metrics": teacher["metrics"], "cost": _cost(teacher, results)},
+        "of_teacher": _of(teacher, results),
         "twin": None,
         "over_twin": None,
         "gap_closed": None,
@@ -78,10 +79,15 @@ def line(results: Mapping[str, Any], twin_results: Mapping[str, Any] | None, met
     if twin is not None:
         figures = twin["metrics"][metric]
         assert twin_results is not None
-        found["twin"] = {"metrics": twin["metrics"], "cost": _cost(twin, twin_results)}
+        found["twin"] = _of(twin, twin_results)
         found["over_twin"] = over_twin(student, twin, metric)
         found["gap_closed"] = gap_closed(mean, figures["mean"], best, figures["std"])
     return found
+
+
+def _of(row: Row, results: Mapping[str, Any]) -> dict[str, Any]:
+    """A row beside the student: what it scores, what a temperature does to it (None if none was asked for), what it takes."""
+    return {"metrics": row["metrics"], "calibration": row.get("calibration"), "cost": _cost(row, results)}
 
 
 def _cost(row: Row, results: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,10 +11,13 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from docstill.chains import no_kd
 from docstill.errors import RecipeError
 from docstill.mistakes import mistakes
+from docstill.objectives import OBJECTIVES
+from docstill.objectives.base import options_of
 from docstill.recipe import Data, Recipe, Teacher, parse_recipe, read_yaml, with_confidence
-from docstill.settings import NewModel, Stage
+from docstill.settings import DistillStage, NewModel, Stage
 
 SHARED = ("train", "distill")
 """Stages that take the study's `training` settings where they say nothing else."""
@@ -40,6 +43,9 @@ class Study(BaseModel):
     repeats: Annotated[int, Field(gt=0)] = 3
     seed: Annotated[int, Field(ge=0)] = 0
     teacher_floor: float | None = None
+    calibrate: bool = False
+    compare: bool | None = None
+    """Both as in a recipe."""
 
     @model_validator(mode="before")
     @classmethod
@@ -49,7 +55,10 @@ class Study(BaseModel):
 
 @dataclass(frozen=True)
 class Cell:
-    """One teacher, one student, one method: one recipe, and the cell whose run holds its no-KD twin."""
+    """One teacher, one student, one method: one recipe, and the first cell that has the same no-KD twin.
+
+    That cell's run holds the twin, unless it fails; then the next one's does (see `docstill.studies.walk`).
+    """
 
     teacher: str
     student: str
@@ -87,6 +96,9 @@ def parse_study(content: dict[str, Any], name: str = "the study") -> Study:
     lines = _problems(study)
     if lines:
         raise RecipeError(f"{name} has {len(lines)} mistake{'s' if len(lines) > 1 else ''}", lines)
+    cells(
+        study, {teacher: teacher for teacher in study.teachers}
+    )  # no mistake of a cell may come after hours of teachers
     return study
 
 
@@ -98,8 +110,9 @@ def dump_study(study: Study) -> str:
 def cells(study: Study, trained: dict[str, str]) -> list[Cell]:
     """The cells in the order they run: pair by pair.
 
-    The no-KD twin of a student depends on its stages without a teacher, not on the teacher (unless it is a copy of it, or
-    takes its vocabulary): it is run once, beside the first cell that needs it.
+    The no-KD twin of a student depends on its stages without a teacher, not on the teacher (unless it is a copy of it, takes
+    its vocabulary, is compared with it, or takes as many steps as its labelled pages ask for): it is run once, beside the
+    first cell that needs it.
 
     Args:
         study: what is asked.
@@ -119,12 +132,15 @@ def cells(study: Study, trained: dict[str, str]) -> list[Cell]:
                 "repeats": study.repeats,
                 "seed": study.seed,
                 "teacher_floor": study.teacher_floor,
+                "calibrate": study.calibrate,
+                "compare": study.compare,
             }
             name, twin, controls = cell_name(teacher, student, method), None, ["teacher"]
             if any("distill" in stage for stage in content["stages"]):
-                own = teacher if study.task == "kie" or study.students[student] is None else ""
-                key = json.dumps([own, student, _without_teacher(content["stages"])], sort_keys=True)
-                twin = twins.setdefault(key, name)
+                own = study.task == "kie" or study.students[student] is None or study.compare
+                own = own or (study.task == "layout" and study.data.unlabelled is not None)
+                alone = [_without_teacher(Stage.model_validate(stage)) for stage in content["stages"]]
+                twin = twins.setdefault(json.dumps([teacher if own else "", student, alone], sort_keys=True), name)
                 if twin == name:
                     controls.append("no-kd")
             recipe = parse_recipe({**content, "controls": controls}, f"cell {name}")
@@ -139,11 +155,16 @@ def _resolved(study: Study, stages: list[dict[str, Any]]) -> list[dict[str, Any]
     ]
 
 
-def _without_teacher(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [
-        {kind: {**settings, "objectives": None} if kind == "distill" else settings for kind, settings in stage.items()}
-        for stage in stages
-    ]
+def _without_teacher(stage: Stage) -> dict[str, Any]:
+    """What the no-KD twin does in a stage, every default written out: twins are the same where this is the same."""
+    settings = no_kd(stage, 1.0).settings
+    content = {stage.kind: settings.model_dump(mode="json")}
+    if isinstance(settings, DistillStage):
+        content[stage.kind]["objectives"] = [
+            options_of(entry["kind"], OBJECTIVES[entry["kind"]]).model_validate(entry).model_dump(mode="json")
+            for entry in settings.objectives
+        ]
+    return content
 
 
 def _pairs(study: Study) -> list[tuple[str, str, list[str]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ from docstill.compression import compress, train_teacher
 from docstill.errors import DocstillError, UserError
 from docstill.measure import hardware
 from docstill.progress import say
-from docstill.recipe import Teacher
+from docstill.recipe import Recipe, Teacher, read_yaml
 from docstill.reporting.figures import duration
 from docstill.reporting.study import write_study
-from docstill.run import locked, open_run, read_json, seconds_spent, write_json
+from docstill.run import RECIPE, locked, open_run, read_json, seconds_spent, write_json
 from docstill.stages import Bench
 from docstill.studies.figures import line
 from docstill.studies.grid import Cell, Study, cells, dump_study
@@ -28,7 +28,8 @@ STUDY = "study.yaml"
 def run_study(study: Study, run: Path, command: str = "") -> dict[str, Any]:
     """Runs all cells, or goes on where an earlier call was stopped; finished cells are not run again.
 
-    A cell that fails is named in the table and does not keep the others from running.
+    A cell that fails is named in the table and does not keep the others from running; if it was to train the no-KD twin of
+    others, the next of them trains it.
 
     Args:
         study: what to do.
@@ -59,7 +60,8 @@ def run_study(study: Study, run: Path, command: str = "") -> dict[str, Any]:
             )
             say(f"cell {index} of {len(grid)}{left}: {cell.name}")
             try:
-                compress(cell.recipe, folder, f"docstill compress {folder}/recipe.yaml --run {folder}", cell.name)
+                recipe = _recipe(cell, grid, run)
+                compress(recipe, folder, f"docstill compress {folder}/recipe.yaml --run {folder}", cell.name)
             except DocstillError as error:
                 failed[cell.name] = error
                 say(f"cell {cell.name} failed: {error}")
@@ -89,13 +91,40 @@ def _teachers(study: Study, run: Path) -> dict[str, str]:
     return sources
 
 
+def _recipe(cell: Cell, grid: Sequence[Cell], run: Path) -> Recipe:
+    """The cell's recipe, with the no-KD twin if no finished cell has it; what was begun keeps the controls it was begun with."""
+    begun = run / "cells" / cell.name / RECIPE
+    if begun.is_file():
+        controls = read_yaml(begun).get("controls", cell.recipe.controls)
+    elif cell.twin is not None and _twin(cell, grid, _finished(grid, run)) is None:
+        controls = ["teacher", "no-kd"]
+    else:
+        controls = cell.recipe.controls
+    return cell.recipe.model_copy(update={"controls": controls})
+
+
+def _finished(grid: Sequence[Cell], run: Path) -> dict[str, dict[str, Any]]:
+    """The results of each cell that is done."""
+    return {
+        cell.name: read_json(path) for cell in grid if (path := run / "cells" / cell.name / "results.json").is_file()
+    }
+
+
+def _twin(cell: Cell, grid: Sequence[Cell], finished: Mapping[str, dict[str, Any]]) -> dict[str, Any] | None:
+    """The results of the first finished cell that holds this cell's no-KD twin; None if there is none."""
+    same = (
+        finished[other.name]
+        for other in grid
+        if cell.twin is not None and other.twin == cell.twin and other.name in finished
+    )
+    return next((results for results in same if any(row["role"] == "control" for row in results["rows"])), None)
+
+
 def _write(
     study: Study, run: Path, grid: Sequence[Cell], failed: dict[str, DocstillError], command: str
 ) -> dict[str, Any]:
     metric = task_named(study.task).primary_metric
-    finished = {
-        cell.name: read_json(path) for cell in grid if (path := run / "cells" / cell.name / "results.json").is_file()
-    }
+    finished = _finished(grid, run)
     rows = []
     for cell in grid:
         row: dict[str, Any] = {
@@ -105,8 +134,7 @@ def _write(
             "run": cell.name,
         }
         if cell.name in finished:
-            twin = None if cell.twin is None else finished.get(cell.twin)
-            row |= {"state": "done", **line(finished[cell.name], twin, metric)}
+            row |= {"state": "done", **line(finished[cell.name], _twin(cell, grid, finished), metric)}
             row["seconds"] = (
                 sum(
                     seconds_spent(run / "cells" / cell.name / f"seed-{seed}" / "student")

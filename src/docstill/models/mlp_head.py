@@ -1,0 +1,52 @@
+"""A page classifier that ends in two layers, as SimKD with `projector: mlp` leaves it behind.
+
+Stock transformers has no place for the second layer, so such a model is of a class of its own, made from the usual one.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import transformers
+from torch import nn
+from transformers import AutoModelForImageClassification
+
+from docstill.models.head import head_of
+
+CONFIG_KEY = "docstill_mlp_head"
+"""Where `config.json` says how wide the layer before the last is; a linear head is not mentioned."""
+
+
+def give_mlp_head(network: Any, width: int) -> None:
+    """Puts linear → GELU → linear in the place of the last layer, with new weights; a network that ends so keeps what it has."""
+    if getattr(network.config, CONFIG_KEY, None) is None:
+        setattr(network.config, CONFIG_KEY, width)
+        _deepen(network)
+        usual: Any = type(network)
+        network.__class__ = with_mlp_head(usual)
+
+
+def classifier_class(config: Any) -> Any:
+    """The class, with `from_pretrained`, of the network that a configuration describes."""
+    if getattr(config, CONFIG_KEY, None) is None:
+        return AutoModelForImageClassification
+    return with_mlp_head(getattr(transformers, config.architectures[0]))
+
+
+@cache
+def with_mlp_head(usual: Any) -> Any:
+    """The class of a transformers classifier with the deeper head; under the same name, which `config.json` keeps."""
+
+    def begin(self: Any, config: Any) -> None:
+        usual.__init__(self, config)
+        _deepen(self)
+
+    return type(usual.__name__, (usual,), {"__init__": begin, "__module__": usual.__module__})
+
+
+def _deepen(network: Any) -> None:
+    head, width = head_of(network), getattr(network.config, CONFIG_KEY)
+    path = next(name for name, module in network.named_modules() if module is head)
+    layers = nn.Sequential(nn.Linear(head.in_features, width), nn.GELU(), nn.Linear(width, head.out_features))
+    network.set_submodule(path, layers.to(head.weight.device, head.weight.dtype))
