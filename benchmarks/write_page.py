@@ -61,6 +61,9 @@ def main() -> str:
         results = read(HERE / name / "results.json")
         if results is not None:
             sections.append(f"## {title}\n\n{text}\n\n{run_section(name, results)}")
+    teacher = read(HERE / "teacher" / "results.json")
+    if teacher is not None:
+        sections.append(teacher_section(teacher))
     worse = read(HERE / "robustness" / "results.json")
     if worse is not None:
         sections.append(robustness_section(worse))
@@ -113,6 +116,26 @@ def main() -> str:
             f"{lines[-1].strip('= ')}; {machine(json.loads(hardware))}. `bash benchmarks/resume/run.sh`\n"
         )
     return "\n".join(sections)
+
+
+def teacher_section(teacher: dict[str, Any]) -> str:
+    metrics, blank = teacher["metrics"], teacher["blank_page"]
+    lines = ["| field | F1 | of a blank page |", "|---|---|---|"]
+    for name, scores in metrics["per_field"].items():
+        guessed = blank["per_field"].get(name, {"f1": 0.0})["f1"]
+        lines.append(f"| {name} | {100 * scores['f1']:.1f} | {100 * guessed:.1f} |")
+    lines.append(f"| all | {100 * metrics['field_f1']:.1f} | {100 * blank['field_f1']:.1f} |")
+    seen = [look for stage in ("four", "six") for look in teacher["training"][stage]]
+    way = ", ".join(f"{100 * look['validation']['field_f1']:.0f}" for look in seen)
+    return (
+        "## The teacher that ships\n\n"
+        f"A Donut of {teacher['params']['total']:,} parameters, {teacher['bytes'] / 1e6:.1f} MB in half precision, from scratch on "
+        f"generated labels; scored on {teacher['n']} of another seed: TED accuracy {metrics['ted_accuracy']:.3f}, reading "
+        f"{metrics['reading']:.3f}. A field counts if every character is right.\n\n"
+        + "\n".join(lines)
+        + f"\n\nField F1 on validation labels each quarter of an epoch, four decoder layers, then six: {way}. "
+        f"{machine(teacher['hardware'])}. `bash benchmarks/teacher/run.sh`\n"
+    )
 
 
 def drawing_section(drawn: dict[str, Any]) -> str:

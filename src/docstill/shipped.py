@@ -1,4 +1,4 @@
-"""The recipes and studies that come with the package: list, show, copy."""
+"""What comes with the package: recipes and studies (list, show, copy), and a small trained teacher."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from docstill.errors import UserError, nearest
 
 FOLDER = Path(__file__).parent / "recipes"
 STUDIES = FOLDER / "studies"
+TEACHERS = Path(__file__).parent / "teachers"
 
 
 def recipes(folder: Path = FOLDER) -> dict[str, str]:
@@ -30,6 +31,19 @@ def find_recipe(name: str, folder: Path = FOLDER) -> Path:
     raise UserError(
         f"there is no recipe {name}; give a YAML file or one of {', '.join(recipes(folder))}{nearest(path.stem, recipes(folder))}"
     )
+
+
+def find_teacher(name: str) -> Path:
+    """The model folder of the shipped teacher of that name.
+
+    Raises:
+        UserError: there is none.
+    """
+    folder = TEACHERS / name
+    if not (folder / "config.json").is_file():
+        known = sorted(path.name for path in TEACHERS.glob("*") if path.is_dir())
+        raise UserError(f"no teacher {name} is shipped; choose one of {', '.join(known)}")
+    return folder
 
 
 def find_any(name: str) -> Path:
