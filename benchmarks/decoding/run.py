@@ -1,10 +1,9 @@
-"""What holding answers to a schema costs, and what looking for ink does.
+"""What holding answers to a schema costs.
 
 python benchmarks/decoding/run.py
 
 CPU time of one thread (so that a busy machine does not matter), median over rounds: the decoder of `donut-mini` with random
-weights, a token with and without the grammar; the grammar's step alone for the vocabulary size of published Donuts; a
-page of 300 dpi looked at for ink.
+weights, a token with and without the grammar; the grammar's step alone for the vocabulary size of published Donuts.
 """
 
 from __future__ import annotations
@@ -16,11 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageDraw
 from transformers.modeling_outputs import BaseModelOutput
 
 from docstill.data.json_tokens import json_to_tokens, tag_tokens
-from docstill.decoding.blank import is_blank
 from docstill.decoding.grammar import Grammar, Writer
 from docstill.decoding.schema import schema_of, to_card
 from docstill.decoding.writing import generate
@@ -67,15 +64,12 @@ def main() -> None:
             writer.hold(scores, [0], written)
             writer.take([0], [token])
 
-    page = Image.new("RGB", (2480, 3508), "white")
-    ImageDraw.Draw(page).text((300, 400), "Total 12.00", fill="black", font_size=60)
     works: dict[str, tuple[Callable[[], object], int]] = {
         "donut-mini, free": (free, TOKENS),
         "donut-mini, held": (held, TOKENS),
         "donut-mini, transformers' generate": (stock, TOKENS),
         "step alone, 57525 tokens, free": (lambda: steps(None), len(ids) - 1),
         "step alone, 57525 tokens, held": (lambda: steps(grammar), len(ids) - 1),
-        "page looked at for ink": (lambda: is_blank(page), 1),
     }
     found: dict[str, list[float]] = {name: [] for name in works}
     for turn in range(ROUNDS + 1):

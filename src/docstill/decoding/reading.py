@@ -29,7 +29,7 @@ class Reading:
         fields: the JSON of it.
         confidence: of the shape of ``fields``, a probability for each value.
         whole: the probability of the whole answer, fields that are not there included.
-        blank: the page has hardly any ink, and the model was not asked.
+        blank: there is no writing on the page, and the model was not asked.
     """
 
     text: str

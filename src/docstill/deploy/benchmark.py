@@ -107,12 +107,12 @@ def _synchronise() -> None:
 _PROBE = """
 import json, sys
 import torch, transformers
-from PIL import Image
+from PIL import Image, ImageDraw
 import docstill.api
 from docstill.deploy.benchmark import resident_mb
 before = resident_mb(reset_peak=True)
 page = Image.new("RGB", (850, 1100), "white")
-page.paste("black", (100, 100, 750, 200))  # a blank page would not be read
+ImageDraw.Draw(page).text((100, 100), "Total 12.50", fill="black", font_size=40)  # a blank page would not be read
 docstill.api.load(sys.argv[1], sys.argv[2]).predict([page])
 print(json.dumps(resident_mb(peak=True) - before))
 """
