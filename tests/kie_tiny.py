@@ -11,8 +11,9 @@ from PIL import Image, ImageDraw
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import DonutProcessor
 
+from docstill.data.json_tokens import SPECIAL
 from docstill.models.donut import new_donut
-from docstill.models.donut_tokens import SPECIAL, wrap
+from docstill.models.donut_tokens import wrap
 from docstill.models.io import DocumentModel
 
 ANSWERS: list[dict[str, Any]] = [

@@ -31,7 +31,7 @@ from docstill.recipe import Recipe, load_recipe, parse_stage
 from docstill.reporting.build import write_report
 from docstill.reporting.graphs import write_graphs
 from docstill.reporting.shift import write_shift
-from docstill.robustness import known_to_all, looks, missing_labels, on_other_pages, tables, under_corruptions
+from docstill.robustness import known_to_all, looks, missing_labels, on_other_pages, under_corruptions
 from docstill.run import locked, read_json, read_metrics, step, write_text
 from docstill.settings import NewModel
 from docstill.shipped import STUDIES, find_recipe
@@ -165,7 +165,7 @@ def evaluate(
         others = {str(source): load(source, loaded.task.name).model for source in against}
         result["shift"] = _shifted(loaded.task, {str(model): loaded.model, **others}, pages, shift, split, limit)
         if page is not None:
-            write_shift(result, tables(result["shift"]["models"], loaded.task.name), Path(page))
+            write_shift(result, Path(page))
     return result
 
 

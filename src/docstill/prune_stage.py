@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -45,6 +45,13 @@ from docstill.settings import (
 from docstill.tasks.base import Pages, Task, drawn
 
 
+class Splits(NamedTuple):
+    """The pages that a method may look at, where there are any."""
+
+    training: Pages | None
+    validation: Pages | None
+
+
 def prune(
     task: Task, student: DocumentModel, settings: PruneStage, pages: Pages | None, validation: Pages | None = None
 ) -> dict[str, Any]:
@@ -64,7 +71,7 @@ def prune(
         UserError: the method does not fit the student, or needs pages and there are none.
     """
     before = count_parameters(student.network)
-    text = METHODS[type(settings)](task, student, settings, pages, validation)
+    text = METHODS[type(settings)](task, student, settings, Splits(pages, validation))
     after = count_parameters(student.network)
     figures: dict[str, Any] = {
         "zero_non_embedding": after.non_embedding - after.nonzero_non_embedding,
@@ -78,9 +85,7 @@ def prune(
     return {"text": text, **figures}
 
 
-def _magnitude(
-    task: Task, student: DocumentModel, settings: MagnitudePrune, pages: Pages | None, validation: Pages | None
-) -> str:
+def _magnitude(task: Task, student: DocumentModel, settings: MagnitudePrune, splits: Splits) -> str:
     within = student.masks or None
     student.masks = magnitude_masks(
         student.network, settings.sparsity, scope=settings.scope, of=settings.of, within=within
@@ -91,44 +96,37 @@ def _magnitude(
     )
 
 
-def _pattern(
-    task: Task, student: DocumentModel, settings: PatternPrune, pages: Pages | None, validation: Pages | None
-) -> str:
+def _pattern(task: Task, student: DocumentModel, settings: PatternPrune, splits: Splits) -> str:
     kept, every = settings.counts
     student.masks = pattern_masks(student.network, kept, every, of=settings.of, within=student.masks or None)
     apply_masks(student.network, student.masks)
     return f"Kept the {kept} largest of every {every} weights ({settings.of})."
 
 
-def _depth(
-    task: Task, student: DocumentModel, settings: DepthPrune, pages: Pages | None, validation: Pages | None
-) -> str:
+def _depth(task: Task, student: DocumentModel, settings: DepthPrune, splits: Splits) -> str:
     _not_of_faster_rcnn(student, settings)
-    look = _look(task, student, settings, pages) if settings.by == "influence" else None
+    look = _look(task, student, settings, splits.training) if settings.by == "influence" else None
     smaller, student.masks, gone = prune_depth(student.network, student.masks, settings.keep, of=settings.of, look=look)
     student.card.setdefault(KEPT_LAYERS, []).append(kept_layers(student.network, gone))
     student.network = smaller
     return f"Took {len(gone)} block{'s' if len(gone) > 1 else ''} out ({', '.join(gone)})."
 
 
-def _ffn(task: Task, student: DocumentModel, settings: FfnPrune, pages: Pages | None, validation: Pages | None) -> str:
+def _ffn(task: Task, student: DocumentModel, settings: FfnPrune, splits: Splits) -> str:
     _not_of_faster_rcnn(student, settings)
-    look = _look(task, student, settings, pages) if settings.by == "activation" else None
+    look = _look(task, student, settings, splits.training) if settings.by == "activation" else None
     student.network, student.masks = prune_ffn(student.network, student.masks, settings.keep, of=settings.of, look=look)
     return f"Kept {settings.keep:.1%} of the hidden units of each feed-forward layer ({settings.of}), by {settings.by}."
 
 
-def _channels(
-    task: Task, student: DocumentModel, settings: ChannelPrune, pages: Pages | None, validation: Pages | None
-) -> str:
+def _channels(task: Task, student: DocumentModel, settings: ChannelPrune, splits: Splits) -> str:
     _not_of_faster_rcnn(student, settings)
     student.network, student.masks = prune_channels(student.network, student.masks, settings.keep)
     return f"Kept {settings.keep:.1%} of each stage's channels, by the norms of their filters."
 
 
-def _vocabulary(
-    task: Task, student: DocumentModel, settings: VocabularyPrune, pages: Pages | None, validation: Pages | None
-) -> str:
+def _vocabulary(task: Task, student: DocumentModel, settings: VocabularyPrune, splits: Splits) -> str:
+    pages, validation = splits
     if pages is None:
         raise UserError("trimming the vocabulary reads the training answers; give --data")
     if student.task != "kie":
@@ -160,9 +158,7 @@ def _say_unspellable(tokenizer: Any, texts: list[str], pages: Pages) -> None:
         )
 
 
-def _backbone(
-    task: Task, student: DocumentModel, settings: BackbonePrune, pages: Pages | None, validation: Pages | None
-) -> str:
+def _backbone(task: Task, student: DocumentModel, settings: BackbonePrune, splits: Splits) -> str:
     _only_detectors(student, "another backbone")
     student.network, kept, behind = swap_backbone(student.network, settings.to, backbones())
     student.masks = {}
@@ -172,9 +168,7 @@ def _backbone(
     )
 
 
-def _resolution(
-    task: Task, student: DocumentModel, settings: ResolutionPrune, pages: Pages | None, validation: Pages | None
-) -> str:
+def _resolution(task: Task, student: DocumentModel, settings: ResolutionPrune, splits: Splits) -> str:
     _only_detectors(student, "another size of pages")
     width, height = task.page_size(student)
     smaller = replace(student, processor=at_share(student.processor, settings.keep))
@@ -197,7 +191,7 @@ def _not_of_faster_rcnn(student: DocumentModel, settings: PruneStage) -> None:
         )
 
 
-METHODS: dict[type[PruneStage], Callable[[Task, DocumentModel, Any, Pages | None, Pages | None], str]] = {
+METHODS: dict[type[PruneStage], Callable[[Task, DocumentModel, Any, Splits], str]] = {
     MagnitudePrune: _magnitude,
     PatternPrune: _pattern,
     DepthPrune: _depth,

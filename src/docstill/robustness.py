@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -13,11 +13,8 @@ from docstill.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from docstill.data.document import Document
 from docstill.data.regions import Regions
 from docstill.models.io import DocumentModel
-from docstill.reporting.rows import title_of
 from docstill.tasks.base import Advance, Pages, Task
 
-Table = tuple[list[str], list[list[str]]]
-"""Headings and rows."""
 SHOWN = {
     "classification": ("accuracy", "ece", "augrc"),
     "kie": ("field_f1", "ted_accuracy", "reading"),
@@ -91,54 +88,6 @@ def missing_labels(pages: Pages, others: Pages) -> list[str]:
         regions = isinstance(document.target, Regions)
         present |= {others.labels[label] for label in (document.target.labels if regions else [document.target])}
     return sorted(set(pages.labels) - present)
-
-
-def tables(models: Mapping[str, Any], task: str) -> list[Table]:
-    """Headings and rows for people: every metric against severity, then the primary one by corruption; or on both kinds of pages."""
-    if "rows" in next(iter(models.values())):
-        return [_by_severity(models, task), _by_corruption(models, SHOWN[task][0])]
-    figures = list(models.values())
-    rows = [
-        _row(f"{title_of(metric)}, {title}", (model[part][metric] for model in figures))
-        for metric in SHOWN[task]
-        for part, title in (("clean", "clean"), ("shifted", "other pages"))
-    ]
-    rows.append(_row(f"{title_of(SHOWN[task][0])}, drop", (model["drop"] for model in figures)))
-    return [(["metric", *models], rows)]
-
-
-def _by_severity(models: Mapping[str, Any], task: str) -> Table:
-    """Each metric on clean pages, and at each severity, mean over corruptions."""
-    rows, figures = [], list(models.values())
-    for metric in SHOWN[task]:
-        title = title_of(metric)
-        rows.append(_row(f"{title}, clean", (model["clean"][metric] for model in figures)))
-        for level in SEVERITIES:
-            means = (_mean_of(model["rows"], "severity", level, metric) for model in figures)
-            rows.append(_row(f"{title}, severity {level}", means))
-    return ["metric", *models], rows
-
-
-def _by_corruption(models: Mapping[str, Any], metric: str) -> Table:
-    """One metric on clean pages, and under each corruption, mean over severities."""
-    figures = list(models.values())
-    rows = [_row("clean", (model["clean"][metric] for model in figures))]
-    rows += [
-        _row(kind, (_mean_of(model["rows"], "corruption", kind, metric) for model in figures)) for kind in CORRUPTIONS
-    ]
-    rows.append(_row("mean", (model["mean"][metric] for model in figures)))
-    rows.append(_row("drop", (model["drop"] for model in figures)))
-    return [title_of(metric), *models], rows
-
-
-def _row(title: str, values: Iterable[float]) -> list[str]:
-    return [title, *(f"{value:.4f}" for value in values)]
-
-
-def _mean_of(rows: Sequence[Mapping[str, Any]], key: str, value: str | int, metric: str) -> float:
-    """A metric's mean over the rows of one corruption, or of one severity."""
-    values = [row[metric] for row in rows if row[key] == value]
-    return float(sum(values) / len(values))
 
 
 def _figures(task: Task, model: DocumentModel, pages: Pages, view: Any, advance: Advance | None) -> dict[str, float]:

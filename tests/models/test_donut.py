@@ -29,6 +29,7 @@ from transformers import (
     ViTConfig,
 )
 
+from docstill.data.json_tokens import SPECIAL
 from docstill.errors import ModelError, UserError
 from docstill.models.donut import (
     DONUT_SIZES,
@@ -41,7 +42,6 @@ from docstill.models.donut import (
 )
 from docstill.models.donut_page import page_to_pixels
 from docstill.models.donut_tokens import (
-    SPECIAL,
     character_tokenizer,
     decode,
     encode,

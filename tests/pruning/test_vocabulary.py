@@ -15,11 +15,11 @@ from transformers import DonutProcessor
 
 import docstill
 from docstill.data.images import open_image
-from docstill.data.json_tokens import json_to_tokens
+from docstill.data.json_tokens import SPECIAL, json_to_tokens
 from docstill.errors import ModelError, UserError
 from docstill.lesson import Lesson, make_objectives
 from docstill.models.donut import load_donut, new_donut
-from docstill.models.donut_tokens import SPECIAL, decode, encode, unknown_characters, wrap
+from docstill.models.donut_tokens import decode, encode, unknown_characters, wrap
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import Outputs
 from docstill.pruning.vocabulary import (

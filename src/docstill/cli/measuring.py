@@ -12,6 +12,7 @@ import docstill
 from docstill.cli.app import Json, TaskName, app
 from docstill.cli.output import print_table, print_value
 from docstill.data.images import page_count
+from docstill.reporting.shift_tables import tables
 
 
 @app.command()
@@ -37,9 +38,7 @@ def evaluate(
     if as_json or shift is None:
         print_value(result, as_json)
         return
-    from docstill.robustness import tables
-
-    for headings, rows in tables(result["shift"]["models"], result["task"]):
+    for headings, rows in tables(result["shift"]["models"]):
         shown = Table(*headings)
         for row in rows:
             shown.add_row(*row)

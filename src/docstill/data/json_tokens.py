@@ -13,7 +13,7 @@ from typing import Any
 
 SEPARATOR = "<sep/>"
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
-"""Tokens of every Donut's own: an answer ends at the first ``</s>`` in it. Those of `docstill.models.donut_tokens`."""
+"""Tokens of every Donut's own, in the order of their ids, which is that of every published one. An answer ends at its first ``</s>``."""
 _OPEN = re.compile(r"<s_([^>]*)>", re.IGNORECASE)
 _TAG = re.compile(rf"(?i:</?s_[^>]*>|{SEPARATOR})|{'|'.join(SPECIAL)}")
 

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from docstill.data.json_tokens import SEPARATOR
 from docstill.decoding.schema import Place, from_card
-from docstill.models.donut_tokens import SEPARATOR
 
 TAG = re.compile(rf"<(/?)s_([^>]+)>|{SEPARATOR}")
 MOST_TIMES, MOST_MORE = 2, 8

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from docstill.data.json_tokens import tokens_to_json
+from docstill.data.json_tokens import SEPARATOR, tokens_to_json
 from docstill.decoding.grammar import TAG
-from docstill.models.donut_tokens import SEPARATOR, decode
+from docstill.models.donut_tokens import decode
 
 _MARKER = re.compile("\ue000(\\d+)\ue001")
 

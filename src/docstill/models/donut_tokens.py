@@ -14,10 +14,8 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
-SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
-"""In the order of their ids, which is that of every published Donut."""
+from docstill.data.json_tokens import SEPARATOR, SPECIAL
 
-SEPARATOR = "<sep/>"
 SAFE_ALPHABET = "".join(map(chr, range(32, 127)))
 """Printable ASCII; every new vocabulary has it, whatever the training texts hold."""
 

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
+from docstill.data.json_tokens import SEPARATOR, SPECIAL
 from docstill.errors import ModelError, UserError
-from docstill.models.donut_tokens import SAFE_ALPHABET, SEPARATOR, SPECIAL, encode, unknown_characters, wrap
+from docstill.models.donut_tokens import SAFE_ALPHABET, encode, unknown_characters, wrap
 from docstill.pruning.masks import Masks
 from docstill.pruning.rebuild import rebuilt, smaller_config
 

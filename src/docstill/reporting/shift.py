@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from docstill.reporting.plots import Line, curves, key
 from docstill.reporting.rows import title_of
+from docstill.reporting.shift_tables import tables
 from docstill.reporting.templates import templates
 from docstill.run import write_text
 
@@ -17,14 +18,11 @@ ROLES = ("student", "teacher", "control")
 SPAN = (0.0, 1.0)
 
 
-def write_shift(
-    result: Mapping[str, Any], tables: Sequence[tuple[Sequence[str], Sequence[Sequence[str]]]], path: Path
-) -> Path:
+def write_shift(result: Mapping[str, Any], path: Path) -> Path:
     """Writes the page atomically.
 
     Args:
         result: what `docstill evaluate --shift` gives.
-        tables: headings and rows for people, from `docstill.robustness.tables`.
         path: an HTML file.
     """
     environment = templates()
@@ -43,7 +41,7 @@ def write_shift(
             (kind, curves(lines, "severity", f"{title_of(metric)}, %", percent=True, ys=SPAN, width=300, height=220))
             for kind, lines in by_corruption(models, metric).items()
         ],
-        tables=tables,
+        tables=tables(models),
     )
     write_text(path, page)
     return path
