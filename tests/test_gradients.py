@@ -79,10 +79,10 @@ def test_a_single_stage_scores_its_teacher_first_and_warns(
     found = docstill.evaluate(teacher, data)["metrics"]
     assert done["teacher"] == {"model": str(teacher), "metrics": found}
     assert f"teacher: accuracy {found['accuracy']:.4f} on the validation split" in order[0]
-    (warning,) = done["warnings"]
+    (warning,) = [line for line in done["warnings"] if "gradient" in line]
     assert warning.startswith("distill: the gradient of kd was")
     print_stage(done, False)
     assert f"warning: {warning}" in capsys.readouterr().out
     trained = docstill.train("classification", str(student), data, tmp_path / "trained", epochs=1, batch_size=4)
     assert "teacher" not in trained
-    assert trained["warnings"] == []
+    assert not [line for line in trained["warnings"] if "gradient" in line]

@@ -18,9 +18,11 @@ from docstill.compression import compress as compress_recipe
 from docstill.data.coco_folder import results_of
 from docstill.data.images import IMAGE_SUFFIXES, as_read, open_image, open_pages, page_count
 from docstill.data.splits import find_splits, resolve_split
-from docstill.doubts import lossy_answers, warn
+from docstill.data.unlabelled import problems_of, read_unlabelled
+from docstill.data.validator import same_files
+from docstill.doubts import lossy_answers, shared_pictures, unmeasured_classes, warn
 from docstill.engine import METRICS
-from docstill.errors import ModelError, UserError
+from docstill.errors import DataError, ModelError, UserError
 from docstill.explaining import graphs_of
 from docstill.gradients import drowning
 from docstill.measure import hardware, measure
@@ -31,9 +33,11 @@ from docstill.recipe import Recipe, load_recipe, parse_stage
 from docstill.reporting.build import write_report
 from docstill.reporting.graphs import write_graphs
 from docstill.reporting.shift import write_shift
+from docstill.reporting.verdict import localisation_warning
 from docstill.robustness import known_to_all, looks, missing_labels, on_other_pages, under_corruptions
 from docstill.run import locked, read_json, read_metrics, step, write_text
-from docstill.settings import NewModel
+from docstill.scoring import intervals_of, unknown_told_apart
+from docstill.settings import DistillStage, NewModel
 from docstill.shipped import STUDIES, find_recipe
 from docstill.similarity.comparison import comparison
 from docstill.similarity.heatmap import picture_of, save_heatmap
@@ -41,8 +45,8 @@ from docstill.stages import Bench, run_stage
 from docstill.studies.grid import Study, load_study
 from docstill.studies.walk import run_study
 from docstill.tasks import TASKS, task_named
-from docstill.tasks.base import ModelSpec, Pages, Task, drawn
-from docstill.tasks.layout import Layout
+from docstill.tasks.base import Evaluation, ModelSpec, Pages, Task, drawn
+from docstill.tasks.classification import Classification
 from docstill.teacher_cache import FOLDER
 
 
@@ -120,10 +124,12 @@ def evaluate(
     limit: int | None = None,
     shift: str | Path | None = None,
     against: Sequence[str | Path] = (),
-    results: str | Path | None = None,
+    outputs: str | Path | None = None,
     page: str | Path | None = None,
+    intervals: bool = False,
+    ood: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Scores a model on labelled documents: ``{"task", "model", "data", "n", "metrics"}``, and ``shift`` if asked.
+    """Scores a model on labelled documents: ``{"task", "model", "data", "n", "metrics"}``, and what else is asked for.
 
     Args:
         model: a model folder or hub id.
@@ -133,27 +139,39 @@ def evaluate(
         limit: score so many documents only, drawn at random, always the same ones.
         shift: ``corruptions`` (see `docs/robustness.md`), or a folder with labelled pages from elsewhere, or with their splits.
         against: models to be shifted beside it, such as its teacher and its no-KD twin.
-        results: JSON file for what a layout detector finds, in COCO's format for results.
+        outputs: file for what the model answers, as `docstill.score` reads it: JSON lines, for layout COCO's results.
         page: HTML file for the plots of a shift.
+        intervals: kie and classification: add ``intervals``, as `docstill.score` does.
+        ood: classification: a folder with pages of no known class; adds ``ood``, as `docstill.score` does.
+
+    Raises:
+        UserError: an option that is not for this task, or without another that it needs.
+        ModelError: the model does not fit the data.
+        DataError: documents are bad; all of them are named.
     """
     loaded = load(model, task)
+    if loaded.task.name == "layout" and intervals:
+        raise UserError("intervals are for kie and classification; evaluate a layout detector without them")
+    if loaded.task.name != "classification" and ood is not None:
+        raise UserError(
+            f"unknown pages (ood) are told apart by a classifier's probabilities, {model} is for {loaded.task.name}; leave them out"
+        )
+    if outputs is not None and Path(outputs).is_dir():
+        raise UserError(f"{outputs} is a folder; give a file for the outputs")
     if against and shift is None:
         raise UserError("models to be set against need a shift; add shift=corruptions, or a folder with other pages")
     if page is not None and shift is None:
         raise UserError("the page shows a shift; add shift=corruptions, or a folder with other pages, or leave it out")
     folder = resolve_split(Path(data), split)
     pages = loaded.task.read(folder)
+    unknown = None if ood is None else _unknown(Path(ood))
     if limit is not None:
         pages = drawn(pages, limit, in_order=True)
+        unknown = None if unknown is None else drawn(unknown, limit, in_order=True)
     with counter("scoring", len(pages.documents)) as advance:
-        if results is None:
-            evaluation = loaded.task.evaluate(loaded.model, pages, advance)
-        elif isinstance(loaded.task, Layout):
-            found = loaded.task.regions(loaded.model, pages, advance)
-            write_text(Path(results), json.dumps(results_of(folder, pages.documents, found)) + "\n")
-            evaluation = loaded.task.judged(pages, found)
-        else:
-            raise UserError(f"results are for layout, {model} is for {loaded.task.name}; leave them out")
+        evaluation = loaded.task.evaluate(loaded.model, pages, advance)
+    if outputs is not None:
+        write_text(Path(outputs), _outputs(loaded.task, pages, evaluation))
     result: dict[str, Any] = {
         "task": loaded.task.name,
         "model": str(model),
@@ -161,12 +179,38 @@ def evaluate(
         "n": len(pages.documents),
         "metrics": evaluation.metrics,
     }
+    if intervals:
+        right = evaluation.answers  # a classifier's lines hold the right classes, too
+        if loaded.task.name == "kie":
+            right = [{"gt_parse": document.expected} for document in evaluation.documents]
+        result["intervals"] = intervals_of(loaded.task.name, evaluation.answers, right, Path(model), folder)
+    if unknown is not None:
+        assert isinstance(loaded.task, Classification)
+        with counter("unknown pages", len(unknown.documents)) as advance:
+            rows = loaded.task.logits(loaded.model, unknown, advance).tolist()
+        said = [{"logits": row} for row in rows]
+        result["ood"] = unknown_told_apart(evaluation.answers, said, Path(model), unknown.folder)
     if shift is not None:
         others = {str(source): load(source, loaded.task.name).model for source in against}
         result["shift"] = _shifted(loaded.task, {str(model): loaded.model, **others}, pages, shift, split, limit)
         if page is not None:
             write_shift(result, Path(page))
     return result
+
+
+def _unknown(folder: Path) -> Pages:
+    """Pages of no known class, all of which can be read."""
+    documents = read_unlabelled(folder)
+    if problems := problems_of(folder):
+        raise DataError(f"the unknown pages in {folder} cannot be used; mend or remove these files", problems)
+    return Pages(folder, documents)
+
+
+def _outputs(task: Task, pages: Pages, evaluation: Evaluation) -> str:
+    """What a model answered, as `docstill.scoring.score` reads it."""
+    if task.name == "layout":
+        return json.dumps(results_of(pages.folder, pages.documents, evaluation.answers)) + "\n"
+    return "".join(json.dumps(answer) + "\n" for answer in evaluation.answers)
 
 
 def _shifted(
@@ -372,9 +416,7 @@ def _one_stage(
         else:
             pages = task.read(resolve_split(Path(data), "train"))
             validation = task.read(resolve_split(Path(data), "validation"), pages)
-        warnings = warn(
-            [line for split in (pages, validation) if split is not None for line in lossy_answers(task, split)]
-        )
+        warnings = [] if pages is None or validation is None else warn(_doubts(task, pages, validation))
         seed_everything(seed)
         if isinstance(source, NewModel):
             assert pages is not None
@@ -389,8 +431,11 @@ def _one_stage(
             teacher.network.to("cuda" if torch.cuda.is_available() else "cpu")  # where it will teach, too
             taught["teacher"] = {"model": teacher_source, "metrics": score_teacher(bench, teacher, folder / "teacher")}
         done = run_stage(bench, student, stage, folder, seed, kind)
-        if teacher is not None:
-            warnings += drowning(read_metrics(folder / METRICS), kind)
+        if isinstance(stage.settings, DistillStage):
+            lines = read_metrics(folder / METRICS)
+            warnings += drowning(lines, kind)
+            loose = localisation_warning(taught["teacher"]["metrics"], _kept_figures(lines, done, stage.settings.keep))
+            warnings += [] if loose is None else [loose]
         student.save(folder / MODEL)
         for name in ("last.pt", "best.pt"):
             (folder / name).unlink(missing_ok=True)
@@ -400,6 +445,25 @@ def _one_stage(
 
     with locked(folder):
         return step(folder, work)
+
+
+def _doubts(task: Task, training: Pages, validation: Pages) -> list[str]:
+    """What is said of the data before a stage begins."""
+    folders = training.folder, validation.folder
+    pairs = same_files(training.documents, validation.documents)
+    return [
+        *shared_pictures(pairs, *folders, len(validation.documents)),
+        *unmeasured_classes(task, training, validation),
+        *lossy_answers(task, training),
+        *lossy_answers(task, validation),
+    ]
+
+
+def _kept_figures(lines: list[dict[str, Any]], done: dict[str, Any], keep: str) -> dict[str, float]:
+    """What the weights that a stage kept score on the validation split, from its log."""
+    kept = done["best_step"] if keep == "best" and done["best_step"] else done["steps"]
+    figures: dict[str, float] = next(line["validation"] for line in lines if line["step"] == kept)
+    return figures
 
 
 def task_of(source: str) -> str:

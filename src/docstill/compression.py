@@ -15,9 +15,9 @@ from docstill.chains import CALIBRATION, DOCUMENTS, MODEL, Chain, Taught, withou
 from docstill.data.document import Document
 from docstill.data.images import open_image
 from docstill.data.unlabelled import problems_of, read_unlabelled
-from docstill.data.validator import check
+from docstill.data.validator import check_splits
 from docstill.decoding.schema import SCHEMA
-from docstill.doubts import lossy_answers, unwritable_answers, warn
+from docstill.doubts import lossy_answers, shared_pictures, unmeasured_classes, unwritable_answers, warn
 from docstill.engine import BEST, CHECKPOINT
 from docstill.errors import DataError, ModelError, UserError
 from docstill.measure import measure
@@ -62,11 +62,16 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "") -> di
     """
     open_run(run, dump_recipe(recipe))
     with locked(run):
-        step(run / "data", lambda: _check_data(recipe))
+        checked = step(run / "data", lambda: _check_data(recipe))
         task = task_named(recipe.task)
         training = task.read(recipe.data.train)
         bench = Bench(task, training, task.read(recipe.data.validation, training))
-        warnings = warn(lossy_answers(task, training) + lossy_answers(task, bench.validation))
+        warnings = warn(
+            checked.get("warnings", [])  # runs begun by older versions have none
+            + unmeasured_classes(task, training, bench.validation)
+            + lossy_answers(task, training)
+            + lossy_answers(task, bench.validation)
+        )
         task.check_scored(bench.validation)
         if recipe.calibrate:
             check_enough(bench.validation)  # now, not after hours
@@ -100,18 +105,19 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "") -> di
 
 
 def _check_data(recipe: Recipe) -> dict[str, Any]:
-    """Looks at every page once, before hours are spent."""
+    """Looks at every page once, before hours are spent; the report has ``warnings``."""
     say("checking the data")
-    problems = []
-    for folder in dict.fromkeys([recipe.data.train, recipe.data.validation]):
-        problems += check(folder, recipe.task)["problems"]
+    train, validation = recipe.data.train, recipe.data.validation
+    found = check_splits({"train": train, "validation": validation}, recipe.task)
+    problems = list(dict.fromkeys(found.problems))  # one folder may be both
     if recipe.data.unlabelled is not None:
         problems += problems_of(recipe.data.unlabelled)
     if problems:
         raise DataError(
             f"the data cannot be used, {len(problems)} problem(s) were found; mend these files and run again", problems
         )
-    return {}
+    pairs = [(file, first) for file, first, _ in found.shared]
+    return {"warnings": shared_pictures(pairs, train, validation, found.splits["validation"]["n"])}
 
 
 def _unlabelled(recipe: Recipe, task: Task, teacher: Taught, training: Pages) -> list[Document]:

@@ -1,12 +1,16 @@
-"""Data that can be learnt from, though not every answer can come out right: what is said before hours are spent."""
+"""Data that can be learnt from, though not every answer can come out right, or scores flatter: what is said before hours are spent."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
 
 from docstill.data.coco import some
 from docstill.data.validator import lossy
 from docstill.errors import DataError
 from docstill.models.io import DocumentModel
 from docstill.progress import say
+from docstill.robustness import missing_labels
 from docstill.tasks.base import Pages, Task
 
 SHOWN = 3
@@ -40,3 +44,34 @@ def unwritable_answers(task: Task, model: DocumentModel, pages: Pages) -> list[s
             f"that they cannot come out right; mend them, or use a model made for them: {some(error.problems, SHOWN)}"
         ]
     return []
+
+
+def unmeasured_classes(task: Task, training: Pages, validation: Pages) -> list[str]:
+    """A sentence on the classes that are learnt but that no page of the validation split has; nothing if there are none."""
+    missing = set(missing_labels(training, validation)) - set(missing_labels(training, training))
+    if not missing:
+        return []
+    what = "regions" if task.name == "layout" else "pages"
+    return [
+        f"{validation.folder} has no {what} of {some(sorted(missing))}, which {training.folder} has, so that nothing says how "
+        f"well a model knows them; add some, or remove them from {training.folder}"
+    ]
+
+
+def shared_pictures(pairs: Sequence[tuple[Path, Path]], training: Path, validation: Path, count: int) -> list[str]:
+    """A sentence on pictures that are learnt from and measured with; nothing if there are none.
+
+    Args:
+        pairs: pictures of the validation split, each with the same one in the training split.
+        training: the training split.
+        validation: the validation split.
+        count: how many documents it has.
+    """
+    if not pairs:
+        return []
+    named = [f"{file.relative_to(validation)} ({first.relative_to(training)} there)" for file, first in pairs]
+    return [
+        f"{len(pairs):,} of {count:,} pictures in {validation} are in {training}, too, so that scores are better than they would "
+        f"be on new pages; remove them from one of the two (`docstill check` names all, if one folder holds both): "
+        f"{some(named, SHOWN)}"
+    ]

@@ -70,25 +70,21 @@ def score(
                 "intervals, against and ood are for kie and classification; score --task layout without them"
             )
         return _layout(Path(predictions), Path(answers))
-    scorers: dict[str, Callable[[list[Any], list[Any], Path, Path], Scored]] = {
-        "kie": _kie,
-        "classification": _classification,
-    }
-    if task not in scorers:
-        raise UserError(f"there is no task {task!r} to score; choose one of {', '.join((*scorers, 'layout'))}")
+    if task not in SCORERS:
+        raise UserError(f"there is no task {task!r} to score; choose one of {', '.join((*SCORERS, 'layout'))}")
     if ood is not None and task != "classification":
         raise UserError(
             "unknown pages (ood) are told apart by a classifier's probabilities; score --task classification"
         )
     files = (Path(predictions), Path(answers))
     given, right = _read(*files)
-    scored = scorers[task](given, right, *files)
+    scored = SCORERS[task](given, right, *files)
     result = dict(scored.result)
     if intervals:
         result["intervals"] = bootstrap.intervals(scored.figures, len(given))
     if against is not None:
         other_file = Path(against)
-        other = scorers[task](_read(other_file, files[1])[0], right, other_file, files[1])
+        other = SCORERS[task](_read(other_file, files[1])[0], right, other_file, files[1])
         spans = bootstrap.difference_intervals(scored.figures, other.figures, len(given))
         every = np.arange(len(given))
         one, two = scored.figures(every), other.figures(every)
@@ -98,8 +94,24 @@ def score(
     if ood is not None:
         unknown_file = Path(ood)
         (unknown,) = _read(unknown_file)
-        result["ood"] = _unknown(given, unknown, files[0], unknown_file)
+        result["ood"] = unknown_told_apart(given, unknown, files[0], unknown_file)
     return result
+
+
+def intervals_of(task: str, given: list[Any], right: list[Any], source: Path, answers: Path) -> dict[str, list[float]]:
+    """What `score` adds under ``intervals``, for lines that are not in files.
+
+    Args:
+        task: ``kie`` or ``classification``.
+        given: what a system said, a line a document.
+        right: what is right, in the same order.
+        source: what messages call the system.
+        answers: what messages call the answers.
+
+    Raises:
+        DataError: all lines that cannot be used.
+    """
+    return bootstrap.intervals(SCORERS[task](given, right, source, answers).figures, len(given))
 
 
 def _layout(results: Path, annotations: Path) -> dict[str, Any]:
@@ -241,8 +253,18 @@ def _classification(given: list[Any], right: list[Any], given_file: Path, right_
     )
 
 
-def _unknown(given: list[Any], unknown: list[Any], given_file: Path, unknown_file: Path) -> dict[str, Any]:
-    """How well the scores of known and unknown pages can be told apart."""
+def unknown_told_apart(given: list[Any], unknown: list[Any], given_file: Path, unknown_file: Path) -> dict[str, Any]:
+    """What `score` adds under ``ood``: how well the scores of known and unknown pages can be told apart.
+
+    Args:
+        given: a classifier's lines for known pages, which have been scored.
+        unknown: its lines for pages of no known class.
+        given_file: what messages call the first.
+        unknown_file: what messages call the second.
+
+    Raises:
+        DataError: all lines of ``unknown`` that cannot be used.
+    """
     problems: list[str] = []
     rows = _rows(given, given_file, []), _rows(unknown, unknown_file, problems)
     if rows[1] and _width(rows[1]) != _width(rows[0]):
@@ -292,3 +314,10 @@ def _row(value: Any, where: str, problems: list[str]) -> Sequence[float] | None:
         problems.append(f"{where}: probabilities must not be negative and must sum to 1, these sum to {row.sum():.4f}")
         return None
     return list(row)  # as given: to scale it would tell equal confidences apart
+
+
+SCORERS: dict[str, Callable[[list[Any], list[Any], Path, Path], Scored]] = {
+    "kie": _kie,
+    "classification": _classification,
+}
+"""Tasks whose outputs are lines, one a document: what scores them."""

@@ -218,9 +218,9 @@ def test_evaluate_and_score_count_the_same(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(Layout, "regions", regions)
     monkeypatch.setattr("docstill.api.load", lambda model, task: Model(TASK, made(TINY_RCNN)))
     written, truth = tmp_path / "results.json", tmp_path / "validation.json"
-    found = docstill.evaluate("model", tmp_path, results=written)["metrics"]
+    found = docstill.evaluate("model", tmp_path, outputs=written)["metrics"]
     assert found == docstill.score("layout", written, truth)["metrics"]
-    some = docstill.evaluate("model", tmp_path, results=tmp_path / "some.json", limit=5)["metrics"]
+    some = docstill.evaluate("model", tmp_path, outputs=tmp_path / "some.json", limit=5)["metrics"]
     seen = {result["image_id"] for result in json.loads((tmp_path / "some.json").read_text())}
     assert len(seen) == 5
     for ours, theirs in ((found, of_files(written, truth)), (some, of_files(tmp_path / "some.json", truth, 100, seen))):
@@ -324,13 +324,17 @@ def test_compress_from_a_recipe(kind: dict[str, Any], data: Path, tmp_path: Path
     assert found["metrics"]["ap"] == pytest.approx(student["metrics"]["ap"]["values"][0])
     assert (tmp_path / "run" / "report.html").is_file()
     written = tmp_path / "results.json"
-    again = docstill.evaluate(tmp_path / "run" / "model", data, results=written)
+    again = docstill.evaluate(tmp_path / "run" / "model", data, outputs=written)
     assert again == found
     scored = docstill.score("layout", written, data / "validation.json")
     for name in ("ap", "ap50", "ap75", "ar"):
         assert scored["metrics"][name] == pytest.approx(found["metrics"][name], abs=1e-9)
     with pytest.raises(UserError, match="corruptions turn and warp pages"):
         docstill.evaluate(tmp_path / "run" / "model", data, shift="corruptions")
+    with pytest.raises(UserError, match="evaluate a layout detector without them"):
+        docstill.evaluate(tmp_path / "run" / "model", data, intervals=True)
+    with pytest.raises(UserError, match=r"classifier's probabilities, .* is for layout"):
+        docstill.evaluate(tmp_path / "run" / "model", data, ood=data)
 
 
 def test_a_teacher_whose_pages_keep_no_fixed_size(data: Path) -> None:
@@ -604,6 +608,26 @@ def test_what_goes_wrong_is_warned_of_without_rows_for_it(
         assert sum(line.startswith(says) for line in results["warnings"]) == 1
         assert f"warning: {says}" in done.stdout
         assert page.count(says) == 1
+
+
+@pytest.mark.parametrize(("keep", "warned"), [("best", False), ("last", True)])
+def test_a_single_distil_stage_warns_of_loose_boxes_of_the_weights_that_it_kept(
+    keep: str, warned: bool, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None
+) -> None:
+    """As a run does: the student's best epoch places its boxes as well as its teacher, the last one loosely."""
+    whole, looks = Layout.evaluate, iter([(0.5, 0.7), (0.4, 0.6), (0.3, 0.1)])
+
+    def evaluate(self: Layout, model: DocumentModel, *given: Any) -> Evaluation:
+        found, (ap, ap75) = whole(self, model, *given), next(looks)
+        return replace(found, metrics={**found.metrics, "ap": ap, "ap50": 0.8, "ap75": ap75})
+
+    monkeypatch.setattr(Layout, "evaluate", evaluate)
+    teacher, student = (str(made(TINY_RCNN).save(tmp_path / name)) for name in ("teacher", "student"))
+    settings = {"objectives": [{"kind": "labels"}, {"kind": "roi"}], "epochs": 2, "batch_size": 6, "keep": keep}
+    done = docstill.distill(teacher, student, data, tmp_path / "out", **settings)
+    loose = [line for line in done["warnings"] if line.startswith("The student finds the regions but does not")]
+    says = "localise them: its AP75 is 12 % of its AP50, its teacher's 87 %."
+    assert [line.partition("does not ")[2] for line in loose] == [says] * warned
 
 
 @pytest.mark.parametrize(

@@ -24,17 +24,27 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="Score so many documents only, drawn at random.")] = None,
     shift: Annotated[str | None, typer.Option(help="corruptions, or a folder with pages from elsewhere.")] = None,
     against: Annotated[list[str] | None, typer.Option(help="Another model under the same shift; repeatable.")] = None,
-    results: Annotated[
-        Path | None, typer.Option(help="For layout: JSON file for what is found, as COCO results.")
+    outputs: Annotated[
+        Path | None,
+        typer.Option(help="File for what the model answers, as score reads it: JSON lines; for layout COCO results."),
     ] = None,
     page: Annotated[Path | None, typer.Option(help="With --shift: HTML file for the plots.")] = None,
+    intervals: Annotated[
+        bool, typer.Option("--intervals", help="Add 95 % intervals over resampled documents; not for layout.")
+    ] = False,
+    ood: Annotated[
+        Path | None,
+        typer.Option(help="For classification: folder with pages of no known class: are they noticed?"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Score a model on labelled documents; with --shift also on worse pages, or on pages from elsewhere.
 
     Example: docstill evaluate runs/pages/model pages --split validation --json
+
+    Example: docstill evaluate runs/pages/model pages --intervals --ood other-pages --outputs answers.jsonl
     """
-    result = docstill.evaluate(model, data, task, split, limit, shift, against or [], results, page)
+    result = docstill.evaluate(model, data, task, split, limit, shift, against or [], outputs, page, intervals, ood)
     if as_json or shift is None:
         print_value(result, as_json)
         return
@@ -43,6 +53,8 @@ def evaluate(
         for row in rows:
             shown.add_row(*row)
         print_table(shown)
+    if more := {name: result[name] for name in ("intervals", "ood") if name in result}:
+        print_value(more, False)
 
 
 @app.command()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from docstill.data.class_folders import scan_class_folders
 from docstill.data.coco_folder import annotations_of, scan_coco_folder
@@ -16,6 +17,37 @@ from docstill.data.images import IMAGE_SUFFIXES, open_image, page_count
 from docstill.data.json_tokens import json_to_tokens, survives
 from docstill.data.splits import find_splits
 from docstill.errors import UserError
+
+
+class Shared(NamedTuple):
+    """A picture that stands in two splits.
+
+    Attributes:
+        file: the second of the two.
+        first: where it stands, too.
+        split: the name of that split.
+    """
+
+    file: Path
+    first: Path
+    split: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a look at several splits has found.
+
+    Attributes:
+        splits: of each by name, ``n`` and what else its task counts; see `check`.
+        problems: must be mended.
+        warnings: worth a look.
+        shared: pictures in two splits, whatever their files are packed as.
+    """
+
+    splits: dict[str, Any]
+    problems: list[str]
+    warnings: list[str]
+    shared: list[Shared]
 
 
 def check(data: str | Path, task: str | None = None) -> dict[str, Any]:
@@ -35,17 +67,40 @@ def check(data: str | Path, task: str | None = None) -> dict[str, Any]:
     Raises:
         UserError: there is no such folder, or no such task.
     """
-    data = Path(data)
-    splits = splits_of(data)
+    splits = splits_of(Path(data))
     chosen = task or guessed(splits)
+    found = check_splits(splits, chosen)
+    shared = [
+        f"{file}: the same picture as {first} in {split}; remove it from one of them"
+        for file, first, split in found.shared
+    ]
+    return {
+        "data": str(Path(data)),
+        "task": chosen,
+        "splits": found.splits,
+        "problems": found.problems,
+        "warnings": found.warnings + shared,
+    }
+
+
+def check_splits(splits: Mapping[str, Path], task: str) -> Findings:
+    """As `check`, for splits that may lie anywhere.
+
+    Args:
+        splits: folders by name, ``train`` first: the others may have no classes but its.
+        task: ``kie``, ``layout`` or ``classification``.
+
+    Raises:
+        UserError: no such task.
+    """
     readers = {"kie": _kie, "layout": _layout, "classification": _classification}
-    if chosen not in readers:
-        raise UserError(f"there is no task {chosen!r} to check; choose one of {', '.join(readers)}")
+    if task not in readers:
+        raise UserError(f"there is no task {task!r} to check; choose one of {', '.join(readers)}")
     problems: list[str] = []
     warnings: list[str] = []
-    documents, about = readers[chosen](splits, problems, warnings)
+    documents, about = readers[task](splits, problems, warnings)
     homes: dict[bytes, tuple[str, Path]] = {}
-    shared: list[str] = []
+    shared: list[Shared] = []
     for split, document in ((split, document) for split, pages in documents.items() for document in pages):
         try:
             pixels = _pixels(document.file)
@@ -59,8 +114,30 @@ def check(data: str | Path, task: str | None = None) -> dict[str, Any]:
             )
         other, first = homes.setdefault(pixels, (split, document.file))
         if other != split:  # a score on it says nothing
-            shared.append(f"{document.file}: the same picture as {first} in {other}; remove it from one of them")
-    return {"data": str(data), "task": chosen, "splits": about, "problems": problems, "warnings": warnings + shared}
+            shared.append(Shared(document.file, first, other))
+    return Findings(about, problems, warnings, shared)
+
+
+def same_files(first: Sequence[Document], second: Sequence[Document]) -> list[tuple[Path, Path]]:
+    """The pictures of ``second`` that are in ``first``, too, byte for byte: each with the one there.
+
+    No picture is decoded, and a file is read only if one of the other split has just its size.
+    """
+    of_size: defaultdict[int, list[Path]] = defaultdict(list)
+    for document in first:
+        of_size[document.file.stat().st_size].append(document.file)
+    known: dict[int, dict[bytes, Path]] = {}
+    shared = []
+    for document in second:
+        size = document.file.stat().st_size
+        if size not in of_size:
+            continue
+        if size not in known:
+            known[size] = {_bytes(file): file for file in reversed(of_size[size])}  # of twins the first stays
+        twin = known[size].get(_bytes(document.file))
+        if twin is not None:
+            shared.append((document.file, twin))
+    return shared
 
 
 def splits_of(data: Path) -> dict[str, Path]:
@@ -74,7 +151,7 @@ def splits_of(data: Path) -> dict[str, Path]:
     return find_splits(data) or {data.resolve().name: data}
 
 
-def guessed(splits: dict[str, Path]) -> str:
+def guessed(splits: Mapping[str, Path]) -> str:
     """The task that the files are for."""
     if any((folder / METADATA).is_file() for folder in splits.values()):
         return "kie"
@@ -87,6 +164,12 @@ def lossy(documents: Sequence[Document]) -> list[tuple[str, str]]:
     return [(where, next(filter(None, causes))) for where, causes in lost if any(causes)]
 
 
+def _bytes(file: Path) -> bytes:
+    """A hash of a file."""
+    with open(file, "rb") as content:
+        return hashlib.file_digest(content, "blake2b").digest()
+
+
 def _pixels(file: Path) -> bytes:
     """A hash of what a model sees of a picture, upright 8-bit RGB, however the file is packed."""
     image = open_image(file)
@@ -96,7 +179,7 @@ def _pixels(file: Path) -> bytes:
 Splits = dict[str, list[Document]]
 
 
-def _kie(splits: dict[str, Path], problems: list[str], warnings: list[str]) -> tuple[Splits, dict[str, Any]]:
+def _kie(splits: Mapping[str, Path], problems: list[str], warnings: list[str]) -> tuple[Splits, dict[str, Any]]:
     documents: Splits = {}
     about = {}
     for split, folder in splits.items():
@@ -128,7 +211,9 @@ def _unnamed(folder: Path, documents: list[Document], source: str) -> list[str]:
     return [f"{folder}: {len(unnamed)} picture(s) that {source} does not name, such as {unnamed[0]}; they are not used"]
 
 
-def _classification(splits: dict[str, Path], problems: list[str], warnings: list[str]) -> tuple[Splits, dict[str, Any]]:
+def _classification(
+    splits: Mapping[str, Path], problems: list[str], warnings: list[str]
+) -> tuple[Splits, dict[str, Any]]:
     documents: Splits = {}
     about = {}
     labels: list[str] | None = None
@@ -153,7 +238,7 @@ def _classification(splits: dict[str, Path], problems: list[str], warnings: list
     return documents, about
 
 
-def _layout(splits: dict[str, Path], problems: list[str], warnings: list[str]) -> tuple[Splits, dict[str, Any]]:
+def _layout(splits: Mapping[str, Path], problems: list[str], warnings: list[str]) -> tuple[Splits, dict[str, Any]]:
     documents: Splits = {}
     about = {}
     labels: list[str] | None = None

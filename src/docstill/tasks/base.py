@@ -54,10 +54,17 @@ class Judged:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics over a split, and the documents behind them."""
+    """Metrics over a split, and what is behind them.
+
+    Attributes:
+        metrics: by name.
+        documents: one for each document of the split, in order.
+        answers: of each, all that the model answered: the line that `docstill.scoring.score` reads, for layout the regions.
+    """
 
     metrics: dict[str, Any]
     documents: list[Judged]
+    answers: list[Any]
 
 
 @dataclass(frozen=True)

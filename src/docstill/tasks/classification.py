@@ -18,7 +18,7 @@ from PIL import Image
 from docstill.data.class_folders import read_class_folders
 from docstill.data.document import Document
 from docstill.errors import ModelError
-from docstill.metrics.classification import Floats, Ints, classification_metrics, per_class_accuracy
+from docstill.metrics.classification import Floats, Ints, classification_metrics, per_class_accuracy, softmax
 from docstill.models.classifier import load_classifier, new_classifier
 from docstill.models.io import DocumentModel
 from docstill.models.labelled import replace_classes
@@ -128,8 +128,8 @@ class Classification:
         self, model: DocumentModel, pages: Pages, advance: Advance | None = None, view: View | None = None
     ) -> Evaluation:
         """Accuracy, macro-F1, calibration; a document's score is the probability of its right class."""
-        probabilities, labels = self.probabilities(model, pages, advance, view)
-        names = sorted(model.labels)
+        logits, names = self.logits(model, pages, advance, view), sorted(model.labels)
+        probabilities, labels = softmax(logits), _right(pages, names)
         metrics: dict[str, Any] = dict(classification_metrics(probabilities, labels))
         metrics["per_class"] = per_class_accuracy(probabilities, labels, names)
         judged = [
@@ -141,12 +141,27 @@ class Classification:
             )
             for document, label, row in zip(pages.documents, labels, probabilities, strict=True)
         ]
-        return Evaluation(metrics, judged)
+        return Evaluation(
+            metrics,
+            judged,
+            [
+                {"file": document.where, "logits": row.tolist(), "label": int(label)}
+                for document, row, label in zip(pages.documents, logits, labels, strict=True)
+            ],
+        )
 
-    def probabilities(
-        self, model: DocumentModel, pages: Pages, advance: Advance | None = None, view: View | None = None
-    ) -> tuple[Floats, Ints]:
+    def probabilities(self, model: DocumentModel, pages: Pages, advance: Advance | None = None) -> tuple[Floats, Ints]:
         """Probabilities ``(n, C)`` and right classes ``(n,)``, in the alphabetical order of the class names.
+
+        Raises:
+            ModelError: they are not finite; the files are named.
+        """
+        return softmax(self.logits(model, pages, advance)), _right(pages, sorted(model.labels))
+
+    def logits(
+        self, model: DocumentModel, pages: Pages, advance: Advance | None = None, view: View | None = None
+    ) -> Floats:
+        """Logits ``(n, C)`` in the alphabetical order of the class names; pages need no labels.
 
         Raises:
             ModelError: they are not finite; the files are named.
@@ -155,13 +170,11 @@ class Classification:
         rows = []
         for start in range(0, len(pages.documents), EVALUATION_BATCH):
             part = pages.documents[start : start + EVALUATION_BATCH]
-            rows.append(self._probabilities(model, [open_page(document, view) for document in part]))
+            rows.append(self._logits(model, [open_page(document, view) for document in part]))
             _check_finite(rows[-1], [document.where for document in part])
             if advance is not None:
                 advance(len(part))
-        names = sorted(model.labels)
-        labels = np.array([names.index(pages.labels[document.target]) for document in pages.documents])
-        return np.concatenate(rows), labels
+        return np.concatenate(rows)
 
     def before_learning(self, model: DocumentModel, pages: Pages) -> None:
         """Nothing to note: the classes are in the network's own configuration."""
@@ -173,9 +186,9 @@ class Classification:
         """The class of each page, with its probability and all others."""
         names, answers = sorted(model.labels), []
         for number, image in enumerate(images, 1):
-            rows = self._probabilities(model, [image])
+            rows = self._logits(model, [image])
             _check_finite(rows, [f"page {number}"])
-            row = rows[0]
+            row = softmax(rows)[0]
             ranked = sorted(zip(names, row.tolist(), strict=True), key=lambda pair: -pair[1])
             answers.append({"label": ranked[0][0], "probability": ranked[0][1], "probabilities": dict(ranked)})
         return answers
@@ -185,26 +198,29 @@ class Classification:
         turn = iter(range(10**9))
 
         def document() -> int:
-            self._probabilities(model, [images[next(turn) % len(images)]])
+            softmax(self._logits(model, [images[next(turn) % len(images)]]))
             return 1
 
         return {"document": document}
 
-    def _probabilities(
-        self, model: DocumentModel, images: Sequence[Image.Image]
-    ) -> np.ndarray[Any, np.dtype[np.float64]]:
+    def _logits(self, model: DocumentModel, images: Sequence[Image.Image]) -> Floats:
         pixels = model.processor(images=list(images), return_tensors="pt")["pixel_values"].to(model.device)
         training = model.network.training
         model.network.eval()
         with torch.inference_mode():
             outputs = self.forward(model, {"pixel_values": pixels, "targets": torch.empty(0)})
         model.network.train(training)
-        probabilities: np.ndarray[Any, np.dtype[np.float64]] = outputs.logits.double().softmax(-1).cpu().numpy()
-        return probabilities
+        logits: Floats = outputs.logits.double().cpu().numpy()
+        return logits
+
+
+def _right(pages: Pages, names: Sequence[str]) -> Ints:
+    """The right class of each page, as a place among ``names``."""
+    return np.array([names.index(pages.labels[document.target]) for document in pages.documents], dtype=np.int64)
 
 
 def _check_finite(rows: Floats, names: Sequence[str]) -> None:
-    """Refuses probabilities that are no numbers: they would be scored as the first class."""
+    """Refuses logits that are no numbers: they would be scored as the first class."""
     bad = [name for name, row in zip(names, rows, strict=True) if not np.isfinite(row).all()]
     if bad:
         raise ModelError(

@@ -261,7 +261,8 @@ class Kie:
             Judged(_inside(pages.folder, document.file), truth, answer, float(document_f1(answer, truth)))
             for document, truth, answer in zip(pages.documents, truths, answers, strict=True)
         ]
-        return Evaluation(metrics, judged)
+        # Under a key, for an answer may itself hold a field of the name that `score` looks for.
+        return Evaluation(metrics, judged, [{"file": one.file, "gt_parse": one.predicted} for one in judged])
 
     def predict(self, model: DocumentModel, images: Iterable[Image.Image]) -> list[dict[str, Any]]:
         """``fields``, the JSON that was read; how sure of each, and of all; ``text``, as the model wrote it; ``blank``."""

@@ -244,7 +244,8 @@ class Layout:
             if region["label"] in pages.labels
         ]
         judged = [_judged(document, regions, pages.labels) for document, regions in zip(documents, found, strict=True)]
-        return Evaluation(detection_metrics(truths, detections, pages.labels, len(documents)), judged)
+        metrics = detection_metrics(truths, detections, pages.labels, len(documents))
+        return Evaluation(metrics, judged, [list(regions) for regions in found])
 
     def before_learning(self, model: DocumentModel, pages: Pages) -> None:
         """Nothing to note: the classes are in the network's own configuration."""
