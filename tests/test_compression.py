@@ -44,6 +44,8 @@ def test_a_run_leaves_student_report_and_results(finished: tuple[Path, Path, dic
     assert student["metrics"]["accuracy"]["std"] is not None
     assert not list(run.rglob("*.pt")), "checkpoints of finished stages are dropped"
     assert not list(run.rglob("*.partial"))
+    (shared,) = [line for line in results["warnings"] if line.startswith("6 of 6 pictures in ")]
+    assert "bars/0.png (bars/0.png there), bars/1.png (bars/1.png there)" in shared
 
 
 def test_pruned_weights_stay_zero_through_distillation(finished: tuple[Path, Path, dict[str, Any]]) -> None:
