@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,14 +20,23 @@ from docstill.data.images import IMAGE_SUFFIXES, as_read, open_image, open_pages
 from docstill.data.splits import find_splits, resolve_split
 from docstill.doubts import lossy_answers, warn
 from docstill.engine import METRICS
-from docstill.errors import ModelError, UserError
+from docstill.errors import ModelError, RecipeError, UserError
 from docstill.explaining import graphs_of
 from docstill.gradients import drowning
 from docstill.measure import hardware, measure
 from docstill.models.io import DocumentModel, local_folder, read_card
 from docstill.optimiser import seed_everything
 from docstill.progress import counter
-from docstill.recipe import Recipe, load_recipe, parse_stage
+from docstill.recipe import (
+    Data,
+    Generated,
+    Recipe,
+    load_recipe,
+    not_drawn_for,
+    parse_data,
+    parse_stage,
+    unfit_for_stream,
+)
 from docstill.reporting.build import write_report
 from docstill.reporting.graphs import write_graphs
 from docstill.reporting.shift import write_shift
@@ -37,6 +46,7 @@ from docstill.settings import NewModel
 from docstill.shipped import STUDIES, find_recipe
 from docstill.similarity.comparison import comparison
 from docstill.similarity.heatmap import picture_of, save_heatmap
+from docstill.sources import read_splits
 from docstill.stages import Bench, run_stage
 from docstill.studies.grid import Study, load_study
 from docstill.studies.walk import run_study
@@ -305,9 +315,24 @@ def compare(
 
 
 def train(
-    task: str, model: str | NewModel, data: str | Path, out: str | Path, seed: int = 0, **settings: Any
+    task: str,
+    model: str | NewModel,
+    data: str | Path | Mapping[str, Any],
+    out: str | Path,
+    seed: int = 0,
+    **settings: Any,
 ) -> dict[str, Any]:
-    """One `train` stage: learns from the labels. The result lies in ``out/model``."""
+    """One `train` stage: learns from the labels. The result lies in ``out/model``.
+
+    Args:
+        task: what is learnt.
+        model: a model folder or hub id, or a size to begin from scratch.
+        data: the folder that holds the splits; or, as in a recipe, ``{"train": …, "validation": FOLDER}``, where ``train`` may
+            be generated documents: ``{"synth": "labels", "n": 20000}``.
+        out: a new folder, or one in which the same stage was stopped.
+        seed: of everything random.
+        settings: those of the stage.
+    """
     return _one_stage("train", settings, task, model, out, data, seed)
 
 
@@ -321,13 +346,15 @@ def prune(
 def distill(
     teacher: str | Path,
     student: str | NewModel,
-    data: str | Path,
+    data: str | Path | Mapping[str, Any],
     out: str | Path,
     task: str | None = None,
     seed: int = 0,
     **settings: Any,
 ) -> dict[str, Any]:
     """One `distill` stage: learns from the teacher, which is scored first. The result lies in ``out/model``.
+
+    ``data`` is as for `train`.
 
     Returns:
         As for `train`, with ``teacher``, its ``model`` and ``metrics`` on the validation split, and ``warnings``.
@@ -349,14 +376,21 @@ def _one_stage(
     task_name: str,
     source: str | NewModel,
     out: str | Path,
-    data: str | Path | None = None,
+    data: str | Path | Mapping[str, Any] | None = None,
     seed: int = 0,
     teacher_source: str | None = None,
 ) -> dict[str, Any]:
     import yaml
 
     stage, task, folder = parse_stage(kind, settings), task_named(task_name), Path(out)
-    asked = {"task": task_name, "model": str(source), "data": str(data), "seed": seed, "teacher": teacher_source}
+    places = parse_data(data) if isinstance(data, Mapping) else None
+    if places is not None and isinstance(places.train, Generated):
+        problems = [] if task_name == "kie" else [f"data.train: {not_drawn_for(task_name)}"]
+        problems += [f"{kind}{line}" for line in unfit_for_stream(stage.settings)]
+        if problems:
+            raise RecipeError("this cannot be learnt from documents that are drawn", problems)
+    said = str(data) if places is None else places.model_dump(mode="json")
+    asked = {"task": task_name, "model": str(source), "data": said, "seed": seed, "teacher": teacher_source}
     text = yaml.safe_dump({**asked, kind: stage.settings.model_dump(mode="json")}, sort_keys=False)
     written = folder / "stage.yaml"
     if written.is_file() and written.read_text(encoding="utf-8") != text:
@@ -370,8 +404,7 @@ def _one_stage(
         if data is None:
             pages = validation = None
         else:
-            pages = task.read(resolve_split(Path(data), "train"))
-            validation = task.read(resolve_split(Path(data), "validation"), pages)
+            pages, validation = read_splits(task, places or _split_folders(data))
         warnings = warn(
             [line for split in (pages, validation) if split is not None for line in lossy_answers(task, split)]
         )
@@ -400,6 +433,12 @@ def _one_stage(
 
     with locked(folder):
         return step(folder, work)
+
+
+def _split_folders(data: Any) -> Data:
+    """The splits below a folder."""
+    train, validation = (resolve_split(Path(data), split) for split in ("train", "validation"))
+    return Data(train=train, validation=validation)
 
 
 def task_of(source: str) -> str:

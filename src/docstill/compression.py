@@ -26,13 +26,14 @@ from docstill.models.io import DocumentModel
 from docstill.optimiser import seed_everything
 from docstill.progress import counter, say
 from docstill.pruning.depth import KEPT_LAYERS
-from docstill.recipe import Recipe, Teacher, dump_recipe
+from docstill.recipe import Generated, Recipe, Teacher, dump_recipe
 from docstill.reporting.build import write_report
 from docstill.results import results_of
 from docstill.run import locked, open_run, read_json, seconds_spent, step, write_json
 from docstill.settings import NewModel, Stage
 from docstill.similarity.comparison import IN_A_RUN, layers_alike
 from docstill.similarity.rows import share_of_same_answers
+from docstill.sources import read_splits, stream_of
 from docstill.stages import Bench, know_schema, run_stage
 from docstill.tasks import task_named
 from docstill.tasks.base import ModelSpec, Pages, Task
@@ -64,8 +65,8 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "") -> di
     with locked(run):
         step(run / "data", lambda: _check_data(recipe))
         task = task_named(recipe.task)
-        training = task.read(recipe.data.train)
-        bench = Bench(task, training, task.read(recipe.data.validation, training))
+        training, validation = read_splits(task, recipe.data)
+        bench = Bench(task, training, validation)
         warnings = warn(lossy_answers(task, training) + lossy_answers(task, bench.validation))
         task.check_scored(bench.validation)
         if recipe.calibrate:
@@ -103,7 +104,10 @@ def _check_data(recipe: Recipe) -> dict[str, Any]:
     """Looks at every page once, before hours are spent."""
     say("checking the data")
     problems = []
-    for folder in dict.fromkeys([recipe.data.train, recipe.data.validation]):
+    if isinstance(recipe.data.train, Generated):
+        stream_of(recipe.data.train).page(0, 0)  # what is wrong with fonts, corpus or photographs is said now
+    folders = [folder for folder in (recipe.data.train, recipe.data.validation) if isinstance(folder, Path)]
+    for folder in dict.fromkeys(folders):
         problems += check(folder, recipe.task)["problems"]
     if recipe.data.unlabelled is not None:
         problems += problems_of(recipe.data.unlabelled)
