@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -68,9 +69,7 @@ def _recipe(packets: Path, **changes: Any) -> dict[str, Any]:
         "task": "kie",
         "data": {"train": DRAWN, "validation": str(packets / "validation")},
         "teacher": "teacher",
-        "stages": [
-            {"distill": {**TRAINING, "checkpoint_minutes": 0, "objectives": [{"kind": "labels"}, {"kind": "kd"}]}}
-        ],
+        "stages": [{"distill": {**TRAINING, "epochs": 1, "objectives": [{"kind": "labels"}, {"kind": "kd"}]}}],
         "controls": ["teacher"],
         "compare": False,
         **changes,
@@ -136,7 +135,7 @@ def test_an_answer_that_cannot_be_written_gives_way_to_one_of_the_first_epoch(
     monkeypatch.setattr(Stream, "page", page)
     seen = dict(pair for batch in epoch_batches(examples, 1, 0, 2, 0) for pair in _named(batch))
     assert seen == {place: f"small-labels {number} of seed 3" for place, number in ((0, 0), (1, 4), (2, 5))}
-    assert "1 documents of epoch 2 had been seen in the first" in capsys.readouterr().err
+    assert "1 document of epoch 2 had been seen in the first" in capsys.readouterr().err
 
 
 def test_methods_that_look_at_training_pages_draw_them(training: Pages) -> None:
@@ -171,39 +170,46 @@ class _Killed(BaseException):
     """Stands for SIGKILL: nothing in docstill may catch it and tidy up."""
 
 
-def test_a_run_that_was_stopped_ends_in_the_same_student(
+def test_a_stage_that_was_stopped_ends_in_the_same_model(
     packets: Path, training: Pages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, calls = engine._optimise, 0
+    whole, model = engine._optimise, str(_student(training).save(tmp_path / "begun"))
+    data = {"train": DRAWN, "validation": packets / "validation"}
 
-    def stopping(moment: int) -> Callable[..., dict[str, Any]]:
+    def train(out: str) -> dict[str, torch.Tensor]:
+        done = docstill.train("kie", model, data, tmp_path / out, **TRAINING, checkpoint_minutes=0)
+        return load_file(Path(done["model"]) / "model.safetensors")
+
+    def stopping(calls: Iterator[int]) -> Callable[..., dict[str, Any]]:
         def optimise(*arguments: Any) -> dict[str, Any]:
-            nonlocal calls
-            calls += 1
-            if calls == moment:
+            if next(calls) == 1:
                 raise _Killed
             return whole(*arguments)
 
         return optimise
 
+    one = train("whole")
+    for _ in range(2):  # in the first epoch; gone on with, in the second
+        monkeypatch.setattr(engine, "_optimise", stopping(itertools.count()))
+        with pytest.raises(_Killed):
+            train("stopped")
+    monkeypatch.setattr(engine, "_optimise", whole)
+    other = train("stopped")
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_run_says_that_its_documents_are_drawn(
+    packets: Path, training: Pages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(compression, "measure", partial(compression.measure, rounds=1))
     recipe = parse_recipe(_recipe(packets, teacher=str(_student(training).save(tmp_path / "teacher"))))
-    results = docstill.compress(recipe, tmp_path / "whole")
+    results = docstill.compress(recipe, tmp_path / "run")
     assert results["data"]["train"] == {
         "path": "generated small-labels of seed 3",
         "n": 3,
         "drawn": "in each epoch",
     }
-    assert "drawn anew in each epoch" in (tmp_path / "whole" / "report.html").read_text()
-    for moment in (2, 2):  # in the first epoch, and gone on with, in the second
-        calls = 0
-        monkeypatch.setattr(engine, "_optimise", stopping(moment))
-        with pytest.raises(_Killed):
-            docstill.compress(recipe, tmp_path / "stopped")
-        monkeypatch.setattr(engine, "_optimise", whole)
-    docstill.compress(recipe, tmp_path / "stopped")
-    one, other = (load_file(tmp_path / run / "model" / "model.safetensors") for run in ("whole", "stopped"))
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert "drawn anew in each epoch" in (tmp_path / "run" / "report.html").read_text()
     assert _pictures(tmp_path) == []
 
 

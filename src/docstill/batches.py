@@ -223,8 +223,8 @@ def epoch_batches(
         yield batch
     if again:
         say(
-            f"warning: {again:,} documents of epoch {epoch + 1} had been seen in the first: the model cannot write the answers of "
-            "those that were drawn, which have characters or a length that the first epoch's do not have; a larger n has more"
+            f"warning: {again:,} document{'s' if again > 1 else ''} of epoch {epoch + 1} had been seen in the first: the model cannot write the answers "
+            "that were due, with characters or a length that the first epoch does not have; a larger n has more of them"
         )
 
 
