@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,14 +22,23 @@ from docstill.data.unlabelled import problems_of, read_unlabelled
 from docstill.data.validator import same_files
 from docstill.doubts import lossy_answers, shared_pictures, unmeasured_classes, warn
 from docstill.engine import METRICS
-from docstill.errors import DataError, ModelError, UserError
+from docstill.errors import DataError, ModelError, RecipeError, UserError
 from docstill.explaining import graphs_of
 from docstill.gradients import drowning
 from docstill.measure import hardware, measure
 from docstill.models.io import DocumentModel, local_folder, read_card
 from docstill.optimiser import seed_everything
 from docstill.progress import counter
-from docstill.recipe import Recipe, load_recipe, parse_stage
+from docstill.recipe import (
+    Data,
+    Generated,
+    Recipe,
+    load_recipe,
+    not_drawn_for,
+    parse_data,
+    parse_stage,
+    unfit_for_stream,
+)
 from docstill.reporting.build import write_report
 from docstill.reporting.graphs import write_graphs
 from docstill.reporting.shift import write_shift
@@ -37,10 +46,11 @@ from docstill.reporting.verdict import localisation_warning
 from docstill.robustness import known_to_all, looks, missing_labels, on_other_pages, under_corruptions
 from docstill.run import locked, read_json, read_metrics, step, write_text
 from docstill.scoring import intervals_of, unknown_told_apart
-from docstill.settings import DistillStage, NewModel
+from docstill.settings import DistillStage, NewModel, Stage
 from docstill.shipped import STUDIES, find_recipe
 from docstill.similarity.comparison import comparison
 from docstill.similarity.heatmap import picture_of, save_heatmap
+from docstill.sources import read_splits
 from docstill.stages import Bench, run_stage
 from docstill.studies.grid import Study, load_study
 from docstill.studies.walk import run_study
@@ -349,9 +359,24 @@ def compare(
 
 
 def train(
-    task: str, model: str | NewModel, data: str | Path, out: str | Path, seed: int = 0, **settings: Any
+    task: str,
+    model: str | NewModel,
+    data: str | Path | Mapping[str, Any],
+    out: str | Path,
+    seed: int = 0,
+    **settings: Any,
 ) -> dict[str, Any]:
-    """One `train` stage: learns from the labels. The result lies in ``out/model``."""
+    """One `train` stage: learns from the labels. The result lies in ``out/model``.
+
+    Args:
+        task: what is learnt.
+        model: a model folder or hub id, or a size to begin from scratch.
+        data: the folder that holds the splits; or, as in a recipe, ``{"train": …, "validation": FOLDER}``, where ``train`` may
+            be generated documents: ``{"synth": "labels", "n": 20000}``.
+        out: a new folder, or one in which the same stage was stopped.
+        seed: of everything random.
+        settings: those of the stage.
+    """
     return _one_stage("train", settings, task, model, out, data, seed)
 
 
@@ -365,13 +390,15 @@ def prune(
 def distill(
     teacher: str | Path,
     student: str | NewModel,
-    data: str | Path,
+    data: str | Path | Mapping[str, Any],
     out: str | Path,
     task: str | None = None,
     seed: int = 0,
     **settings: Any,
 ) -> dict[str, Any]:
     """One `distill` stage: learns from the teacher, which is scored first. The result lies in ``out/model``.
+
+    ``data`` is as for `train`.
 
     Returns:
         As for `train`, with ``teacher``, its ``model`` and ``metrics`` on the validation split, and ``warnings``.
@@ -393,14 +420,18 @@ def _one_stage(
     task_name: str,
     source: str | NewModel,
     out: str | Path,
-    data: str | Path | None = None,
+    data: str | Path | Mapping[str, Any] | None = None,
     seed: int = 0,
     teacher_source: str | None = None,
 ) -> dict[str, Any]:
     import yaml
 
     stage, task, folder = parse_stage(kind, settings), task_named(task_name), Path(out)
-    asked = {"task": task_name, "model": str(source), "data": str(data), "seed": seed, "teacher": teacher_source}
+    places = parse_data(data) if isinstance(data, Mapping) else None
+    if places is not None and isinstance(places.train, Generated):
+        _check_drawn(stage, task_name)
+    said = str(data) if places is None else places.model_dump(mode="json")
+    asked = {"task": task_name, "model": str(source), "data": said, "seed": seed, "teacher": teacher_source}
     text = yaml.safe_dump({**asked, kind: stage.settings.model_dump(mode="json")}, sort_keys=False)
     written = folder / "stage.yaml"
     if written.is_file() and written.read_text(encoding="utf-8") != text:
@@ -414,8 +445,7 @@ def _one_stage(
         if data is None:
             pages = validation = None
         else:
-            pages = task.read(resolve_split(Path(data), "train"))
-            validation = task.read(resolve_split(Path(data), "validation"), pages)
+            pages, validation = read_splits(task, places or _split_folders(data))
         warnings = [] if pages is None or validation is None else warn(_doubts(task, pages, validation))
         seed_everything(seed)
         if isinstance(source, NewModel):
@@ -450,7 +480,7 @@ def _one_stage(
 def _doubts(task: Task, training: Pages, validation: Pages) -> list[str]:
     """What is said of the data before a stage begins."""
     folders = training.folder, validation.folder
-    pairs = same_files(training.documents, validation.documents)
+    pairs = [] if training.stream else same_files(training.documents, validation.documents)  # drawn ones are no files
     return [
         *shared_pictures(pairs, *folders, len(validation.documents)),
         *unmeasured_classes(task, training, validation),
@@ -464,6 +494,20 @@ def _kept_figures(lines: list[dict[str, Any]], done: dict[str, Any], keep: str) 
     kept = done["best_step"] if keep == "best" and done["best_step"] else done["steps"]
     figures: dict[str, float] = next(line["validation"] for line in lines if line["step"] == kept)
     return figures
+
+
+def _check_drawn(stage: Stage, task_name: str) -> None:
+    """Refuses a stage that cannot learn from documents which are drawn while it learns."""
+    problems = [] if task_name == "kie" else [f"data.train: {not_drawn_for(task_name)}"]
+    problems += [f"{stage.kind}{line}" for line in unfit_for_stream(stage.settings)]
+    if problems:
+        raise RecipeError("this cannot be learnt from documents that are drawn", problems)
+
+
+def _split_folders(data: Any) -> Data:
+    """The splits below a folder."""
+    train, validation = (resolve_split(Path(data), split) for split in ("train", "validation"))
+    return Data(train=train, validation=validation)
 
 
 def task_of(source: str) -> str:

@@ -3,6 +3,8 @@
 What happens to a page depends on (seed, epoch, index of the document) alone, not on batch size, worker or order; but for
 its partner, where pages are blended, which comes from the same small batch. Where the teacher is asked only once, it depends
 on the index alone: every epoch and every seed sees the page as the teacher saw it.
+
+Generated documents are drawn here, a new one for each index of each epoch.
 """
 
 from __future__ import annotations
@@ -19,16 +21,20 @@ from torch.utils.data import DataLoader, Dataset
 
 from docstill.blending import blend
 from docstill.data.augment import augmented, faded
+from docstill.data.document import Document
 from docstill.data.images import open_image
 from docstill.data.regions import Regions, moved
-from docstill.errors import DocstillError
+from docstill.errors import DataError, DocstillError
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import UNLABELLED
 from docstill.on_policy import OWN
+from docstill.progress import say
 from docstill.settings import DistillStage, Training
 from docstill.tasks.base import Pages, Task
 
 CACHE_BYTES = 2 * 2**30
+AGAIN = "again"
+"""Key of a batch: how many of its documents are generated ones of the first epoch that stand in for others."""
 MARGIN = 1.15
 """Pages are kept a little larger than the network's input, so that augmentation has pixels to work with."""
 
@@ -78,15 +84,14 @@ class PageSet(Dataset[dict[str, Any]]):
     """Whether a page looks the same in every epoch."""
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        document = self.pages.documents[index]
-        image = self.cache.get(self.pages, index)
+        image, document, again = self._page(index)
         key = f"{index}" if self.still else f"{self.seed}:{self.epoch}:{index}"
         strength = faded(self.training.augment, self.epoch, self.training.epochs, self.training.augment_fade)
         regions = document.target if isinstance(document.target, Regions) else None
         image, move = augmented(image, random.Random(key), strength, level=regions is not None)
         if regions is not None and move is not None:
             document = replace(document, target=moved(regions, move, image.size))
-        example: dict[str, Any] = {"file": document.where, "index": index}
+        example: dict[str, Any] = {"file": document.where, "index": index, AGAIN: again}
         for name, model in (("student", self.student), ("teacher", self.teacher)):
             if model is not None:  # the same generator for both: the same random choices, the same view
                 example[name] = self.task.example(
@@ -94,11 +99,37 @@ class PageSet(Dataset[dict[str, Any]]):
                 )
         return example
 
+    def _page(self, index: int) -> tuple[Image.Image, Document, bool]:
+        """A page, no larger than needed, what is known of it, and whether it stands in for another.
+
+        The first epoch's answers are known in advance, so that the models can write them; where they cannot write a later
+        one (a character that no answer of the first epoch holds), the document that had its place in the first epoch is
+        taken once more.
+        """
+        stream = self.pages.stream
+        if stream is None or index >= stream.n:  # pages without labels come after the generated ones
+            return self.cache.get(self.pages, index), self.pages.documents[index], False
+        image, document = stream.page(self.epoch, index)
+        again = self.epoch > 0 and not self._writable(document)
+        if again:
+            image, document = stream.page(0, index)
+        return shrink(image, self.cache.size), document, again
+
+    def _writable(self, document: Document) -> bool:
+        try:
+            for model in (self.student, self.teacher):
+                if model is not None:
+                    self.task.check_model(model, replace(self.pages, documents=[document]))
+        except DataError:
+            return False
+        return True
+
     def collate(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         """A batch: ``files`` and their ``indices``, and one task batch for each model."""
         batch: dict[str, Any] = {
             "files": [example["file"] for example in examples],
             "indices": [example["index"] for example in examples],
+            AGAIN: sum(example[AGAIN] for example in examples),
         }
         for name, model in (("student", self.student), ("teacher", self.teacher)):
             if model is not None:
@@ -186,7 +217,15 @@ def epoch_batches(
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     batches += batches[: -len(batches) % processes]
     # A loader without a generator draws from torch's own, once each time it is made, and more often after a stop than without.
-    yield from loaded(replace(examples, epoch=epoch), batches[rank::processes][skip:], workers, chance)
+    again = 0
+    for batch in loaded(replace(examples, epoch=epoch), batches[rank::processes][skip:], workers, chance):
+        again += batch[AGAIN]
+        yield batch
+    if again:
+        say(
+            f"warning: {again:,} document{'s' if again > 1 else ''} of epoch {epoch + 1} had been seen in the first: the model cannot write the answers "
+            "that were due, with characters or a length that the first epoch does not have; a larger n has more of them"
+        )
 
 
 def hash_seed(seed: int, epoch: int) -> int:

@@ -26,13 +26,14 @@ from docstill.models.io import DocumentModel
 from docstill.optimiser import seed_everything
 from docstill.progress import counter, say
 from docstill.pruning.depth import KEPT_LAYERS
-from docstill.recipe import Recipe, Teacher, dump_recipe
+from docstill.recipe import Generated, Recipe, Teacher, dump_recipe
 from docstill.reporting.build import write_report
 from docstill.results import results_of
 from docstill.run import locked, open_run, read_json, seconds_spent, step, write_json
 from docstill.settings import NewModel, Stage
 from docstill.similarity.comparison import IN_A_RUN, layers_alike
 from docstill.similarity.rows import share_of_same_answers
+from docstill.sources import read_splits, stream_of
 from docstill.stages import Bench, know_schema, run_stage
 from docstill.tasks import task_named
 from docstill.tasks.base import ModelSpec, Pages, Task
@@ -64,13 +65,13 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "") -> di
     with locked(run):
         checked = step(run / "data", lambda: _check_data(recipe))
         task = task_named(recipe.task)
-        training = task.read(recipe.data.train)
-        bench = Bench(task, training, task.read(recipe.data.validation, training))
+        training, validation = read_splits(task, recipe.data)
+        bench = Bench(task, training, validation)
         warnings = warn(
             checked.get("warnings", [])  # runs begun by older versions have none
-            + unmeasured_classes(task, training, bench.validation)
+            + unmeasured_classes(task, training, validation)
             + lossy_answers(task, training)
-            + lossy_answers(task, bench.validation)
+            + lossy_answers(task, validation)
         )
         task.check_scored(bench.validation)
         if recipe.calibrate:
@@ -108,7 +109,12 @@ def _check_data(recipe: Recipe) -> dict[str, Any]:
     """Looks at every page once, before hours are spent; the report has ``warnings``."""
     say("checking the data")
     train, validation = recipe.data.train, recipe.data.validation
-    found = check_splits({"train": train, "validation": validation}, recipe.task)
+    splits = {"validation": validation}
+    if isinstance(train, Generated):
+        stream_of(train).page(0, 0)  # what is wrong with fonts, corpus or photographs is said now
+    else:
+        splits = {"train": train, **splits}
+    found = check_splits(splits, recipe.task)
     problems = list(dict.fromkeys(found.problems))  # one folder may be both
     if recipe.data.unlabelled is not None:
         problems += problems_of(recipe.data.unlabelled)
@@ -116,6 +122,8 @@ def _check_data(recipe: Recipe) -> dict[str, Any]:
         raise DataError(
             f"the data cannot be used, {len(problems)} problem(s) were found; mend these files and run again", problems
         )
+    if isinstance(train, Generated):
+        return {"warnings": []}
     pairs = [(file, first) for file, first, _ in found.shared]
     return {"warnings": shared_pictures(pairs, train, validation, found.splits["validation"]["n"])}
 

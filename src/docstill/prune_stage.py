@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from docstill.data.images import open_image
 from docstill.errors import UserError
 from docstill.models.detector import at_share, backbones
 from docstill.models.faster_rcnn import MODEL_TYPE
@@ -42,7 +41,7 @@ from docstill.settings import (
     ResolutionPrune,
     VocabularyPrune,
 )
-from docstill.tasks.base import Pages, Task, drawn
+from docstill.tasks.base import Pages, Task, drawn, open_page
 
 
 class Splits(NamedTuple):
@@ -217,7 +216,7 @@ def _run(task: Task, student: DocumentModel, pages: Pages, count: int) -> None:
     student.network.eval()
     with torch.no_grad(), counter("looking at what passes through the student", len(chosen)) as advance:
         for document in chosen:
-            example = task.example(student, document, open_image(document.file), pages.labels, None)
+            example = task.example(student, document, open_page(document, None), pages.labels, None)
             batch = task.collate(student, [example])
             task.forward(student, {name: value.to(student.device) for name, value in batch.items()})
             advance(1)

@@ -5,31 +5,84 @@ All mistakes are reported at once, one line each: key path, what was given, what
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from docstill.errors import RecipeError
 from docstill.mistakes import mistakes
-from docstill.settings import DistillStage, NewModel, Stage, Strict, Training, TrainStage, unfit_objectives
+from docstill.settings import (
+    DistillStage,
+    NewModel,
+    PruneStage,
+    Stage,
+    Strict,
+    Training,
+    TrainStage,
+    unfit_objectives,
+)
 
 Control = Literal["teacher", "no-kd"]
 REGION_CONFIDENCE = 0.5
 """Default of `data.confidence` for layout: scores of boxes that are right lie far below the probability of right tokens."""
 
 
+class Generated(Strict):
+    """Documents that are drawn while training, and written nowhere: `n` an epoch, new ones in every epoch."""
+
+    synth: Literal["pages", "labels", "small-labels", "receipts"]
+    n: Annotated[int, Field(gt=0)]
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Not that of the run: all seeds of a run see the same documents."""
+    fonts: Path | None = None
+    corpus: Path | None = None
+    """For pages."""
+    form: Literal["nested", "flat"] = "nested"
+    """For receipts."""
+    wear: Annotated[float, Field(ge=0, le=1)] = 1.0
+    papers: Path | None = None
+    backgrounds: Path | None = None
+
+    @model_validator(mode="after")
+    def _options_are_of_the_kind(self) -> Generated:
+        problems = []
+        if self.corpus is not None and self.synth != "pages":
+            problems.append(f".corpus: is for pages, synth is {self.synth}; leave it out")
+        if self.form != "nested" and self.synth != "receipts":
+            problems.append(f".form: is for receipts, synth is {self.synth}; leave it out")
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def __str__(self) -> str:
+        return f"generated {self.synth} of seed {self.seed}"
+
+
+def _source(value: Any) -> str:
+    """The name of the class that reads where documents come from."""
+    return "Generated" if isinstance(value, dict | Generated) else "Path"
+
+
 class Data(Strict):
     """Where the documents are."""
 
-    train: Path
+    train: Annotated[Annotated[Path, Tag("Path")] | Annotated[Generated, Tag("Generated")], Discriminator(_source)]
     validation: Path
     unlabelled: Path | None = None
     """Pages of the same kinds without labels, for distil stages: there the teacher says what they are."""
     confidence: Annotated[float, Field(ge=0, le=1)] = 0.9
     """Unlabelled pages are left out if the teacher gives its own answer a lower mean token probability (kie); regions that it
     gives a lower score are, and pages without others (layout, where the default is `REGION_CONFIDENCE`)."""
+
+    @field_validator("validation", "unlabelled", mode="before")
+    @classmethod
+    def _only_trained_on(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            raise ValueError("must be a folder, only data.train can be drawn; draw one with `docstill synth`")
+        return value
 
 
 class Teacher(Strict):
@@ -116,6 +169,20 @@ class Recipe(Strict):
         return self
 
     @model_validator(mode="after")
+    def _generated_documents_fit(self) -> Recipe:
+        if not isinstance(self.data.train, Generated):
+            return self
+        problems = [] if self.task == "kie" else [f".data.train: {not_drawn_for(self.task)}"]
+        problems += [
+            f".stages.{number}.{stage.kind}{line}"
+            for number, stage in enumerate(self.stages)
+            for line in unfit_for_stream(stage.settings)
+        ]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    @model_validator(mode="after")
     def _unlabelled_pages_have_a_use(self) -> Recipe:
         if self.data.unlabelled is None:
             return self
@@ -128,6 +195,24 @@ class Recipe(Strict):
                 "data.unlabelled needs a distil stage with an objective that asks the teacher; add one, or leave it out"
             )
         return self
+
+
+def not_drawn_for(task: str) -> str:
+    """Why documents are not drawn while training for a task."""
+    return f"documents are drawn while training for kie alone, the task is {task}; draw a folder with `docstill synth`"
+
+
+def unfit_for_stream(settings: Training | PruneStage) -> list[str]:
+    """A line `.cache_logits: …` for each setting of a stage that keeps something of documents, which are never seen again."""
+    if not isinstance(settings, DistillStage):
+        return []
+    kept = {"cache_logits": settings.cache_logits > 0, "answers": settings.answers == "teacher"}
+    return [
+        f".{key}: asks the teacher once about each document, and drawn ones are new in every epoch; leave it out, or draw a "
+        "folder with `docstill synth`"
+        for key, given in kept.items()
+        if given
+    ]
 
 
 def with_confidence(content: Any) -> Any:
@@ -167,7 +252,16 @@ def read_yaml(source: Path, overrides: list[str] | None = None) -> dict[str, Any
         raise RecipeError(f"{source} is not valid YAML", [f"{where}{getattr(error, 'problem', error)}"]) from error
     if not isinstance(content, dict):
         raise RecipeError(f"{source} is not a recipe", ["expected a mapping that starts with `task:`"])
-    problems = [problem for entry in overrides or [] if (problem := _override(content, entry))]
+    return overridden(content, overrides or [])
+
+
+def overridden(content: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """``content``, changed in place by ``key.path=value``.
+
+    Raises:
+        RecipeError: an override does not fit it.
+    """
+    problems = [problem for entry in overrides if (problem := _override(content, entry))]
     if problems:
         raise RecipeError("an override does not hold", problems)
     return content
@@ -180,6 +274,21 @@ def parse_recipe(content: dict[str, Any], name: str = "the recipe") -> Recipe:
     except ValidationError as error:
         lines = mistakes(error, Recipe)
         raise RecipeError(f"{name} has {len(lines)} mistake{'s' if len(lines) > 1 else ''}", lines) from error
+
+
+def parse_data(content: Mapping[str, Any]) -> Data:
+    """Where the documents of a single stage are, as a recipe says it under ``data``.
+
+    Raises:
+        RecipeError: every mistake, one line each.
+    """
+    try:
+        data = Data.model_validate(dict(content))
+    except ValidationError as error:
+        raise RecipeError("data does not hold", [f"data.{line}" for line in mistakes(error, Data)]) from error
+    if data.unlabelled is not None:
+        raise RecipeError("data does not hold", ["data.unlabelled: is for recipes; run one with `docstill compress`"])
+    return data
 
 
 def parse_stage(kind: str, settings: dict[str, Any]) -> Stage:
@@ -236,6 +345,8 @@ def _override(content: dict[str, Any], entry: str) -> str | None:
     *parents, last = key.split(".")
     for depth, part in enumerate(parents):
         try:
+            if isinstance(node, dict) and isinstance(node.get(part), str):
+                node[part] = {}  # a name or a path gives way to the mapping that may stand in its place
             node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
         except (ValueError, IndexError):
             return f"{key}: there is no entry {part} under {'.'.join(parents[:depth])} (it has {len(node)} entries, counted from 0)"

@@ -94,6 +94,7 @@ def results_of(
         "primary_metric": bench.task.primary_metric,
         "data": {
             split: {"path": str(pages.folder), "n": len(pages.documents)}
+            | ({"drawn": "in each epoch"} if pages.stream is not None else {})
             for split, pages in (("train", bench.training), ("validation", bench.validation))
         }
         | (

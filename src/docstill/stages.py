@@ -175,9 +175,10 @@ def learn(
     task.after_learning(student, bench.validation)
     student.network.to(memory_format=torch.contiguous_format)
     pruned = f", pruned to {settings.prune.sparsity:.0%} of {settings.prune.of} on the way" if settings.prune else ""
+    anew = " drawn anew in each epoch" if training.stream is not None else ""
     names = " + ".join(f"{entry.weight:g} × {entry.name}" for entry in weighted)
     return {
-        "text": f"Trained for {settings.epochs:g} epochs on {count:,} documents with {names}{pruned}; "
+        "text": f"Trained for {settings.epochs:g} epochs on {count:,} documents{anew} with {names}{pruned}; "
         f"best {task.primary_metric} on the validation split {progress.best:.4f} at step {progress.best_step} of {progress.step}."
         + (f" {_read(len(bench.training.documents), kept)}" if by_teacher else "")
         + ("" if cache is None else f" {_said(cache)}"),

@@ -125,7 +125,10 @@ def train(
     task: Annotated[str, typer.Option(help="classification, kie or layout.")] = "classification",
     new: Annotated[str | None, typer.Option(help="Train this size from scratch, e.g. resnet-18 or donut-mini.")] = None,
     model: Annotated[str | None, typer.Option(help="Or go on from this model folder or hub id.")] = None,
-    data: Annotated[Path, typer.Option(help="Folder that holds train/ and validation/.")] = ...,  # type: ignore[assignment]
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder that holds train/ and validation/; data.train.KEY=VALUE draws documents."),
+    ] = None,
     out: Out = ...,  # type: ignore[assignment]
     image_size: ImageSize = None,
     epochs: Epochs = None,
@@ -137,9 +140,13 @@ def train(
     """Train a model on labels alone.
 
     Example: docstill train --new resnet-18 --data pages --out runs/teacher --epochs 40 augment=1
+
+    Example: docstill train --task kie --new donut-micro --data packets data.train.synth=small-labels data.train.n=2000 --out runs/t
     """
-    chosen = _settings(settings, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
-    print_stage(docstill.train(task, _source(new, model, image_size), data, out, seed, **chosen), as_json)
+    pairs, places = _apart(settings)
+    chosen = _settings(pairs, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
+    splits = _data(data, places)
+    print_stage(docstill.train(task, _source(new, model, image_size), splits, out, seed, **chosen), as_json)
 
 
 @app.command()
@@ -181,7 +188,10 @@ def distill(
     settings: Settings = None,
     student: Annotated[str | None, typer.Option(help="Model folder to start from, e.g. a pruned one.")] = None,
     new: Annotated[str | None, typer.Option(help="Or a student of this size from scratch.")] = None,
-    data: Annotated[Path, typer.Option(help="Folder that holds train/ and validation/.")] = ...,  # type: ignore[assignment]
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder that holds train/ and validation/; data.train.KEY=VALUE draws documents."),
+    ] = None,
     out: Out = ...,  # type: ignore[assignment]
     image_size: ImageSize = None,
     temperature: Annotated[float, typer.Option(help="Temperature of kd; not for layout.")] = 2.0,
@@ -199,7 +209,9 @@ def distill(
 
     Example: docstill distill runs/teacher/model --student runs/pruned/model --data pages --out runs/student
     """
-    chosen = _settings(settings, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
+    pairs, places = _apart(settings)
+    chosen = _settings(pairs, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
+    splits = _data(data, places)
     if "objectives" not in chosen:
         from docstill.api import task_of
 
@@ -207,7 +219,7 @@ def distill(
         taught = {"kind": "query"} if task == "layout" else {"kind": "kd", "temperature": temperature}
         chosen["objectives"] = [{"kind": "labels", "weight": 1 - alpha}, {**taught, "weight": alpha}]
     source = _source(new, student, image_size)
-    print_stage(docstill.distill(teacher, source, data, out, task, seed, **chosen), as_json)
+    print_stage(docstill.distill(teacher, source, splits, out, task, seed, **chosen), as_json)
 
 
 def _settings(pairs: list[str] | None, **flags: Any) -> dict[str, Any]:
@@ -218,6 +230,28 @@ def _settings(pairs: list[str] | None, **flags: Any) -> dict[str, Any]:
             raise UserError(f"{pair!r} is not a setting; write key=value")
         chosen[key] = yaml.safe_load(text)
     return chosen
+
+
+def _apart(pairs: list[str] | None) -> tuple[list[str], list[str]]:
+    """Settings of the stage, and those that say where its documents are."""
+    places = [pair for pair in pairs or [] if pair.startswith("data.")]
+    return [pair for pair in pairs or [] if pair not in places], places
+
+
+def _data(folder: Path | None, places: list[str]) -> Any:
+    """Where a stage's documents are: a folder that holds the splits, or splits one by one, the others from the folder."""
+    if not places:
+        if folder is None:
+            raise UserError("give --data, the folder that holds train/ and validation/")
+        return folder
+    from docstill.data.splits import find_splits
+    from docstill.recipe import overridden
+
+    if folder is not None and not folder.is_dir():
+        raise UserError(f"there is no folder {folder}; give --data a folder that holds validation/")
+    there = find_splits(folder) if folder is not None else {}
+    content: dict[str, Any] = {split: str(path) for split, path in there.items() if split != "test"}
+    return overridden({"data": content}, places)["data"]
 
 
 def _source(new: str | None, model: str | None, size: str | None) -> Any:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from PIL import Image
 
 
 class Glyphs(NamedTuple):
@@ -30,11 +32,12 @@ class Document:
     """A page and its answer.
 
     Attributes:
-        file: the picture.
+        file: the picture; of a generated one that is nowhere written, what messages call it.
         target: index of the class, the JSON of the answer, or the page's `Regions`; None if unlabelled.
         variants: all answers that count as right; usually just ``(target,)``.
         where: how messages call it: ``metadata.jsonl:12``, or the path inside the split.
         glyphs: where each character stands, if that is known.
+        draw: makes the picture (RGB), where there is no file.
     """
 
     file: Path
@@ -42,3 +45,4 @@ class Document:
     variants: tuple[Any, ...]
     where: str
     glyphs: Glyphs | None = None
+    draw: Callable[[], Image.Image] | None = None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -108,7 +109,7 @@ def _counted(
         evaluator = COCOeval_faster(COCO({**head, "annotations": there}), COCO({**head, "annotations": seen}), "bbox")
         # Detections are matched surest first, so those within the first 100 match alike whether 100 or 300 are looked at;
         # and where no page has more than 100 of a class, the figures at 300 are those at 100, which are half the work.
-        fullest = max(Counter((d.page, d.label) for d in detections).values(), default=0)
+        fullest = max(Counter(map(itemgetter(0, 1), detections)).values(), default=0)
         evaluator.params.maxDets = list(MOST if fullest > MOST[0] else MOST[:1])
         evaluator.evaluate()
         evaluator.accumulate()

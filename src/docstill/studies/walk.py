@@ -17,6 +17,7 @@ from docstill.recipe import Recipe, Teacher, read_yaml
 from docstill.reporting.figures import duration
 from docstill.reporting.study import write_study
 from docstill.run import RECIPE, locked, open_run, read_json, seconds_spent, write_json
+from docstill.sources import read_splits
 from docstill.stages import Bench
 from docstill.studies.figures import line
 from docstill.studies.grid import Cell, Study, cells, dump_study
@@ -82,8 +83,7 @@ def _teachers(study: Study, run: Path) -> dict[str, str]:
     for name, teacher in study.teachers.items():
         if isinstance(teacher, Teacher):
             if bench is None:
-                training = task.read(study.data.train)
-                bench = Bench(task, training, task.read(study.data.validation, training))
+                bench = Bench(task, *read_splits(task, study.data))
             say(f"teacher {name}")
             sources[name] = str(train_teacher(teacher, bench, run / "teachers" / name, study.seed))
         else:

@@ -109,9 +109,7 @@ def synth(
             raise UserError(f"{CLASSES} are drawn in one way; leave {named} out, or choose another kind")
         write_page_kinds(Path(out), n, seed)
         return {"kind": kind, "out": str(out), "n": n, "seed": seed}
-    for package in ("faker", "barcode"):
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtra("docstill synth", "synth")
+    check_extra("docstill synth")
     if kind not in KINDS:
         raise UserError(f"there are no generated {kind!r}; choose one of {', '.join((*KINDS, CLASSES))}")
     if form not in FORMS:
@@ -125,22 +123,34 @@ def synth(
     generator = Generator(
         kind,
         seed,
-        _folder(fonts, "font folder", ".ttf or .otf files"),
+        None if fonts is None else Path(fonts),
         None if corpus is None else Path(corpus),
         form,
         wear,
-        _folder(papers, "folder of papers", "photographs of paper"),
-        _folder(backgrounds, "folder of backgrounds", "photographs"),
+        None if papers is None else Path(papers),
+        None if backgrounds is None else Path(backgrounds),
     )
+    check_folders(generator)
     write_documents(generator, Path(out), n, workers, glyphs)
     return {"kind": kind, "out": str(out), "n": n, "seed": seed}
 
 
-def _folder(path: str | Path | None, what: str, holds: str) -> Path | None:
-    """A folder that was given, if one was."""
-    if path is not None and not Path(path).is_dir():
-        raise UserError(f"there is no {what} {path}; give a folder with {holds}")
-    return None if path is None else Path(path)
+def check_extra(what: str) -> None:
+    """Raises MissingExtra, on behalf of ``what``, if documents of these kinds cannot be drawn in this installation."""
+    for package in ("faker", "barcode"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtra(what, "synth")
+
+
+def check_folders(generator: Generator) -> None:
+    """Raises UserError if a folder that a generator is to draw with is not there."""
+    for path, what, holds in (
+        (generator.fonts, "font folder", ".ttf or .otf files"),
+        (generator.papers, "folder of papers", "photographs of paper"),
+        (generator.backgrounds, "folder of backgrounds", "photographs"),
+    ):
+        if path is not None and not path.is_dir():
+            raise UserError(f"there is no {what} {path}; give a folder with {holds}")
 
 
 @dataclass(frozen=True)
@@ -206,17 +216,32 @@ class Generator:
             return draw_reading(self._corpus, self._fonts, rng)
         if self.kind == "layout":
             return draw_layout(self._corpus, self._fonts, rng)
-        make, draw = _FORMS[self.kind]
+        it, faces = self._content(rng)
+        return _FORMS[self.kind][1](it, *faces, rng), self._said(it)
+
+    def truth(self, index: int) -> dict[str, Any]:
+        """The ground truth of a number alone: at once for forms; of other kinds it is known when the sheet is drawn."""
+        if self.kind not in _FORMS:
+            return self.sheet(index)[1]
+        return self._said(self._content(self._rng(index, "content"))[0])
+
+    def _content(self, rng: random.Random) -> tuple[Any, tuple[Face, Face]]:
+        """What stands on a form, and the faces that can write it."""
+        make, _ = _FORMS[self.kind]
         for _ in range(_TRIES):
             it = make(rng)
             faces = self._faces(it.characters(), rng)
-            if faces is None:
-                continue  # an alphabet that these fonts do not have: another country
-            return draw(it, *faces, rng), it.truth(self.form) if self.kind == "receipts" else it.truth()
+            if faces is not None:  # else an alphabet that these fonts do not have: another country
+                return it, faces
         raise UserError(
             f"the fonts in {self.fonts or 'the installed packages'} lack the letters of {self.kind}; give --fonts with a "
             "face for Latin script"
         )
+
+    def _said(self, it: Any) -> dict[str, Any]:
+        """The ground truth of a form."""
+        truth: dict[str, Any] = it.truth(self.form) if self.kind == "receipts" else it.truth()
+        return truth
 
     def stream(self, start: int = 0, step: int = 1) -> Iterator[tuple[Image.Image, dict[str, Any]]]:
         """Documents without end, for training without a disk; worker w of W starts at w and steps by W."""

@@ -18,6 +18,7 @@ from docstill.data.document import Document
 from docstill.data.images import open_image
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import Outputs
+from docstill.synthesis.stream import Stream
 
 Advance = Callable[[int], None]
 """Called with the number of documents that are done; drives a progress bar."""
@@ -35,11 +36,13 @@ class Pages:
         folder: where it was read from.
         documents: in a fixed order.
         labels: class names in the order of their indices; empty for kie.
+        stream: where every epoch has new generated documents; ``documents`` are then those of the first.
     """
 
     folder: Path
     documents: list[Document]
     labels: list[str] = field(default_factory=list)
+    stream: Stream | None = None
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,7 @@ def drawn(pages: Pages, most: int, in_order: bool = False) -> Pages:
 
 def open_page(document: Document, view: View | None) -> Image.Image:
     """A document's page, through ``view`` if there is one."""
-    image = open_image(document.file)
+    image = open_image(document.file) if document.draw is None else document.draw()
     return image if view is None else view(image, document)
 
 
