@@ -100,3 +100,12 @@ def test_a_network_of_every_kind_reloads_with_its_convolutions(kind: str, tmp_pa
     again = with_conv_head(usual).from_pretrained(tmp_path).eval()
     with torch.no_grad():
         assert torch.allclose(again(pixel_values=pixels).logits, before, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["resnet", "vit"])
+def test_a_network_with_convolutions_can_be_exported(kind: str) -> None:
+    net, pixels = network(kind, 8), pages(kind)
+    give_conv_head(net, 10)
+    exported: Any = torch.export.export(net.eval(), (), {"pixel_values": pixels}).module()
+    with torch.no_grad():
+        assert torch.allclose(exported(pixel_values=pixels).logits, net(pixel_values=pixels).logits, atol=1e-5)

@@ -216,6 +216,13 @@ def test_tokens_whose_places_are_not_known_are_refused_beside_maps(kind: str) ->
         make(kind, maps(5), six)(maps(5), six)
 
 
+def test_windows_of_pages_are_refused_beside_maps() -> None:
+    windows = seen("tokens", random(16, 6, 5), Patches(((4, 6), (2, 3))))
+    windows.documents = 4
+    with pytest.raises(ModelError, match=r"tokens gives 16 parts of 4 pages, which are no maps of pages; tap a block"):
+        make("hint", maps(5), windows)
+
+
 VIT = {"new": "vit-tiny", "config": {**tiny.TINY_VIT["config"], "image_size": [32, 48]}}  # type: ignore[dict-item]
 RESNET = {**tiny.TINY_RESNET, "image_size": [48, 32]}
 LAYERS = {"vit": ["vit.layers.0", "vit.layers.1"], "resnet": ["resnet.encoder.stages.0", "resnet.encoder.stages.1"]}

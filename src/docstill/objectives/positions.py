@@ -33,9 +33,16 @@ def as_map(outputs: Outputs, path: str) -> Tensor:
     """``(B, C, H, W)``: a module's maps, or its tokens laid on their grid without those in front (CLS, registers).
 
     Raises:
-        ModelError: see `docstill.models.patches.laid_out`.
+        ModelError: windows of pages; see also `docstill.models.patches.laid_out`.
     """
-    return laid_out(outputs.features[path], outputs.patches, path)
+    features = outputs.features[path]
+    if (
+        len(features) != outputs.documents
+    ):  # a Swin's attention looks at windows, which may have as many tokens as a deep stage
+        raise ModelError(
+            f"{path} gives {len(features)} parts of {outputs.documents} pages, which are no maps of pages; tap a block or a stage"
+        )
+    return laid_out(features, outputs.patches, path)
 
 
 def side_by_side(student: Outputs, teacher: Outputs, pairs: Sequence[tuple[str, str]]) -> tuple[Outputs, Outputs]:
