@@ -176,7 +176,7 @@ def test_review_reaches_negative_targets_of_other_widths_and_grids() -> None:
 
 def test_review_names_what_it_cannot_use() -> None:
     tokens = seen({"a": random(2, 9, 4)})
-    with pytest.raises(ModelError, match=r"review needs maps .* a gives \(2, 9, 4\)"):
+    with pytest.raises(ModelError, match=r"maps \(B, C, H, W\) are needed, and a gives \(2, 9, 4\)"):
         Review(["a"]).prepare(tokens, tokens)
     problems = objective_problems([{"kind": "review", "student_stages": ["a", "b"], "teacher_stages": ["c"]}])
     assert problems == ["0.teacher_stages: 1 paths for 2 student_stages; name one for each"]

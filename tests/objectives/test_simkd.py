@@ -11,13 +11,17 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
+from transformers import AutoConfig, AutoModelForImageClassification
 
+import docstill
 import kie_tiny
 import tiny
 from docstill.compression import compress
 from docstill.errors import ModelError, RecipeError
 from docstill.lesson import Lesson, make_objectives
 from docstill.models.classifier import load_classifier, new_classifier
+from docstill.models.conv_head import give_conv_head
 from docstill.models.head import head_of
 from docstill.models.io import DocumentModel
 from docstill.models.labelled import replace_classes
@@ -150,7 +154,75 @@ def _path_of(module: nn.Module, student: DocumentModel) -> str:
     return next(name for name, found in student.network.named_modules() if found is module)
 
 
-@pytest.mark.parametrize("projector", ["linear", "mlp"])
+def _body(student: DocumentModel, pixels: torch.Tensor) -> torch.Tensor:
+    """The last map by hand: a ResNet's as it is, of a ViT the patches behind the last norm, without the CLS token."""
+    if "resnet" in student.network.config.model_type:
+        maps: torch.Tensor = student.network.resnet(pixel_values=pixels).last_hidden_state
+        return maps
+    vit, seen = student.network.vit, []
+    handle = vit.layers[-1].register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    student.network(pixel_values=pixels)
+    handle.remove()
+    return vit.layernorm(seen[0])[:, 1:].transpose(1, 2).reshape(len(pixels), 8, 4, 4)
+
+
+@pytest.mark.parametrize(("size", "spec"), [("resnet-18", tiny.TINY_RESNET), ("vit-tiny", tiny.SMALLER_VIT)])
+def test_convolutions_over_the_last_map_stay_in_the_student(size: str, spec: dict[str, Any], tmp_path: Path) -> None:
+    student, teacher = model(size, spec, 0), model("vit-tiny", tiny.TINY_VIT, 1)
+    made, batch = lesson(student, teacher, projector="cnn", normalise=False)
+    pixels = batch["student"]["pixel_values"]
+    targets: list[torch.Tensor] = []
+    head_of(teacher.network).register_forward_pre_hook(lambda _module, inputs: targets.append(inputs[0]))
+    made.train()  # what it gives does not hang on the pages beside a page; but a ResNet's own body does
+    student.network.base_model.eval()
+    (loss,) = made(batch)
+    narrow, first, _, wide, second, *_ = student.network.classifier
+    maps = functional.conv2d(_body(student, pixels), narrow.weight)
+    assert maps.shape[1] == 8  # half of the teacher's features
+    maps = functional.conv2d(functional.group_norm(maps, 1, first.weight, first.bias).relu(), wide.weight, padding=1)
+    maps = functional.group_norm(maps, 1, second.weight, second.bias).relu()
+    parts = parts_of(student)
+    last = functional.conv2d(maps, parts.weight.original[:, :, None, None], parts.bias.original)
+    projected = last.mean((2, 3))  # as in the paper: convolution, then pooling
+    assert loss.value.item() == pytest.approx((projected - targets[-1]).square().mean().item(), rel=1e-5)
+    loss.value.backward()
+    assert all(part.grad is not None and part.grad.abs().sum() > 0 for part in student.network.classifier.parameters())
+    student.network.eval()
+    before = made.outputs(batch)[0].logits.detach()
+    assert torch.allclose(before, head_of(teacher.network)(projected), atol=1e-5)
+    alone = torch.cat([student.network(pixel_values=page[None]).logits for page in pixels])
+    assert torch.allclose(before, alone, atol=1e-5)
+    made.finish()
+    folder = student.save(tmp_path / "model")
+    again = load_classifier(str(folder))
+    assert torch.allclose(again.network(pixel_values=pixels).logits, before, atol=1e-6)
+    assert torch.allclose(docstill.load(str(folder)).model.network(pixel_values=pixels).logits, before, atol=1e-6)
+    replace_classes(again, ["one", "other"])
+    assert again.network(pixel_values=pixels).logits.shape == (6, 2)
+    assert again.network.classifier[0].weight.equal(narrow.weight)
+    lesson(student, teacher, projector="cnn")  # taught again, it keeps its convolutions
+    assert student.network.classifier[0] is narrow
+    with pytest.raises(ModelError, match=r"already ends in the layers of projector: cnn, which mlp cannot replace"):
+        lesson(student, teacher, projector="mlp")
+
+
+def test_convolutions_reach_negative_targets() -> None:
+    """Which a projector that ends in a ReLU cannot; what is left would be the targets' squares, 4."""
+    student, teacher = model("resnet-18", tiny.TINY_RESNET, 0), model("vit-tiny", tiny.TINY_VIT, 1)
+    with torch.no_grad():
+        teacher.network.vit.layernorm.weight.zero_()
+        teacher.network.vit.layernorm.bias.fill_(-2)
+    made, batch = lesson(student, teacher, projector="cnn", normalise=False)
+    optimiser = torch.optim.Adam(student.network.classifier.parameters(), lr=0.1)
+    for _ in range(40):
+        optimiser.zero_grad()
+        (loss,) = made(batch)
+        loss.value.backward()
+        optimiser.step()
+    assert loss.value.item() < 0.5
+
+
+@pytest.mark.parametrize("projector", ["linear", "mlp", "cnn"])
 def test_a_whole_recipe_with_the_best_weights_kept(tmp_path: Path, projector: str) -> None:
     data = tiny.class_folders(tmp_path / "data")
     content = tiny.recipe(data, repeats=1, controls=["teacher"])
@@ -170,6 +242,11 @@ def test_what_it_cannot_do_is_refused() -> None:
     donut = kie_tiny.tiny_donut()
     with pytest.raises(ModelError, match="needs a page classifier"):
         Simkd().attach(donut.network, donut.network)
+    poolformer = AutoModelForImageClassification.from_config(AutoConfig.for_model("poolformer", num_labels=3))
+    with pytest.raises(
+        ModelError, match="last feature map, which is not known for a poolformer; give a student of one of beit, "
+    ):
+        give_conv_head(poolformer, 4)
     student, teacher = model("resnet-18", tiny.TINY_RESNET, 0), model("vit-tiny", tiny.TINY_VIT, 1)
     head = next(name for name, module in student.network.named_modules() if module is head_of(student.network))
     student.masks = {f"{head}.weight": torch.ones(3, 8, dtype=torch.bool)}

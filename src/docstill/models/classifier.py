@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import transformers
 from PIL import Image
 from transformers import AutoConfig, AutoModelForImageClassification, ViTImageProcessorPil
 
 from docstill.errors import UserError, nearest
+from docstill.models.conv_head import with_conv_head
+from docstill.models.head import CONV_HEAD, MLP_HEAD
 from docstill.models.io import DocumentModel, local_folder
 from docstill.models.labelled import check_keys, class_names, load_labelled
-from docstill.models.mlp_head import classifier_class
+from docstill.models.mlp_head import with_mlp_head
 
 CLASSIFIER_SIZES: dict[str, dict[str, Any]] = {
     "resnet-18": {
@@ -128,6 +131,10 @@ def load_classifier(source: str) -> DocumentModel:
 def _class_of(source: str) -> Any:
     """The class of the network in a folder or under a hub id; the usual one where that cannot be told."""
     try:
-        return classifier_class(AutoConfig.from_pretrained(source, local_files_only=local_folder(source) is not None))
+        config = AutoConfig.from_pretrained(source, local_files_only=local_folder(source) is not None)
     except (OSError, ValueError):
         return AutoModelForImageClassification  # loading it says what is wrong
+    for key, made in ((MLP_HEAD, with_mlp_head), (CONV_HEAD, with_conv_head)):
+        if getattr(config, key, None) is not None:
+            return made(getattr(transformers, config.architectures[0]))
+    return AutoModelForImageClassification

@@ -9,6 +9,10 @@ from torch import nn
 
 from docstill.errors import ModelError
 
+MLP_HEAD, CONV_HEAD = "docstill_mlp_head", "docstill_conv_head"
+"""Where `config.json` says that a classifier ends in more than a linear layer, and how wide; else neither is mentioned."""
+_PROJECTORS = {MLP_HEAD: "mlp", CONV_HEAD: "cnn"}
+
 
 def head_of(network: nn.Module) -> nn.Linear:
     """The layer whose outputs are the logits.
@@ -34,6 +38,24 @@ def head_of(network: nn.Module) -> nn.Linear:
             "takes their mean; give one with a single classifier"
         )
     return (behind or heads)[-1]
+
+
+def check_head(config: Any, wanted: str) -> None:
+    """Refuses to give a network one deeper head where it has the other.
+
+    Args:
+        config: of the network.
+        wanted: `MLP_HEAD` or `CONV_HEAD`.
+
+    Raises:
+        ModelError: names both.
+    """
+    for key, projector in _PROJECTORS.items():
+        if key != wanted and getattr(config, key, None) is not None:
+            raise ModelError(
+                f"the student already ends in the layers of projector: {projector}, which {_PROJECTORS[wanted]} cannot replace; "
+                f"use projector: {projector} again, or linear"
+            )
 
 
 def divide_logits(network: nn.Module, temperature: float) -> None:

@@ -8,30 +8,23 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-import transformers
 from torch import nn
-from transformers import AutoModelForImageClassification
 
-from docstill.models.head import head_of
-
-CONFIG_KEY = "docstill_mlp_head"
-"""Where `config.json` says how wide the layer before the last is; a linear head is not mentioned."""
+from docstill.models.head import MLP_HEAD, check_head, head_of
 
 
 def give_mlp_head(network: Any, width: int) -> None:
-    """Puts linear → GELU → linear in the place of the last layer, with new weights; a network that ends so keeps what it has."""
-    if getattr(network.config, CONFIG_KEY, None) is None:
-        setattr(network.config, CONFIG_KEY, width)
+    """Puts linear → GELU → linear in the place of the last layer, with new weights; a network that ends so keeps what it has.
+
+    Raises:
+        ModelError: it ends in convolutions.
+    """
+    check_head(network.config, MLP_HEAD)
+    if getattr(network.config, MLP_HEAD, None) is None:
+        setattr(network.config, MLP_HEAD, width)
         _deepen(network)
         usual: Any = type(network)
         network.__class__ = with_mlp_head(usual)
-
-
-def classifier_class(config: Any) -> Any:
-    """The class, with `from_pretrained`, of the network that a configuration describes."""
-    if getattr(config, CONFIG_KEY, None) is None:
-        return AutoModelForImageClassification
-    return with_mlp_head(getattr(transformers, config.architectures[0]))
 
 
 @cache
@@ -46,7 +39,7 @@ def with_mlp_head(usual: Any) -> Any:
 
 
 def _deepen(network: Any) -> None:
-    head, width = head_of(network), getattr(network.config, CONFIG_KEY)
+    head, width = head_of(network), getattr(network.config, MLP_HEAD)
     path = next(name for name, module in network.named_modules() if module is head)
     layers = nn.Sequential(nn.Linear(head.in_features, width), nn.GELU(), nn.Linear(width, head.out_features))
     network.set_submodule(path, layers.to(head.weight.device, head.weight.dtype))

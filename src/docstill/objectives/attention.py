@@ -16,7 +16,7 @@ from torch.nn import functional
 from docstill.errors import ModelError
 from docstill.objectives.base import Outputs
 from docstill.objectives.layered import Layered
-from docstill.objectives.positions import as_tokens, kept
+from docstill.objectives.positions import as_tokens, kept, side_by_side
 
 
 class Attention(Layered):
@@ -26,6 +26,7 @@ class Attention(Layered):
         """Mean squared distance between the two normalised maps of a document."""
         assert teacher is not None
         losses = []
+        student, teacher = side_by_side(student, teacher, self.pairs)
         for our_path, their_path in self.pairs:
             ours, theirs = energy(student.features[our_path]), energy(teacher.features[their_path])
             if ours.dim() == theirs.dim() == 4 and ours.shape != theirs.shape:

@@ -15,6 +15,8 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from torch import Tensor, nn
 
+from docstill.models.patches import Patches
+
 UNLABELLED = -100
 """The target of a decision whose right answer is not known; cross entropy leaves it out."""
 EVERY_TASK = ("classification", "kie", "layout")
@@ -68,6 +70,7 @@ class Outputs:
             kind of character, and how many kinds there are.
         tags: for a network that writes, ``(N,)`` bool, True where the right token is a tag or the end, False in a value.
         looks: for a detector, what it makes of the regions that are compared.
+        patches: for a page classifier that hands on tokens, where on the page they stand, if that is known.
     """
 
     logits: Tensor
@@ -80,6 +83,7 @@ class Outputs:
     glyphs: tuple[Tensor, int] | None = None
     tags: Tensor | None = None
     looks: Looks | None = None
+    patches: Patches | None = None
 
 
 class Objective(nn.Module):

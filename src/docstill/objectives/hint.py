@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from docstill.objectives.base import Outputs
 from docstill.objectives.layered import Layered, LayerMap
-from docstill.objectives.positions import as_tokens, document_mean, kept
+from docstill.objectives.positions import as_tokens, document_mean, kept, side_by_side
 from docstill.objectives.projectors import TokenProjector
 
 
@@ -44,6 +44,7 @@ class Hint(Layered):
         """Makes the projectors, and takes the variances of the teacher's features from the dry batch."""
         assert teacher is not None
         self.projectors, self.variances = nn.ModuleList(), []
+        student, teacher = side_by_side(student, teacher, self.pairs)
         for ours, theirs in self.pairs:
             target, variance = teacher.features[theirs], 1.0
             self.projectors.append(TokenProjector(student.features[ours], target))
@@ -56,6 +57,7 @@ class Hint(Layered):
         """Mean squared error over documents, positions and channels, over the teacher's variance; padding does not count."""
         assert teacher is not None
         losses = []
+        student, teacher = side_by_side(student, teacher, self.pairs)
         for (ours, theirs), projector, variance in zip(self.pairs, self.projectors, self.variances, strict=True):
             error = (projector(student.features[ours]) - as_tokens(teacher.features[theirs])).square()
             losses.append(document_mean(error, kept(teacher, theirs)) / variance)

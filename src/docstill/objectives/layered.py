@@ -36,11 +36,6 @@ class Layered(Paired):
         self.map = map
         self._records: Sequence[Mapping[str, Any]] = ()
 
-    @property
-    def pairs(self) -> list[tuple[str, str]]:
-        """Paths in the student and in the teacher, pair by pair."""
-        return list(zip(self.student_modules, self.teacher_modules, strict=True))
-
     def know(self, card: Mapping[str, Any]) -> None:
         """Takes what depth pruning kept from the student's card."""
         self._records = card.get(KEPT_LAYERS, ())

@@ -22,3 +22,8 @@ class Paired(Objective):
         super().__init__()
         self.student_module, self.teacher_module = student_module, teacher_module or student_module
         self.student_modules, self.teacher_modules = (self.student_module,), (self.teacher_module,)
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Paths in the student and in the teacher, pair by pair."""
+        return list(zip(self.student_modules, self.teacher_modules, strict=True))

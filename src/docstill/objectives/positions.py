@@ -1,11 +1,18 @@
-"""Features by document and position: what a feature objective compares, without the padding of short answers."""
+"""Features by document and position: what a feature objective compares, without the padding of short answers.
+
+Tokens and maps meet here, too: `side_by_side` makes maps of tokens where the other side has maps, or tokens of another grid.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from docstill.errors import ModelError
+from docstill.models.patches import laid_out
 from docstill.objectives.base import Outputs
 
 
@@ -20,6 +27,56 @@ def as_tokens(features: Tensor) -> Tensor:
     raise ModelError(
         f"features of shape {tuple(features.shape)} cannot be compared; tap a module whose output is (B, C), (B, T, C) or (B, C, H, W)"
     )
+
+
+def as_map(outputs: Outputs, path: str) -> Tensor:
+    """``(B, C, H, W)``: a module's maps, or its tokens laid on their grid without those in front (CLS, registers).
+
+    Raises:
+        ModelError: windows of pages; see also `docstill.models.patches.laid_out`.
+    """
+    features = outputs.features[path]
+    if (
+        len(features) != outputs.documents
+    ):  # a Swin's attention looks at windows, which may have as many tokens as a deep stage
+        raise ModelError(
+            f"{path} gives {len(features)} parts of {outputs.documents} pages, which are no maps of pages; tap a block or a stage"
+        )
+    return laid_out(features, outputs.patches, path)
+
+
+def side_by_side(student: Outputs, teacher: Outputs, pairs: Sequence[tuple[str, str]]) -> tuple[Outputs, Outputs]:
+    """Student and teacher with features of one form: as they are, or all as maps.
+
+    Tokens of pages cut in the same way stay as they are, those in front of the patches among them. Where one side has maps, or
+    another grid, positions are compared by where on the page they stand, so that tokens in front have no partner and are left out.
+
+    Args:
+        student: with the features of each pair's first path.
+        teacher: with those of the second.
+        pairs: paths in the student and in the teacher.
+
+    Raises:
+        ModelError: tokens would have to be laid out, and where they stand is not known.
+    """
+    if all(_alike(student, ours, teacher, theirs) for ours, theirs in pairs):
+        return student, teacher
+    mine = {ours: as_map(student, ours) for ours, _ in pairs}
+    its = {theirs: as_map(teacher, theirs) for _, theirs in pairs}
+    return replace(student, features={**student.features, **mine}), replace(
+        teacher, features={**teacher.features, **its}
+    )
+
+
+def _alike(student: Outputs, ours: str, teacher: Outputs, theirs: str) -> bool:
+    """Whether two modules' features can be compared position by position, or cannot be compared any better as maps."""
+    one, two = student.features[ours], teacher.features[theirs]
+    counts = as_tokens(one).shape[1], as_tokens(two).shape[1]
+    if one.dim() == two.dim() == 4 or 2 in (one.dim(), two.dim()) or counts == (1, 1):
+        return True
+    if one.dim() == two.dim() == 3 and student.patches == teacher.patches:
+        return student.patches is None or counts[0] == counts[1]
+    return False
 
 
 def kept(outputs: Outputs, path: str) -> Tensor:

@@ -8,12 +8,11 @@ Chen et al. 2021, arXiv 2104.09044, section 3: the fusion module (ABF) and the h
 
 A is a 1 × 1 convolution to `width` channels, B a 3 × 3 one to the teacher's; neither ends in a ReLU, so that negative
 targets can be reached. Each stage's error is divided by the variance of the teacher's stage in the dry batch, so that
-one weight fits all teachers. For networks whose stages are maps ``(B, C, H, W)``.
+one weight fits all teachers. Stages that are tokens are laid on the grid of their patches, those in front of them left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -21,8 +20,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from docstill.errors import ModelError
 from docstill.objectives.base import EVERY_TASK, Objective, Outputs
+from docstill.objectives.positions import as_map
 
 GRIDS = (4, 2, 1)
 
@@ -59,7 +58,8 @@ class Review(Objective):
     def prepare(self, student: Outputs, teacher: Outputs | None) -> None:
         """Makes the fusion from the shapes of the stages."""
         assert teacher is not None
-        ours, theirs = _maps(student, self.student_modules), _maps(teacher, self.teacher_modules)
+        ours = [as_map(student, path) for path in self.student_modules]
+        theirs = [as_map(teacher, path) for path in self.teacher_modules]
         self.entries = nn.ModuleList(nn.Conv2d(stage.shape[1], self.width, 1) for stage in ours)
         self.gates = nn.ModuleList(nn.Conv2d(2 * self.width, 2, 1) for _ in ours[1:])
         self.exits = nn.ModuleList(nn.Conv2d(self.width, stage.shape[1], 3, padding=1) for stage in theirs)
@@ -68,7 +68,8 @@ class Review(Objective):
     def forward(self, student: Outputs, teacher: Outputs | None) -> Tensor:
         """Mean over the stages, each over documents, positions and channels."""
         assert teacher is not None
-        ours, theirs = _maps(student, self.student_modules), _maps(teacher, self.teacher_modules)
+        ours = [as_map(student, path) for path in self.student_modules]
+        theirs = [as_map(teacher, path) for path in self.teacher_modules]
         losses, deeper = [], None
         for index in reversed(range(len(ours))):
             fused = self.entries[index](ours[index])
@@ -93,12 +94,3 @@ def context_loss(ours: Tensor, theirs: Tensor) -> Tensor:
         coarse, target = (functional.adaptive_avg_pool2d(maps, grid) for maps in (ours, theirs))
         total, weights = total + weight * functional.mse_loss(coarse, target), weights + weight
     return total / weights
-
-
-def _maps(outputs: Outputs, paths: Sequence[str]) -> list[Tensor]:
-    for path in paths:
-        if outputs.features[path].dim() != 4:
-            raise ModelError(
-                f"review needs maps (B, C, H, W), {path} gives {tuple(outputs.features[path].shape)}; use hint, vkd or attention for tokens"
-            )
-    return [outputs.features[path] for path in paths]

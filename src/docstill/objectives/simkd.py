@@ -7,8 +7,14 @@ With h the features that reach a network's classifier, and W, b the teacher's cl
 
 P and p are learned. Both maps are linear, so while training the student's own classifier *is* their product, and afterwards
 it is an ordinary classifier with weight W P and bias W p + b: the student reloads alone, with no trace of the teacher.
-The paper's projector (and DistilDoc's) ends in a ReLU: it cannot reach the negative half of a transformer's features. One that
-is deeper and ends in no activation can be had, too: only its last layer is folded, the one before stays in the student. Dividing by the teacher's variance is ours, so that one weight fits all teachers.
+The paper's projector (and DistilDoc's) ends in a ReLU: it cannot reach the negative half of a transformer's features. Deeper ones
+that end in no activation can be had, too: only their last layer is folded, those before stay in the student. Dividing by the
+teacher's variance is ours, so that one weight fits all teachers.
+
+`cnn` is the paper's bottleneck, convolutions of 1 × 1, 3 × 3 and 1 × 1 over the student's map before it is pooled, with three
+differences. Neither norm nor ReLU follows the last one, which is then linear and changes places with the pooling. Norms are over
+each page, not over the batch. And the target is what reaches the teacher's classifier, a CLS token or a mean behind a norm, not
+its last map: on anything else that classifier would look at features that it was not trained on.
 """
 
 from __future__ import annotations
@@ -19,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from docstill.models.conv_head import give_conv_head
 from docstill.models.head import head_of
 from docstill.models.labelled import names_in_order
 from docstill.models.mlp_head import give_mlp_head
@@ -30,12 +37,13 @@ class Simkd(Objective):
 
     Args:
         normalise: divide by the variance of the teacher's features over the first batch.
-        projector: ``linear``, or ``mlp``: linear → GELU → linear, as wide in the middle as the teacher's features.
+        projector: ``linear``; ``mlp``: linear → GELU → linear, as wide in the middle as the teacher's features; or ``cnn``:
+            convolutions of 1 × 1, 3 × 3 and 1 × 1 over the student's last map, half as wide in the middle.
     """
 
     average: ClassVar[Literal["decisions", "labelled", "documents"]] = "documents"
 
-    def __init__(self, normalise: bool = True, projector: Literal["linear", "mlp"] = "linear") -> None:
+    def __init__(self, normalise: bool = True, projector: Literal["linear", "mlp", "cnn"] = "linear") -> None:
         super().__init__()
         self.normalise, self.projector = normalise, projector
         self.variance = 1.0
@@ -46,6 +54,8 @@ class Simkd(Objective):
         assert teacher is not None
         if self.projector == "mlp":
             give_mlp_head(student, head_of(teacher).in_features)
+        elif self.projector == "cnn":
+            give_conv_head(student, head_of(teacher).in_features)
         head, taught = head_of(student), head_of(teacher)
         theirs = names_in_order(teacher.config)
         order = [theirs.index(name) for name in names_in_order(student.config)]

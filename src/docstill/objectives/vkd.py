@@ -14,7 +14,7 @@ from torch.nn.utils.parametrizations import orthogonal
 
 from docstill.objectives.base import Outputs
 from docstill.objectives.paired import Paired
-from docstill.objectives.positions import as_tokens, document_mean, kept
+from docstill.objectives.positions import as_tokens, document_mean, kept, side_by_side
 from docstill.objectives.projectors import TokenProjector
 
 
@@ -28,6 +28,7 @@ class Vkd(Paired):
     def prepare(self, student: Outputs, teacher: Outputs | None) -> None:
         """Makes the projector from the two shapes."""
         assert teacher is not None
+        student, teacher = side_by_side(student, teacher, self.pairs)
         projector = TokenProjector(
             student.features[self.student_module], teacher.features[self.teacher_module], bias=False
         )
@@ -37,6 +38,7 @@ class Vkd(Paired):
     def forward(self, student: Outputs, teacher: Outputs | None) -> Tensor:
         """Mean over documents, positions and channels; padding does not count."""
         assert teacher is not None
+        student, teacher = side_by_side(student, teacher, self.pairs)
         projected = self.projector(student.features[self.student_module])
         target = as_tokens(teacher.features[self.teacher_module])
         target = functional.layer_norm(target, target.shape[-1:])

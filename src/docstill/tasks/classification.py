@@ -22,6 +22,7 @@ from docstill.metrics.classification import Floats, Ints, classification_metrics
 from docstill.models.classifier import load_classifier, new_classifier
 from docstill.models.io import DocumentModel
 from docstill.models.labelled import replace_classes
+from docstill.models.patches import patches_of
 from docstill.objectives.base import UNLABELLED, Outputs
 from docstill.tasks.base import (
     Advance,
@@ -111,11 +112,13 @@ class Classification:
 
     def forward(self, model: DocumentModel, batch: Batch) -> Outputs:
         """Logits (B, C) in the alphabetical order of the class names."""
-        logits = model.network(pixel_values=batch["pixel_values"]).logits.float()
+        pixels = batch["pixel_values"]
+        logits = model.network(pixel_values=pixels).logits.float()
         if model.labels != sorted(model.labels):
             logits = logits[:, np.argsort(model.labels).tolist()]
         blended = (batch["partners"], batch["share"]) if "partners" in batch else None
-        return Outputs(logits, batch["targets"], documents=len(logits), blended=blended)
+        patches = patches_of(model.network.config, *pixels.shape[2:])
+        return Outputs(logits, batch["targets"], documents=len(logits), blended=blended, patches=patches)
 
     def page_size(self, model: DocumentModel) -> tuple[int, int]:
         """(width, height) of the network's input."""
