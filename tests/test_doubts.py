@@ -12,7 +12,7 @@ from PIL import Image
 
 import docstill
 import tiny
-from docstill import api, compression
+from docstill import compression, single_stage
 from docstill.data import validator
 from docstill.data.document import Document
 from docstill.data.validator import same_files
@@ -70,8 +70,10 @@ def test_single_stages_say_both_before_they_begin(
     settings = {"epochs": 1, "batch_size": 8, "precision": "fp32"}
     said = [shared(data, "1", COPY), unmeasured(data)]
     order: list[str] = []
-    whole = api.run_stage
-    monkeypatch.setattr(api, "run_stage", lambda *given: order.append(capsys.readouterr().err) or whole(*given))
+    whole = single_stage.run_stage
+    monkeypatch.setattr(
+        single_stage, "run_stage", lambda *given: order.append(capsys.readouterr().err) or whole(*given)
+    )
     trained = docstill.train("classification", model, data, tmp_path / "trained", **settings)
     taught = docstill.distill(model, model, data, tmp_path / "taught", objectives=[{"kind": "kd"}], **settings)
     for done, err in zip((trained, taught), order, strict=True):

@@ -3,61 +3,41 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from PIL import Image
 
-from docstill.chains import MODEL
-from docstill.compression import TIMED_PAGES, score_teacher
+from docstill.compression import TIMED_PAGES
 from docstill.compression import compress as compress_recipe
 from docstill.data.coco_folder import results_of
 from docstill.data.images import IMAGE_SUFFIXES, as_read, open_image, open_pages, page_count
 from docstill.data.splits import find_splits, resolve_split
 from docstill.data.unlabelled import problems_of, read_unlabelled
-from docstill.data.validator import same_files
-from docstill.doubts import lossy_answers, shared_pictures, unmeasured_classes, warn
-from docstill.engine import METRICS
-from docstill.errors import DataError, ModelError, RecipeError, UserError
+from docstill.errors import DataError, ModelError, UserError
 from docstill.explaining import graphs_of
-from docstill.gradients import drowning
 from docstill.measure import hardware, measure
 from docstill.models.io import DocumentModel, local_folder, read_card
-from docstill.optimiser import seed_everything
 from docstill.progress import counter
-from docstill.recipe import (
-    Data,
-    Generated,
-    Recipe,
-    load_recipe,
-    not_drawn_for,
-    parse_data,
-    parse_stage,
-    unfit_for_stream,
-)
+from docstill.recipe import Recipe, load_recipe
 from docstill.reporting.build import write_report
 from docstill.reporting.graphs import write_graphs
 from docstill.reporting.shift import write_shift
-from docstill.reporting.verdict import localisation_warning
 from docstill.robustness import known_to_all, looks, missing_labels, on_other_pages, under_corruptions
-from docstill.run import locked, read_json, read_metrics, step, write_text
+from docstill.run import read_json, write_text
 from docstill.scoring import intervals_of, unknown_told_apart
-from docstill.settings import DistillStage, NewModel, Stage
+from docstill.settings import NewModel
 from docstill.shipped import STUDIES, find_recipe
 from docstill.similarity.comparison import comparison
 from docstill.similarity.heatmap import picture_of, save_heatmap
-from docstill.sources import read_splits
-from docstill.stages import Bench, run_stage
+from docstill.single_stage import one_stage
 from docstill.studies.grid import Study, load_study
 from docstill.studies.walk import run_study
 from docstill.tasks import TASKS, task_named
-from docstill.tasks.base import Evaluation, ModelSpec, Pages, Task, drawn
+from docstill.tasks.base import Evaluation, Pages, Task, drawn
 from docstill.tasks.classification import Classification
-from docstill.teacher_cache import FOLDER
 
 
 @dataclass(frozen=True)
@@ -377,14 +357,14 @@ def train(
         seed: of everything random.
         settings: those of the stage.
     """
-    return _one_stage("train", settings, task, model, out, data, seed)
+    return one_stage("train", settings, task, model, out, data, seed)
 
 
 def prune(
     model: str | Path, out: str | Path, task: str | None = None, data: str | Path | None = None, **settings: Any
 ) -> dict[str, Any]:
     """One `prune` stage, at once; ``data`` for methods that look at pages. The result lies in ``out/model``."""
-    return _one_stage("prune", settings, task or task_of(str(model)), str(model), out, data)
+    return one_stage("prune", settings, task or task_of(str(model)), str(model), out, data)
 
 
 def distill(
@@ -403,7 +383,7 @@ def distill(
     Returns:
         As for `train`, with ``teacher``, its ``model`` and ``metrics`` on the validation split, and ``warnings``.
     """
-    return _one_stage("distill", settings, task or task_of(str(teacher)), student, out, data, seed, str(teacher))
+    return one_stage("distill", settings, task or task_of(str(teacher)), student, out, data, seed, str(teacher))
 
 
 def report(run: str | Path) -> Path:
@@ -412,102 +392,6 @@ def report(run: str | Path) -> Path:
     if not path.is_file():
         raise UserError(f"{run} holds no results.json; give a run folder that `docstill compress` has finished")
     return write_report(read_json(path), Path(run))
-
-
-def _one_stage(
-    kind: str,
-    settings: dict[str, Any],
-    task_name: str,
-    source: str | NewModel,
-    out: str | Path,
-    data: str | Path | Mapping[str, Any] | None = None,
-    seed: int = 0,
-    teacher_source: str | None = None,
-) -> dict[str, Any]:
-    import yaml
-
-    stage, task, folder = parse_stage(kind, settings), task_named(task_name), Path(out)
-    places = parse_data(data) if isinstance(data, Mapping) else None
-    if places is not None and isinstance(places.train, Generated):
-        _check_drawn(stage, task_name)
-    said = str(data) if places is None else places.model_dump(mode="json")
-    asked = {"task": task_name, "model": str(source), "data": said, "seed": seed, "teacher": teacher_source}
-    text = yaml.safe_dump({**asked, kind: stage.settings.model_dump(mode="json")}, sort_keys=False)
-    written = folder / "stage.yaml"
-    if written.is_file() and written.read_text(encoding="utf-8") != text:
-        raise UserError(f"{out} holds another stage's work ({written}); give another --out folder")
-    if not written.is_file() and folder.exists() and any(folder.iterdir()):
-        raise UserError(f"{out} is not empty; give a new or empty --out folder")
-    write_text(written, text)
-
-    def work() -> dict[str, Any]:
-        teacher = task.load_model(teacher_source) if teacher_source else None
-        if data is None:
-            pages = validation = None
-        else:
-            pages, validation = read_splits(task, places or _split_folders(data))
-        warnings = [] if pages is None or validation is None else warn(_doubts(task, pages, validation))
-        seed_everything(seed)
-        if isinstance(source, NewModel):
-            assert pages is not None
-            student = task.new_model(ModelSpec(source.new, source.config, source.image_size), pages, teacher)
-        else:
-            student = task.load_model(source)
-            if kind == "train" and pages is not None:
-                task.adapt(student, pages)
-        bench = Bench(task, pages, validation, teacher)  # type: ignore[arg-type]  # pruning looks at no pages
-        taught: dict[str, Any] = {}
-        if teacher is not None:
-            teacher.network.to("cuda" if torch.cuda.is_available() else "cpu")  # where it will teach, too
-            taught["teacher"] = {"model": teacher_source, "metrics": score_teacher(bench, teacher, folder / "teacher")}
-        done = run_stage(bench, student, stage, folder, seed, kind)
-        if isinstance(stage.settings, DistillStage):
-            lines = read_metrics(folder / METRICS)
-            warnings += drowning(lines, kind)
-            loose = localisation_warning(taught["teacher"]["metrics"], _kept_figures(lines, done, stage.settings.keep))
-            warnings += [] if loose is None else [loose]
-        student.save(folder / MODEL)
-        for name in ("last.pt", "best.pt"):
-            (folder / name).unlink(missing_ok=True)
-        shutil.rmtree(folder / FOLDER, ignore_errors=True)
-        warnings += done.get("warnings", [])  # of stages that learn
-        return {**done, "warnings": warnings, "task": task_name, "model": str(folder / MODEL), **taught}
-
-    with locked(folder):
-        return step(folder, work)
-
-
-def _doubts(task: Task, training: Pages, validation: Pages) -> list[str]:
-    """What is said of the data before a stage begins."""
-    folders = training.folder, validation.folder
-    pairs = [] if training.stream else same_files(training.documents, validation.documents)  # drawn ones are no files
-    return [
-        *shared_pictures(pairs, *folders, len(validation.documents)),
-        *unmeasured_classes(task, training, validation),
-        *lossy_answers(task, training),
-        *lossy_answers(task, validation),
-    ]
-
-
-def _kept_figures(lines: list[dict[str, Any]], done: dict[str, Any], keep: str) -> dict[str, float]:
-    """What the weights that a stage kept score on the validation split, from its log."""
-    kept = done["best_step"] if keep == "best" and done["best_step"] else done["steps"]
-    figures: dict[str, float] = next(line["validation"] for line in lines if line["step"] == kept)
-    return figures
-
-
-def _check_drawn(stage: Stage, task_name: str) -> None:
-    """Refuses a stage that cannot learn from documents which are drawn while it learns."""
-    problems = [] if task_name == "kie" else [f"data.train: {not_drawn_for(task_name)}"]
-    problems += [f"{stage.kind}{line}" for line in unfit_for_stream(stage.settings)]
-    if problems:
-        raise RecipeError("this cannot be learnt from documents that are drawn", problems)
-
-
-def _split_folders(data: Any) -> Data:
-    """The splits below a folder."""
-    train, validation = (resolve_split(Path(data), split) for split in ("train", "validation"))
-    return Data(train=train, validation=validation)
 
 
 def task_of(source: str) -> str:
