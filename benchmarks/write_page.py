@@ -23,7 +23,7 @@ is still to be run stands in [`queue.md`](../benchmarks/queue.md).
 RUNS = {
     "demo": (
         "The demo",
-        "`docstill demo`: generated pages of six kinds, one seed: it shows that everything works, not what distillation is worth.",
+        "`docstill demo`: the teacher that ships and a student with fewer layers, on generated labels of small packets, one seed.",
     ),
     "doctype": (
         "Kinds of real pages",
@@ -125,15 +125,29 @@ def teacher_section(teacher: dict[str, Any]) -> str:
         guessed = blank["per_field"].get(name, {"f1": 0.0})["f1"]
         lines.append(f"| {name} | {100 * scores['f1']:.1f} | {100 * guessed:.1f} |")
     lines.append(f"| all | {100 * metrics['field_f1']:.1f} | {100 * blank['field_f1']:.1f} |")
-    seen = [look for stage in ("four", "six") for look in teacher["training"][stage]]
-    way = ", ".join(f"{100 * look['validation']['field_f1']:.0f}" for look in seen)
+    way = "; ".join(
+        f"{stage}: " + ", ".join(f"{100 * look['validation']['field_f1']:.0f}" for look in looks)
+        for stage, looks in teacher["training"].items()
+    )
+    cuts = [
+        f"| {stage} | {100 * max(look['validation']['field_f1'] for look in teacher['training'][stage]):.1f} | "
+        + " | ".join(f"{100 * f1:.1f}" for f1 in kept.values())
+        + " |"
+        for stage, kept in teacher["cuts"].items()
+    ]
     return (
         "## The teacher that ships\n\n"
         f"A Donut of {teacher['params']['total']:,} parameters, {teacher['bytes'] / 1e6:.1f} MB in half precision, from scratch on "
         f"generated labels; scored on {teacher['n']} of another seed: TED accuracy {metrics['ted_accuracy']:.3f}, reading "
         f"{metrics['reading']:.3f}. A field counts if every character is right.\n\n"
         + "\n".join(lines)
-        + f"\n\nField F1 on validation labels each quarter of an epoch, four decoder layers, then six: {way}. "
+        + f"\n\nField F1 on validation labels on the way, four decoder layers, then six: {way}.\n\n"
+        + "Made to be cut: field F1 of the whole model on validation labels, and on unseen labels with three or two of its decoder "
+        + "layers and no training since. *four*: its four layers trained in the ordinary way; *six*: with two more, a quarter left out at "
+        + "random in training (LayerDrop); *half*: then half; *elastic*: then two to six layers at each step; *shallow*: then two at most steps.\n\n"
+        + "| after | whole | three layers | two layers |\n|---|---|---|---|\n"
+        + "\n".join(cuts)
+        + "\n\n"
         f"{machine(teacher['hardware'])}. `bash benchmarks/teacher/run.sh`\n"
     )
 

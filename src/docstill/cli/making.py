@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -71,11 +72,11 @@ def demo(
     run: Annotated[Path, typer.Option(help="Run folder; an interrupted demo goes on.")] = Path("runs/demo"),
     as_json: Json = False,
 ) -> None:
-    """Run the main job on generated pages: no data and no weights needed.
+    """Run the main job on generated labels, from the small teacher that ships: no data and no weights to find.
 
     Example: docstill demo
     """
-    results = docstill.demo(run)
+    results = docstill.demo(run, workers=min(4, os.cpu_count() or 1))
     print_run(results, run / "run", as_json)
 
 

@@ -29,6 +29,8 @@ MOST_TIMES, MOST_MORE = 2, 8
 SPELT_TAGS = ("<s_", "</s_", SEPARATOR)
 """What the text of a value must not spell letter by letter: the reader of the answer would take it for a tag."""
 ENDLESS = 1 << 30
+_WAITING = 1 << 20
+"""Scores of tokens that are kept at most."""
 
 
 def most(longest: int) -> int:
@@ -208,7 +210,9 @@ class Writer:
     def __init__(self, grammar: Grammar | None, length: int, answers: int) -> None:
         self.grammar, self.length, self.answers = grammar, length, answers
         self.walks = [] if grammar is None else [Walk(grammar) for _ in range(answers)]
-        self.seen: list[tuple[list[int], Tensor]] = []
+        self._rows: list[list[int]] = []
+        self._likely: list[Tensor] = []
+        self._waiting: list[tuple[Tensor, Tensor]] = []
 
     def hold(self, scores: Tensor, rows: list[int], written: int) -> Tensor:
         """Minus infinity where a token may not come next.
@@ -219,14 +223,14 @@ class Writer:
             written: how many tokens each has, start token included.
         """
         if self.grammar is None:
-            self.seen.append((rows, _log_probability(scores, scores)))
+            self._note(rows, scores, scores)
             return scores
         walks = [self.walks[row] for row in rows]
         free = [None if walk.done else walk.choice(guarded=False) for walk in walks]
         held = [None if walk.done else walk.choice(self.length - written) for walk in walks]
         likely = self._masked(scores, free)
         masked = likely if held == free else self._masked(scores, held)
-        self.seen.append((rows, _log_probability(masked, likely)))
+        self._note(rows, masked, likely)
         return masked
 
     def take(self, rows: list[int], tokens: list[int]) -> None:
@@ -237,16 +241,38 @@ class Writer:
 
     def _masked(self, scores: Tensor, choices: Sequence[Choice | None]) -> Tensor:
         assert self.grammar is not None
-        anything = torch.zeros(scores.shape[1], dtype=torch.bool, device=scores.device)
-        masks = [anything if choice is None else self.grammar.forbidden(choice) for choice in choices]
+        masks = [
+            torch.zeros(scores.shape[1], dtype=torch.bool, device=scores.device)
+            if choice is None
+            else self.grammar.forbidden(choice)
+            for choice in choices
+        ]
         return scores.masked_fill(masks[0][None] if len(masks) == 1 else torch.stack(masks), -torch.inf)
 
     def log_probabilities(self) -> Tensor:
         """``(B, T)`` float32: of each token after the start token; 0 after an answer's end."""
-        found = torch.zeros(self.answers, len(self.seen), device=self.seen[0][1].device if self.seen else None)
-        for place, (rows, likely) in enumerate(self.seen):
-            found[rows, place] = likely
+        if not self._rows:
+            return torch.zeros(self.answers, 0)
+        self._reckon()
+        likely = torch.cat(self._likely)
+        rows = [row for together in self._rows for row in together]
+        places = [place for place, together in enumerate(self._rows) for _ in together]
+        found = torch.zeros(self.answers, len(self._rows), device=likely.device)
+        found[rows, places] = likely
         return found
+
+    def _note(self, rows: list[int], written: Tensor, likely: Tensor) -> None:
+        """Keeps the scores of a token for `_log_probability`; those of many are reckoned at once, if there is room for them."""
+        self._rows.append(rows)
+        self._waiting.append((written, likely))
+        if len(self._waiting) * likely.numel() > _WAITING:
+            self._reckon()
+
+    def _reckon(self) -> None:
+        if self._waiting:
+            written, likely = (torch.cat(scores) for scores in zip(*self._waiting, strict=True))
+            self._likely.append(_log_probability(written, likely))
+            self._waiting = []
 
 
 def _log_probability(written: Tensor, likely: Tensor) -> Tensor:

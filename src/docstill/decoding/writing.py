@@ -43,30 +43,33 @@ def generate(
         Ids ``(B, T + 1)`` from the start token on, padded after the end; log-probabilities ``(B, T)``, which mean nothing there.
     """
     network, tokenizer = model.network, model.processor.tokenizer
+    unknown, end, pad = tokenizer.unk_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
     if encoded is None:
         encoded = network.encoder(pixels).last_hidden_state
     steps, writer = Steps(network, encoded), Writer(_grammar(model), tokens + 1, len(encoded))
-    ids = torch.full((len(encoded), tokens + 1), tokenizer.pad_token_id, device=encoded.device)
-    ids[:, 0] = network.config.decoder_start_token_id
-    active, last = list(range(len(ids))), ids[:, 0]
+    start = network.config.decoder_start_token_id
+    answers = [[start] for _ in range(len(encoded))]
+    active, last = list(range(len(answers))), torch.full((len(answers),), start, device=encoded.device)
     for place in range(1, tokens + 1):
         scores = steps.scores(last)
-        scores[:, tokenizer.unk_token_id] = -torch.inf
+        scores[:, unknown] = -torch.inf
         if place <= least:
-            scores[:, tokenizer.eos_token_id] = -torch.inf
+            scores[:, end] = -torch.inf
         held = writer.hold(scores, active, place)
         last = torch.multinomial(held.softmax(dim=1), 1)[:, 0] if sample else held.argmax(dim=1)
-        ids[active, place] = last
         written = last.tolist()
+        for row, token in zip(active, written, strict=True):
+            answers[row].append(token)
         writer.take(active, written)
-        going = [token != tokenizer.eos_token_id for token in written]
+        going = [token != end for token in written]
         if not any(going):
             break
         if not all(going):
-            staying = torch.tensor(going, device=ids.device)
+            staying = torch.tensor(going, device=encoded.device)
             active, last = list(compress(active, going)), last[staying]
             steps.keep(staying)
-    return ids[:, : place + 1], writer.log_probabilities()
+    ids = [answer + [pad] * (place + 1 - len(answer)) for answer in answers]
+    return torch.tensor(ids, device=encoded.device), writer.log_probabilities()
 
 
 def drawn_answers(model: DocumentModel, pixels: Tensor, longest: int) -> list[Tensor]:
@@ -89,12 +92,14 @@ def drawn_answers(model: DocumentModel, pixels: Tensor, longest: int) -> list[Te
 def asleep(network: Any) -> Iterator[None]:
     """Eval mode without gradients; afterwards the network is in the mode it was in."""
     training = network.training
-    network.eval()
+    if training:  # to tell each of its modules takes milliseconds
+        network.eval()
     try:
         with torch.inference_mode():
             yield
     finally:
-        network.train(training)
+        if training:
+            network.train()
 
 
 def _grammar(model: DocumentModel) -> Grammar | None:
