@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import docstill
-from docstill import api
+from docstill import single_stage
 from docstill.cli.output import print_stage
 from docstill.gradients import drowning, gradient_ratios
 from docstill.models.classifier import new_classifier
@@ -70,8 +70,10 @@ def test_a_single_stage_scores_its_teacher_first_and_warns(
     data = class_folders(tmp_path / "data")
     teacher = new_classifier("vit-tiny", TINY_VIT["config"], KINDS, (32, 32)).save(tmp_path / "teacher")
     order: list[str] = []
-    whole = api.run_stage
-    monkeypatch.setattr(api, "run_stage", lambda *given: order.append(capsys.readouterr().err) or whole(*given))
+    whole = single_stage.run_stage
+    monkeypatch.setattr(
+        single_stage, "run_stage", lambda *given: order.append(capsys.readouterr().err) or whole(*given)
+    )
     loud = [{"kind": "labels", "weight": 0.0001}, {"kind": "kd", "weight": 5.0}]
     settings = {"objectives": loud, "epochs": 2, "batch_size": 4, "precision": "fp32"}
     student = new_classifier("vit-tiny", TINY_VIT["config"], KINDS, (32, 32)).save(tmp_path / "student")
