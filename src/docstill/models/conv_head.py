@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import ImageClassifierOutputWithNoAttention
 
 from docstill.errors import ModelError
-from docstill.models.head import CONV_HEAD, check_head, head_of
+from docstill.models.head import CONV_HEAD, give_deeper_head, head_of
 from docstill.models.patches import IN_FRONT, laid_out, patches_of
 
 _MAPS = frozenset({"resnet", "regnet", "mobilenet_v1", "mobilenet_v2", "efficientnet", "convnext", "convnextv2"})
@@ -41,12 +41,7 @@ def give_conv_head(network: Any, width: int) -> None:
             f"projector: cnn works on the last feature map, which is not known for a {network.config.model_type}; give a student "
             f"of one of {', '.join(sorted(kinds))}, or use projector: mlp"
         )
-    check_head(network.config, CONV_HEAD)
-    if getattr(network.config, CONV_HEAD, None) is None:
-        setattr(network.config, CONV_HEAD, width)
-        _replace(network)
-        usual: Any = type(network)
-        network.__class__ = with_conv_head(usual)
+    give_deeper_head(network, CONV_HEAD, width, _replace, with_conv_head)
 
 
 @cache

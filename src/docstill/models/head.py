@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -56,6 +57,28 @@ def check_head(config: Any, wanted: str) -> None:
                 f"the student already ends in the layers of projector: {projector}, which {_PROJECTORS[wanted]} cannot replace; "
                 f"use projector: {projector} again, or linear"
             )
+
+
+def give_deeper_head(
+    network: Any, key: str, width: int, replace: Callable[[Any], None], deeper: Callable[[Any], Any]
+) -> None:
+    """Makes a network one that ends in more than a linear layer, with new weights; one that ends so keeps what it has.
+
+    Args:
+        network: a page classifier of transformers.
+        key: `MLP_HEAD` or `CONV_HEAD`.
+        width: noted under it.
+        replace: puts the layers in.
+        deeper: the class of such a network, from its usual one.
+
+    Raises:
+        ModelError: it ends in the other deeper head.
+    """
+    check_head(network.config, key)
+    if getattr(network.config, key, None) is None:
+        setattr(network.config, key, width)
+        replace(network)
+        network.__class__ = deeper(type(network))
 
 
 def divide_logits(network: nn.Module, temperature: float) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from docstill.models.head import MLP_HEAD, check_head, head_of
+from docstill.models.head import MLP_HEAD, give_deeper_head, head_of
 
 
 def give_mlp_head(network: Any, width: int) -> None:
@@ -19,12 +19,7 @@ def give_mlp_head(network: Any, width: int) -> None:
     Raises:
         ModelError: it ends in convolutions.
     """
-    check_head(network.config, MLP_HEAD)
-    if getattr(network.config, MLP_HEAD, None) is None:
-        setattr(network.config, MLP_HEAD, width)
-        _deepen(network)
-        usual: Any = type(network)
-        network.__class__ = with_mlp_head(usual)
+    give_deeper_head(network, MLP_HEAD, width, _deepen, with_mlp_head)
 
 
 @cache
