@@ -1,4 +1,4 @@
-"""The last layer of a page classifier: from features to logits."""
+"""The last layer of a page classifier: from features to logits, and the classes that these are of."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ from docstill.errors import ModelError
 MLP_HEAD, CONV_HEAD = "docstill_mlp_head", "docstill_conv_head"
 """Where `config.json` says that a classifier ends in more than a linear layer, and how wide; else neither is mentioned."""
 _PROJECTORS = {MLP_HEAD: "mlp", CONV_HEAD: "cnn"}
+
+
+def names_in_order(config: Any) -> list[str]:
+    """The class names in the order of the logits; transformers writes them to files in the order 0, 1, 10, 11, 2."""
+    return [config.id2label[index] for index in range(config.num_labels)]
 
 
 def head_of(network: nn.Module) -> nn.Linear:

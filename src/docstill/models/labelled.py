@@ -9,17 +9,13 @@ from typing import Any
 from transformers import AutoImageProcessor
 
 from docstill.errors import ModelError, UserError, nearest
+from docstill.models.head import names_in_order
 from docstill.models.io import DocumentModel, load_masks_into, load_whole, local_folder, read_card
 
 
 def class_names(labels: Sequence[str]) -> dict[str, Any]:
     """The keys of a transformers configuration that name its classes."""
     return {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
-
-
-def names_in_order(config: Any) -> list[str]:
-    """The class names in the order of the logits; transformers writes them to files in the order 0, 1, 10, 11, 2."""
-    return [config.id2label[index] for index in range(config.num_labels)]
 
 
 def check_keys(what: str, changes: Iterable[str], allowed: Collection[str]) -> None:

@@ -26,8 +26,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from docstill.models.conv_head import give_conv_head
-from docstill.models.head import head_of
-from docstill.models.labelled import names_in_order
+from docstill.models.head import head_of, names_in_order
 from docstill.models.mlp_head import give_mlp_head
 from docstill.objectives.base import Objective, Outputs
 
