@@ -69,3 +69,13 @@ def tiny_folder(folder: Path, answers: list[dict[str, Any]] = ANSWERS) -> Path:
         lines.append(json.dumps({"file_name": f"{index}.png", "ground_truth": json.dumps({"gt_parse": answer})}))
     (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
+
+
+def glyph_folder(folder: Path) -> Path:
+    """Tiny pages that say where two characters stand; the last one does not."""
+    tiny_folder(folder)
+    lines = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+    for line in lines[:-1]:
+        line["glyphs"] = [["A", 0.2, 0.2], ["€", 0.5, 0.5], ["9", 0.9, 0.9]]
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder

@@ -97,6 +97,14 @@ def test_a_donut_through_the_function(tmp_path: Path) -> None:
     assert [entry["stage"] for entry in narrow.card["lineage"]] == ["prune", "prune"]
 
 
+def test_pages_that_say_where_characters_stand_can_be_looked_at(tmp_path: Path) -> None:
+    donut = kie_tiny.tiny_donut(changes={"decoder": {"decoder_layers": 2}}).save(tmp_path / "donut")
+    kie_tiny.glyph_folder(tmp_path / "data" / "train")
+    kie_tiny.tiny_folder(tmp_path / "data" / "validation")
+    done = docstill.prune(donut, tmp_path / "narrow", data=tmp_path / "data", method="ffn", keep=0.5, pages=2)
+    assert task_named("kie").load_model(done["model"]).network.config.decoder.decoder_ffn_dim == 64
+
+
 def test_a_smaller_teacher_is_distilled_and_its_control_begins_where_it_begins(tmp_path: Path) -> None:
     data = tiny.class_folders(tmp_path / "data")
     content = tiny.recipe(data, student=None)

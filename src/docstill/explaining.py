@@ -11,7 +11,7 @@ from docstill.data.document import Document
 from docstill.data.images import open_image
 from docstill.models.io import DocumentModel
 from docstill.objectives.graphkd import Graphkd
-from docstill.tasks.base import Advance, Pages, Task
+from docstill.tasks.base import Advance, Pages, Task, on_device
 
 
 def graphs_of(
@@ -74,9 +74,7 @@ def _graph_of(
     }
     batch = {**task.collate(model, [example]), **asked}
     with torch.no_grad():
-        outputs = task.forward(
-            model, {name: value.to(model.device) if torch.is_tensor(value) else value for name, value in batch.items()}
-        )
+        outputs = task.forward(model, on_device(batch, model.device))
     assert outputs.looks is not None
     for regions, graph in objective.graphs(outputs.looks):
         for node, members in enumerate(graph.members):

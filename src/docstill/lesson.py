@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from docstill.engine import Loss
 from docstill.errors import ModelError
@@ -16,7 +16,7 @@ from docstill.models.taps import tapped
 from docstill.objectives import OBJECTIVES
 from docstill.objectives.base import UNLABELLED, Objective, Outputs
 from docstill.on_policy import OWN, unlabelled, with_own_answers
-from docstill.tasks.base import Task
+from docstill.tasks.base import Task, on_device
 
 
 @dataclass(frozen=True)
@@ -171,11 +171,7 @@ def ask(
 def _look(
     task: Task, model: DocumentModel, batch: dict[str, Any], paths: Sequence[str], device: torch.device, whose: str
 ) -> Outputs:
-    moved = {
-        name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-        for name, value in batch.items()
-    }
     with tapped(model.network, paths, whose) as features:
-        outputs = task.forward(model, moved)
+        outputs = task.forward(model, on_device(batch, device))
     outputs.features = {path: value.float() for path, value in features.items()}
     return outputs

@@ -41,7 +41,7 @@ from docstill.settings import (
     ResolutionPrune,
     VocabularyPrune,
 )
-from docstill.tasks.base import Pages, Task, drawn, open_page
+from docstill.tasks.base import Pages, Task, drawn, on_device, open_page
 
 
 class Splits(NamedTuple):
@@ -218,6 +218,6 @@ def _run(task: Task, student: DocumentModel, pages: Pages, count: int) -> None:
         for document in chosen:
             example = task.example(student, document, open_page(document, None), pages.labels, None)
             batch = task.collate(student, [example])
-            task.forward(student, {name: value.to(student.device) for name, value in batch.items()})
+            task.forward(student, on_device(batch, student.device))
             advance(1)
     student.network.train(training)

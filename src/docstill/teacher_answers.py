@@ -28,7 +28,7 @@ from docstill.fingerprints import add_model, add_page
 from docstill.models.io import DocumentModel
 from docstill.progress import counter
 from docstill.run import write_text
-from docstill.tasks.base import Pages, Task
+from docstill.tasks.base import Pages, Task, on_device
 from docstill.tasks.kie import answer_ids
 
 CHUNK = 16
@@ -134,11 +134,10 @@ def _probability(task: Task, teacher: DocumentModel, document: Document | None) 
     except DataError:  # so it is in the order of the labels
         return None
     batch = task.collate(teacher, [{**example, "ids": torch.tensor(ids)}])
-    moved = {name: value.to(teacher.device) for name, value in batch.items()}
     training = teacher.network.training
     teacher.network.eval()
     with torch.inference_mode():
-        outputs = task.forward(teacher, moved)
+        outputs = task.forward(teacher, on_device(batch, teacher.device))
     teacher.network.train(training)
     chosen = outputs.logits.softmax(-1).gather(1, outputs.targets.unsqueeze(1))
     return round(chosen.mean().item(), 6)

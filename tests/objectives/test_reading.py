@@ -29,7 +29,7 @@ from docstill.stages import labels_only
 from docstill.synthesis.generator import Generator
 from docstill.synthesis.wear import worn
 from docstill.tasks.kie import Kie
-from kie_tiny import tiny_donut, tiny_folder
+from kie_tiny import glyph_folder, tiny_donut, tiny_folder
 
 
 def outputs(features: torch.Tensor, glyphs: list[list[int]], kinds: int) -> Outputs:
@@ -120,16 +120,6 @@ def test_points_lie_on_the_canvas_where_the_page_lies(turns: bool, size: tuple[i
     assert character == "a"
     assert patch == int(top // 32) * 5 + int(left // 32)
     assert in_patches(Glyphs("a", array("f", [40.0, 0.0])), where, model.network.config.encoder) == []
-
-
-def glyph_folder(folder: Path) -> Path:
-    """Tiny pages that say where two characters stand; the last one does not."""
-    tiny_folder(folder)
-    lines = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
-    for line in lines[:-1]:
-        line["glyphs"] = [["A", 0.2, 0.2], ["€", 0.5, 0.5], ["9", 0.9, 0.9]]
-    (folder / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return folder
 
 
 def test_a_batch_knows_patches_and_kinds(tmp_path: Path) -> None:

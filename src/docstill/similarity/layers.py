@@ -27,7 +27,7 @@ from docstill.models.blocks import Block, blocks_of
 from docstill.models.io import DocumentModel
 from docstill.models.taps import tapped
 from docstill.objectives.base import Outputs
-from docstill.tasks.base import Task
+from docstill.tasks.base import Task, on_device
 
 TOKENS = ("pooled", "flattened")
 
@@ -89,11 +89,10 @@ def look(
     Raises:
         ModelError: a layer that is not run, whose output is not tokens of documents, or not finite.
     """
-    moved = {name: value.to(model.device) if isinstance(value, Tensor) else value for name, value in batch.items()}
     training = model.network.training
     model.network.eval()
     with torch.inference_mode(), tapped(model.network, [block.path for block in blocks]) as kept:
-        outputs = task.forward(model, moved)
+        outputs = task.forward(model, on_device(batch, model.device))
     model.network.train(training)
     return outputs, [_sound(kept.pop(block.path, None), outputs, block, tokens) for block in blocks]
 

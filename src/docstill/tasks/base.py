@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from PIL import Image
+from torch import Tensor
 
 from docstill.data.document import Document
 from docstill.data.images import open_image
@@ -80,7 +82,16 @@ class ModelSpec:
 
 
 Batch = dict[str, Any]
-"""Tensors of one batch for one model. Tasks agree on ``targets`` only: ``(N,)`` int64, the decisions that count."""
+"""Tensors of one batch for one model, and a number or two. Tasks agree on ``targets`` only: ``(N,)`` int64, the decisions
+that count."""
+
+
+def on_device(batch: Mapping[str, Any], device: torch.device) -> Batch:
+    """The batch with its tensors on ``device``."""
+    return {
+        name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+        for name, value in batch.items()
+    }
 
 
 class Task(Protocol):
