@@ -111,6 +111,21 @@ def test_what_a_donut_read_is_a_file_that_score_reads(
     assert set(found["intervals"]) == {"field_f1", "precision", "recall", "ted_accuracy"}
 
 
+def test_what_can_be_accepted_at_error_rates_of_ones_choice(
+    world: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Kie, "_read_all", lambda *_: [Reading("", fields, sure(fields), 0.5) for fields in READ])
+    found = run("evaluate", world["donut"], world["receipts"], "--error-rate", "0.02", "--error-rate", "0.9")
+    given = found["accepted"]
+    assert list(given) == ["fields", "documents"]
+    for kind, by_rate in given.items():
+        assert list(by_rate) == ["0.02", "0.9"]
+        assert by_rate["0.02"] == found["metrics"]["confidence"][kind]["accepted"]["0.02"]
+    assert given["fields"] == {"0.02": {"share": 0, "above": None}, "0.9": {"share": 1, "above": 0.5}}
+    pages = run("evaluate", world["classifier"], world["data"], "--error-rate", "0.05")
+    assert pages["accepted"]["documents"]["0.05"]["share"] == pages["metrics"]["coverage_at_5_risk"]
+
+
 def test_a_limit_holds_for_outputs_and_unknown_pages(world: dict[str, Path], tmp_path: Path) -> None:
     written = tmp_path / "outputs.jsonl"
     found = docstill.evaluate(world["classifier"], world["data"], limit=3, outputs=written, ood=world["unknown"])
@@ -149,6 +164,8 @@ def test_requests_that_cannot_be_met_are_refused_before_the_model_is_asked(
         monkeypatch.setattr(task, "evaluate", lambda *_: pytest.fail("the model was asked"))
     with pytest.raises(UserError, match=r"classifier's probabilities, .* is for kie; leave them out"):
         docstill.evaluate(world["donut"], world["receipts"], ood=world["unknown"])
+    with pytest.raises(UserError, match=r"from 0 to less than 1, 2 was given; 2 % are 0\.02"):
+        docstill.evaluate(world["donut"], world["receipts"], error_rates=[0.01, 2])
     with pytest.raises(UserError, match="is a folder; give a file for the outputs"):
         docstill.evaluate(world["classifier"], world["data"], outputs=tmp_path)
     for name in ("a.png", "b.png"):

@@ -10,11 +10,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from docstill.api import benchmark, compare, compress, distill, evaluate, explain, load, prune, report, study, train
+    from docstill.api import benchmark, compare, compress, distill, explain, prune, report, study, train
     from docstill.checking import check
     from docstill.conversion import convert
     from docstill.demonstration import demo
     from docstill.errors import DataError, DocstillError, MissingExtra, ModelError, RecipeError, UserError
+    from docstill.evaluation import evaluate
+    from docstill.loaded import load
     from docstill.scoring import score
     from docstill.settings import NewModel
     from docstill.synthesis.generator import synth
@@ -55,9 +57,7 @@ _HOMES = {
             "compare",
             "compress",
             "distill",
-            "evaluate",
             "explain",
-            "load",
             "prune",
             "report",
             "study",
@@ -72,10 +72,12 @@ _HOMES = {
     "check": "docstill.checking",
     "convert": "docstill.conversion",
     "demo": "docstill.demonstration",
+    "evaluate": "docstill.evaluation",
+    "load": "docstill.loaded",
     "score": "docstill.scoring",
     "synth": "docstill.synthesis.generator",
 }
-_NEED_TORCH = frozenset({"docstill.api", "docstill.demonstration"})
+_NEED_TORCH = frozenset({"docstill.api", "docstill.demonstration", "docstill.evaluation", "docstill.loaded"})
 
 
 def __getattr__(name: str) -> Any:

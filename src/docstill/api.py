@@ -1,10 +1,8 @@
-"""The verbs as Python functions: `docstill.compress`, `docstill.evaluate`, `docstill.load(path).predict(images)`."""
+"""The verbs as Python functions: `docstill.compress`, `docstill.compare`, `docstill.train`; others have files of their own."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,22 +10,18 @@ from PIL import Image
 
 from docstill.compression import TIMED_PAGES
 from docstill.compression import compress as compress_recipe
-from docstill.data.coco_folder import results_of
-from docstill.data.images import IMAGE_SUFFIXES, as_read, open_image, open_pages, page_count
-from docstill.data.splits import find_splits, resolve_split
-from docstill.data.unlabelled import problems_of, read_unlabelled
-from docstill.errors import DataError, ModelError, UserError
+from docstill.data.images import IMAGE_SUFFIXES, open_image
+from docstill.data.splits import resolve_split
+from docstill.errors import ModelError, UserError
 from docstill.explaining import graphs_of
+from docstill.loaded import load, task_of
 from docstill.measure import hardware, measure
-from docstill.models.io import DocumentModel, local_folder, read_card
+from docstill.models.io import local_folder
 from docstill.progress import counter
 from docstill.recipe import Recipe, load_recipe
 from docstill.reporting.build import write_report
 from docstill.reporting.graphs import write_graphs
-from docstill.reporting.shift import write_shift
-from docstill.robustness import known_to_all, looks, missing_labels, on_other_pages, under_corruptions
-from docstill.run import read_json, write_text
-from docstill.scoring import intervals_of, unknown_told_apart
+from docstill.run import read_json
 from docstill.settings import NewModel
 from docstill.shipped import STUDIES, find_recipe
 from docstill.similarity.comparison import comparison
@@ -35,57 +29,7 @@ from docstill.similarity.heatmap import picture_of, save_heatmap
 from docstill.single_stage import one_stage
 from docstill.studies.grid import Study, load_study
 from docstill.studies.walk import run_study
-from docstill.tasks import TASKS, task_named
-from docstill.tasks.base import Evaluation, Pages, Task, drawn
-from docstill.tasks.classification import Classification
-
-
-@dataclass(frozen=True)
-class Model:
-    """A loaded model folder that answers for pages."""
-
-    task: Task
-    model: DocumentModel
-
-    def predict(self, images: Iterable[str | Path | Image.Image]) -> list[dict[str, Any]]:
-        """Answers for each page, in order.
-
-        Args:
-            images: files or Pillow images of any mode. Each page of a PDF or TIFF is a document of its own.
-
-        Returns:
-            For classification ``{"label", "probability", "probabilities"}``, for kie ``{"fields", "confidence", …}``, for
-            layout ``{"regions"}``; see `docs/results.md`. Answers for files of several pages begin with ``page``, from 1.
-        """
-        places: list[int | None] = []
-        answers = self.task.predict(self.model, _pages(images, places))
-        return [
-            answer if place is None else {"page": place, **answer}
-            for place, answer in zip(places, answers, strict=True)
-        ]
-
-
-def _pages(images: Iterable[str | Path | Image.Image], places: list[int | None]) -> Iterator[Image.Image]:
-    """All pages, one at a time; ``places`` gets the number of each within its file, None where the file has but one."""
-    for image in images:
-        if isinstance(image, Image.Image):
-            places.append(None)
-            yield as_read(image)
-            continue
-        several = page_count(Path(image)) > 1
-        for number, page in enumerate(open_pages(Path(image)), 1):
-            places.append(number if several else None)
-            yield page
-
-
-def load(source: str | Path, task: str | None = None) -> Model:
-    """Loads a model folder (or hub id) whole.
-
-    Raises:
-        ModelError: no such model, weights are missing, or it is a model for another task.
-    """
-    chosen = task_named(task or task_of(str(source)))
-    return Model(chosen, chosen.load_model(str(source)))
+from docstill.tasks.base import drawn
 
 
 def compress(
@@ -104,130 +48,6 @@ def study(
     """Runs a grid of recipes; see `docstill.studies.walk.run_study`. ``grid`` is a file, a shipped study's name, or a `Study`."""
     chosen = grid if isinstance(grid, Study) else load_study(find_recipe(str(grid), STUDIES), list(overrides))
     return run_study(chosen, Path(run), command)
-
-
-def evaluate(
-    model: str | Path,
-    data: str | Path,
-    task: str | None = None,
-    split: str | None = None,
-    limit: int | None = None,
-    shift: str | Path | None = None,
-    against: Sequence[str | Path] = (),
-    outputs: str | Path | None = None,
-    page: str | Path | None = None,
-    intervals: bool = False,
-    ood: str | Path | None = None,
-) -> dict[str, Any]:
-    """Scores a model on labelled documents: ``{"task", "model", "data", "n", "metrics"}``, and what else is asked for.
-
-    Args:
-        model: a model folder or hub id.
-        data: a split's folder, or the folder that holds the splits.
-        task: default: what the model is.
-        split: default: ``validation``.
-        limit: score so many documents only, drawn at random, always the same ones.
-        shift: ``corruptions`` (see `docs/robustness.md`), or a folder with labelled pages from elsewhere, or with their splits.
-        against: models to be shifted beside it, such as its teacher and its no-KD twin.
-        outputs: file for what the model answers, as `docstill.score` reads it: JSON lines, for layout COCO's results.
-        page: HTML file for the plots of a shift.
-        intervals: kie and classification: add ``intervals``, as `docstill.score` does.
-        ood: classification: a folder with pages of no known class; adds ``ood``, as `docstill.score` does.
-
-    Raises:
-        UserError: an option that is not for this task, or without another that it needs.
-        ModelError: the model does not fit the data.
-        DataError: documents are bad; all of them are named.
-    """
-    loaded = load(model, task)
-    if loaded.task.name == "layout" and intervals:
-        raise UserError("intervals are for kie and classification; evaluate a layout detector without them")
-    if loaded.task.name != "classification" and ood is not None:
-        raise UserError(
-            f"unknown pages (ood) are told apart by a classifier's probabilities, {model} is for {loaded.task.name}; leave them out"
-        )
-    if outputs is not None and Path(outputs).is_dir():
-        raise UserError(f"{outputs} is a folder; give a file for the outputs")
-    if against and shift is None:
-        raise UserError("models to be set against need a shift; add shift=corruptions, or a folder with other pages")
-    if page is not None and shift is None:
-        raise UserError("the page shows a shift; add shift=corruptions, or a folder with other pages, or leave it out")
-    folder = resolve_split(Path(data), split)
-    pages = loaded.task.read(folder)
-    unknown = None if ood is None else _unknown(Path(ood))
-    if limit is not None:
-        pages = drawn(pages, limit, in_order=True)
-        unknown = None if unknown is None else drawn(unknown, limit, in_order=True)
-    with counter("scoring", len(pages.documents)) as advance:
-        evaluation = loaded.task.evaluate(loaded.model, pages, advance)
-    if outputs is not None:
-        write_text(Path(outputs), _outputs(loaded.task, pages, evaluation))
-    result: dict[str, Any] = {
-        "task": loaded.task.name,
-        "model": str(model),
-        "data": str(folder),
-        "n": len(pages.documents),
-        "metrics": evaluation.metrics,
-    }
-    if intervals:
-        right = evaluation.answers  # a classifier's lines hold the right classes, too
-        if loaded.task.name == "kie":
-            right = [{"gt_parse": document.expected} for document in evaluation.documents]
-        result["intervals"] = intervals_of(loaded.task.name, evaluation.answers, right, Path(model), folder)
-    if unknown is not None:
-        assert isinstance(loaded.task, Classification)
-        with counter("unknown pages", len(unknown.documents)) as advance:
-            rows = loaded.task.logits(loaded.model, unknown, advance).tolist()
-        said = [{"logits": row} for row in rows]
-        result["ood"] = unknown_told_apart(evaluation.answers, said, Path(model), unknown.folder)
-    if shift is not None:
-        others = {str(source): load(source, loaded.task.name).model for source in against}
-        result["shift"] = _shifted(loaded.task, {str(model): loaded.model, **others}, pages, shift, split, limit)
-        if page is not None:
-            write_shift(result, Path(page))
-    return result
-
-
-def _unknown(folder: Path) -> Pages:
-    """Pages of no known class, all of which can be read."""
-    documents = read_unlabelled(folder)
-    if problems := problems_of(folder):
-        raise DataError(f"the unknown pages in {folder} cannot be used; mend or remove these files", problems)
-    return Pages(folder, documents)
-
-
-def _outputs(task: Task, pages: Pages, evaluation: Evaluation) -> str:
-    """What a model answered, as `docstill.scoring.score` reads it."""
-    if task.name == "layout":
-        return json.dumps(results_of(pages.folder, pages.documents, evaluation.answers)) + "\n"
-    return "".join(json.dumps(answer) + "\n" for answer in evaluation.answers)
-
-
-def _shifted(
-    task: Task,
-    models: dict[str, DocumentModel],
-    pages: Pages,
-    shift: str | Path,
-    split: str | None,
-    limit: int | None,
-) -> dict[str, Any]:
-    """What `evaluate` adds under ``shift``."""
-    if str(shift) == "corruptions":
-        if task.name == "layout":
-            raise UserError(
-                "corruptions turn and warp pages, and the labelled boxes would not move with them; for layouts give a folder with "
-                "labelled pages from elsewhere"
-            )
-        with counter("under corruptions", looks(len(models), len(pages.documents))) as advance:
-            return {"kind": "corruptions", "models": under_corruptions(task, models, pages, advance)}
-    folder = resolve_split(Path(shift), split if find_splits(Path(shift)) else None)
-    others = task.read(folder, Pages(folder, [], known_to_all(models)))
-    if limit is not None:
-        others = drawn(others, limit, in_order=True)
-    with counter("on other pages", len(models) * (len(pages.documents) + len(others.documents))) as advance:
-        found = on_other_pages(task, models, pages, others, advance)
-    about = {"kind": "pages", "data": str(folder), "n": len(others.documents)}
-    return {**about, "missing_labels": missing_labels(pages, others), "models": found}
 
 
 def explain(
@@ -392,20 +212,6 @@ def report(run: str | Path) -> Path:
     if not path.is_file():
         raise UserError(f"{run} holds no results.json; give a run folder that `docstill compress` has finished")
     return write_report(read_json(path), Path(run))
-
-
-def task_of(source: str) -> str:
-    """The task of a model: from its card, or from the kind of network."""
-    folder = local_folder(source)
-    card = {} if folder is None else read_card(folder)
-    if card.get("task") in TASKS:
-        return str(card["task"])
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(source, local_files_only=folder is not None)
-    if config.model_type == "vision-encoder-decoder":
-        return "kie"
-    return "layout" if any("ObjectDetection" in name for name in config.architectures or []) else "classification"
 
 
 def _saved(source: str) -> Path:

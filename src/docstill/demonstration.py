@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from docstill.api import load
 from docstill.compression import compress
+from docstill.loaded import load
 from docstill.progress import say
 from docstill.recipe import load_recipe
 from docstill.run import step

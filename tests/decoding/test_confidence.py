@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from docstill.decoding.confidence import (
-    accepted,
     calibrated,
     confidence_metrics,
     curve_of,
@@ -16,6 +15,7 @@ from docstill.decoding.confidence import (
     reliability,
 )
 from docstill.errors import ModelError
+from docstill.metrics.classification import accepted
 from docstill.metrics.fields import field_scores
 
 

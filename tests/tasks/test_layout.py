@@ -21,13 +21,13 @@ from typer.testing import CliRunner
 
 import docstill
 from docstill import engine
-from docstill.api import Model
 from docstill.cli.app import app
 from docstill.data.augment import augmented
 from docstill.data.document import Document
 from docstill.data.regions import Regions, moved
 from docstill.errors import DataError, ModelError, RecipeError, UserError
 from docstill.lesson import Lesson
+from docstill.loaded import Model
 from docstill.models.detector import new_detector
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import BACKGROUND
@@ -216,7 +216,7 @@ def test_evaluate_and_score_count_the_same(tmp_path: Path, monkeypatch: pytest.M
         ]
 
     monkeypatch.setattr(Layout, "regions", regions)
-    monkeypatch.setattr("docstill.api.load", lambda model, task: Model(TASK, made(TINY_RCNN)))
+    monkeypatch.setattr("docstill.evaluation.load", lambda model, task: Model(TASK, made(TINY_RCNN)))
     written, truth = tmp_path / "results.json", tmp_path / "validation.json"
     found = docstill.evaluate("model", tmp_path, outputs=written)["metrics"]
     assert found == docstill.score("layout", written, truth)["metrics"]

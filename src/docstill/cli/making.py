@@ -214,7 +214,7 @@ def distill(
     chosen = _settings(pairs, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
     splits = _data(data, places)
     if "objectives" not in chosen:
-        from docstill.api import task_of
+        from docstill.loaded import task_of
 
         task = task or task_of(teacher)
         taught = {"kind": "query"} if task == "layout" else {"kind": "kd", "temperature": temperature}

@@ -36,6 +36,10 @@ def evaluate(
         Path | None,
         typer.Option(help="For classification: folder with pages of no known class: are they noticed?"),
     ] = None,
+    error_rate: Annotated[
+        list[float] | None,
+        typer.Option(help="Add what can be accepted unseen at this share of errors; repeatable; not for layout."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Score a model on labelled documents; with --shift also on worse pages, or on pages from elsewhere.
@@ -43,8 +47,12 @@ def evaluate(
     Example: docstill evaluate runs/pages/model pages --split validation --json
 
     Example: docstill evaluate runs/pages/model pages --intervals --ood other-pages --outputs answers.jsonl
+
+    Example: docstill evaluate runs/receipts/model receipts --split test --error-rate 0.03
     """
-    result = docstill.evaluate(model, data, task, split, limit, shift, against or [], outputs, page, intervals, ood)
+    result = docstill.evaluate(
+        model, data, task, split, limit, shift, against or [], outputs, page, intervals, ood, error_rate or []
+    )
     if as_json or shift is None:
         print_value(result, as_json)
         return
@@ -53,7 +61,7 @@ def evaluate(
         for row in rows:
             shown.add_row(*row)
         print_table(shown)
-    if more := {name: result[name] for name in ("intervals", "ood") if name in result}:
+    if more := {name: result[name] for name in ("intervals", "accepted", "ood") if name in result}:
         print_value(more, False)
 
 

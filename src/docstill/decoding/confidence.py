@@ -10,7 +10,7 @@ too; what changes is that of the fields at 90 % nine in ten are right. The curve
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from docstill.decoding.reading import Reading
 from docstill.errors import ModelError
-from docstill.metrics.classification import Floats, auroc, coverage_at_risk, ece, ece_floor
+from docstill.metrics.classification import Floats, accepted, auroc, ece, ece_floor
 from docstill.metrics.fields import Pairs, pairs
 from docstill.metrics.tree import normalise
 
@@ -63,13 +63,24 @@ def curves(readings: Sequence[Reading], truths: Sequence[Any]) -> dict[str, Any]
     return {kind: curve for kind, curve in fitted.items() if curve is not None}
 
 
-def worth(readings: Sequence[Reading], truths: Sequence[Any], card: dict[str, Any]) -> dict[str, Any]:
-    """`confidence_metrics` of ``fields`` and ``documents``, through the card's curves; ``calibrated`` says if it has any."""
-    found: dict[str, Any] = {"calibrated": bool(card.get(CONFIDENCE))}
+def sure_and_right(
+    readings: Sequence[Reading], truths: Sequence[Any], card: dict[str, Any]
+) -> dict[str, list[tuple[float, bool]]]:
+    """Of all ``fields`` that were read and all ``documents``: the confidence, through the card's curve, and whether it is right."""
+    found = {}
     for kind, rows in _all_marks(readings, truths).items():
         sure = calibrated([confidence for confidence, _, _ in rows], curve_of(card, kind))
-        found[kind] = confidence_metrics(sure, [right for _, right, _ in rows])
+        found[kind] = [(confidence, right) for confidence, (_, right, _) in zip(sure, rows, strict=True)]
     return found
+
+
+def worth(sure: Mapping[str, Sequence[tuple[float, bool]]], card: dict[str, Any]) -> dict[str, Any]:
+    """`confidence_metrics` of ``fields`` and ``documents``; ``calibrated`` says if the card has curves."""
+    found: dict[str, Any] = {"calibrated": bool(card.get(CONFIDENCE))}
+    return found | {
+        kind: confidence_metrics([confidence for confidence, _ in rows], [right for _, right in rows])
+        for kind, rows in sure.items()
+    }
 
 
 def _all_marks(readings: Sequence[Reading], truths: Sequence[Any]) -> dict[str, list[tuple[float, bool, int]]]:
@@ -200,13 +211,6 @@ def confidence_metrics(confidence: Sequence[float], right: Sequence[bool]) -> di
         "accepted": {f"{rate:g}": accepted(sure, hits, rate) for rate in ERROR_RATES},
         "reliability": reliability(sure, hits),
     }
-
-
-def accepted(confidence: Floats, right: NDArray[np.bool_], error_rate: float) -> dict[str, float | None]:
-    """The largest ``share``, surest first, with at most that share of errors, and the least confidence in it, ``above``."""
-    share = coverage_at_risk(confidence, right, error_rate)
-    count = round(share * len(confidence))
-    return {"share": share, "above": float(np.sort(confidence)[-count]) if count else None}
 
 
 def reliability(confidence: Floats, right: NDArray[np.bool_]) -> list[list[float]]:

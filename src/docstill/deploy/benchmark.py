@@ -108,12 +108,12 @@ _PROBE = """
 import json, sys
 import torch, transformers
 from PIL import Image, ImageDraw
-import docstill.api
+import docstill.loaded
 from docstill.deploy.benchmark import resident_mb
 before = resident_mb(reset_peak=True)
 page = Image.new("RGB", (850, 1100), "white")
 ImageDraw.Draw(page).text((100, 100), "Total 12.50", fill="black", font_size=40)  # a blank page would not be read
-docstill.api.load(sys.argv[1], sys.argv[2]).predict([page])
+docstill.loaded.load(sys.argv[1], sys.argv[2]).predict([page])
 print(json.dumps(resident_mb(peak=True) - before))
 """
 

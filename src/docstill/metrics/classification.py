@@ -170,3 +170,10 @@ def coverage_at_risk(confidence: NDArray[Any], correct: NDArray[Any], risk: floa
     whole = np.append(order[1:] != order[:-1], True)
     good = np.flatnonzero((failures <= risk + 1e-12) & whole)
     return float((good[-1] + 1) / len(order)) if len(good) else 0.0
+
+
+def accepted(confidence: NDArray[Any], correct: NDArray[Any], error_rate: float) -> dict[str, float | None]:
+    """The largest ``share``, surest first, with at most that share of errors, and the least confidence in it, ``above``."""
+    share = coverage_at_risk(confidence, correct, error_rate)
+    count = round(share * len(confidence))
+    return {"share": share, "above": float(np.sort(confidence)[-count]) if count else None}

@@ -65,11 +65,13 @@ class Evaluation:
         metrics: by name.
         documents: one for each document of the split, in order.
         answers: of each, all that the model answered: the line that `docstill.scoring.score` reads, for layout the regions.
+        sure: of ``documents``, for kie also of ``fields``: how sure the model was of each, and whether it was right.
     """
 
     metrics: dict[str, Any]
     documents: list[Judged]
     answers: list[Any]
+    sure: Mapping[str, Sequence[tuple[float, bool]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -151,6 +151,12 @@ class Classification:
                 {"file": document.where, "logits": row.tolist(), "label": int(label)}
                 for document, row, label in zip(pages.documents, logits, labels, strict=True)
             ],
+            {
+                "documents": [
+                    (float(row.max()), bool(row.argmax() == label))
+                    for row, label in zip(probabilities, labels, strict=True)
+                ]
+            },
         )
 
     def probabilities(self, model: DocumentModel, pages: Pages, advance: Advance | None = None) -> tuple[Floats, Ints]:

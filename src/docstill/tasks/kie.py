@@ -22,7 +22,7 @@ from docstill.data.document import Document
 from docstill.data.donut_folder import read_donut_folder
 from docstill.data.json_tokens import json_to_tokens, tag_tokens
 from docstill.decoding.blank import is_blank
-from docstill.decoding.confidence import CONFIDENCE, calibrated, curve_of, curves, worth
+from docstill.decoding.confidence import CONFIDENCE, calibrated, curve_of, curves, sure_and_right, worth
 from docstill.decoding.reading import Reading, nothing, reading
 from docstill.decoding.schema import SCHEMA, schema_of, to_card
 from docstill.decoding.writing import asleep, generate
@@ -243,6 +243,7 @@ class Kie:
         truths = [_answers(document)[0] for document in pages.documents]
         readings = self._read_all(model, pages, advance, view)
         answers = [found.fields for found in readings]
+        sure = sure_and_right(readings, truths, model.card)
         scores = field_scores(answers, truths)
         distances = [
             normalised_edit_distance(found.text, json_to_tokens(truth))
@@ -255,14 +256,14 @@ class Kie:
             "ted_accuracy": _mean([ted_accuracy(answer, truth) for answer, truth in zip(answers, truths, strict=True)]),
             "reading": 1 - _mean(distances),
             "per_field": scores.per_field,
-            "confidence": worth(readings, truths, model.card),
+            "confidence": worth(sure, model.card),
         }
         judged = [
             Judged(_inside(pages.folder, document.file), truth, answer, float(document_f1(answer, truth)))
             for document, truth, answer in zip(pages.documents, truths, answers, strict=True)
         ]
         # Under a key, for an answer may itself hold a field of the name that `score` looks for.
-        return Evaluation(metrics, judged, [{"file": one.file, "gt_parse": one.predicted} for one in judged])
+        return Evaluation(metrics, judged, [{"file": one.file, "gt_parse": one.predicted} for one in judged], sure)
 
     def predict(self, model: DocumentModel, images: Iterable[Image.Image]) -> list[dict[str, Any]]:
         """``fields``, the JSON that was read; how sure of each, and of all; ``text``, as the model wrote it; ``blank``."""
