@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import torch
 
 from docstill.errors import UserError
+from docstill.models.blocks import TWO_STAGE_DETECTOR
 from docstill.models.detector import at_share, backbones
-from docstill.models.faster_rcnn import MODEL_TYPE
 from docstill.models.io import DocumentModel
 from docstill.models.size import count_parameters
 from docstill.progress import counter, say
@@ -184,7 +184,7 @@ def _only_detectors(student: DocumentModel, what: str) -> None:
 
 
 def _not_of_faster_rcnn(student: DocumentModel, settings: PruneStage) -> None:
-    if student.network.config.model_type == MODEL_TYPE:
+    if student.network.config.model_type == TWO_STAGE_DETECTOR:
         raise UserError(
             f"method: {settings.method} was given, a Faster R-CNN cannot be made smaller in this way; use backbone or resolution"
         )

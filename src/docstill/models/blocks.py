@@ -9,6 +9,8 @@ from torch import nn
 
 from docstill.errors import ModelError
 
+TWO_STAGE_DETECTOR = "docstill_faster_rcnn"
+"""Faster R-CNN, as `docstill.models.faster_rcnn` builds it."""
 QUERY_DETECTORS = frozenset({"rt_detr", "rt_detr_v2", "d_fine"})
 """Kinds of detectors whose decoder is asked about places on the page; all of one build."""
 _LISTS, _INNER = frozenset({"layers", "layer", "stages", "blocks"}), ("blocks", "layers")

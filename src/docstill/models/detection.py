@@ -15,8 +15,8 @@ from torchvision.ops import MultiScaleRoIAlign, box_convert, box_iou
 
 from docstill.errors import ModelError
 from docstill.models import detr
-from docstill.models.blocks import QUERY_DETECTORS
-from docstill.models.faster_rcnn import MODEL_TYPE, FasterRcnn
+from docstill.models.blocks import QUERY_DETECTORS, TWO_STAGE_DETECTOR
+from docstill.models.faster_rcnn import FasterRcnn
 
 ON_A_PAGE = 100
 """Regions of a page that two DETR-type networks are compared on: all labelled ones, then the student's likeliest."""
@@ -50,7 +50,7 @@ def check_learns(network: Any) -> None:
     Raises:
         ModelError: it is of another kind than those whose losses are known here.
     """
-    if network.config.model_type not in (MODEL_TYPE, *QUERY_DETECTORS):
+    if network.config.model_type not in (TWO_STAGE_DETECTOR, *QUERY_DETECTORS):
         raise ModelError(
             f"a {network.config.model_type} can teach but not learn here; choose a student of faster-rcnn, rt-detrv2 or d-fine"
         )

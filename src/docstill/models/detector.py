@@ -9,7 +9,8 @@ from typing import Any
 from transformers import AutoConfig, AutoModelForObjectDetection, RTDetrImageProcessor
 
 from docstill.errors import UserError, nearest
-from docstill.models.faster_rcnn import MODEL_TYPE, FasterRcnn, FasterRcnnConfig
+from docstill.models.blocks import TWO_STAGE_DETECTOR
+from docstill.models.faster_rcnn import FasterRcnn, FasterRcnnConfig
 from docstill.models.io import DocumentModel, local_folder
 from docstill.models.labelled import check_keys, class_names, load_labelled
 
@@ -50,13 +51,13 @@ _B0 = {
 _SMALL = {"encoder_in_channels": [128, 256, 512], "hidden_expansion": 0.5}
 
 DETECTOR_SIZES: dict[str, dict[str, Any]] = {
-    "faster-rcnn-r18": {"model_type": MODEL_TYPE, "backbone": "resnet18"},
-    "faster-rcnn-r34": {"model_type": MODEL_TYPE, "backbone": "resnet34"},
-    "faster-rcnn-r50": {"model_type": MODEL_TYPE, "backbone": "resnet50"},
-    "faster-rcnn-r101": {"model_type": MODEL_TYPE, "backbone": "resnet101"},
-    "faster-rcnn-r152": {"model_type": MODEL_TYPE, "backbone": "resnet152"},
-    "faster-rcnn-mobilenet-v2": {"model_type": MODEL_TYPE, "backbone": "mobilenet_v2"},
-    "faster-rcnn-efficientnet-b0": {"model_type": MODEL_TYPE, "backbone": "efficientnet_b0"},
+    "faster-rcnn-r18": {"model_type": TWO_STAGE_DETECTOR, "backbone": "resnet18"},
+    "faster-rcnn-r34": {"model_type": TWO_STAGE_DETECTOR, "backbone": "resnet34"},
+    "faster-rcnn-r50": {"model_type": TWO_STAGE_DETECTOR, "backbone": "resnet50"},
+    "faster-rcnn-r101": {"model_type": TWO_STAGE_DETECTOR, "backbone": "resnet101"},
+    "faster-rcnn-r152": {"model_type": TWO_STAGE_DETECTOR, "backbone": "resnet152"},
+    "faster-rcnn-mobilenet-v2": {"model_type": TWO_STAGE_DETECTOR, "backbone": "mobilenet_v2"},
+    "faster-rcnn-efficientnet-b0": {"model_type": TWO_STAGE_DETECTOR, "backbone": "efficientnet_b0"},
     "rt-detrv2-r18": _rt_detr({**_BASIC, "depths": [2, 2, 2, 2]}, **_SMALL, decoder_layers=3),
     "rt-detrv2-r34": _rt_detr({**_BASIC, "depths": [3, 4, 6, 3]}, **_SMALL, decoder_layers=4),
     "rt-detrv2-r50": _rt_detr({"depths": [3, 4, 6, 3]}),
@@ -115,7 +116,7 @@ def new_detector(
         raise UserError(f"image_size [{height}, {width}] given; a detector needs sides that are multiples of {STRIDE}")
     known = copy.deepcopy(DETECTOR_SIZES[size])
     model_type = known.pop("model_type")
-    ours = model_type == MODEL_TYPE
+    ours = model_type == TWO_STAGE_DETECTOR
     default = FasterRcnnConfig() if ours else AutoConfig.for_model(model_type)
     allowed = default.to_dict()
     check_keys(size, changes, allowed)
@@ -183,5 +184,5 @@ def load_detector(source: str) -> DocumentModel:
         ModelError: not a folder or hub id, not whole, no image processor, or a model for another task.
     """
     folder = local_folder(source)
-    ours = folder is not None and FasterRcnnConfig.get_config_dict(folder)[0].get("model_type") == MODEL_TYPE
+    ours = folder is not None and FasterRcnnConfig.get_config_dict(folder)[0].get("model_type") == TWO_STAGE_DETECTOR
     return load_labelled(source, TASK, "layout detector", FasterRcnn if ours else AutoModelForObjectDetection)

@@ -25,7 +25,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from transformers import PretrainedConfig, PreTrainedModel
 
-MODEL_TYPE = "docstill_faster_rcnn"
+from docstill.models.blocks import TWO_STAGE_DETECTOR
 
 _STAGES = {"layer1": "0", "layer2": "1", "layer3": "2", "layer4": "3"}
 BACKBONES: dict[str, tuple[Any, dict[str, str], list[int]]] = {
@@ -56,7 +56,7 @@ class FasterRcnnConfig(PretrainedConfig):  # type: ignore[misc]  # transformers 
         most: detections of a page, surest first.
     """
 
-    model_type = MODEL_TYPE
+    model_type = TWO_STAGE_DETECTOR
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ from docstill.objectives.dist import Dist
 from docstill.objectives.dkd import Dkd
 from docstill.objectives.dsig import Dsig
 from docstill.objectives.graphkd import Graphkd
+from docstill.objectives.heads import Heads
 from docstill.objectives.hint import Hint
 from docstill.objectives.kd import Kd
 from docstill.objectives.labels import Labels
@@ -41,6 +42,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "reading": Reading,
     "pkd": Pkd,
     "mgd": Mgd,
+    "heads": Heads,
     "roi": Roi,
     "query": Query,
     "dsig": Dsig,

@@ -1,0 +1,116 @@
+"""The objective `heads`: whose heads the student has, the loss by hand, training through the stage, networks that do not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import docstill
+from docstill.errors import ModelError
+from docstill.models.detector import new_detector
+from docstill.models.io import DocumentModel
+from docstill.objectives.base import Outputs
+from docstill.objectives.heads import LEVELS, TAKEN, Heads
+from docstill.tasks.layout import Layout
+from layout_tiny import KINDS, TINY_DETR, TINY_RCNN, coco_folder
+
+
+def made(seed: int, labels: tuple[str, ...] = KINDS, kind: dict[str, Any] = TINY_RCNN, **changes: Any) -> DocumentModel:
+    torch.manual_seed(seed)
+    return new_detector(kind["new"], {**kind["config"], **changes}, labels, (96, 64))
+
+
+def maps(seed: int, grid: int = 8) -> Outputs:
+    generator = torch.Generator().manual_seed(seed)
+    features = {
+        path: torch.randn(2, 3, grid >> level, grid >> level, generator=generator) * (1 + level)
+        for level, path in enumerate(LEVELS)
+    }
+    return Outputs(torch.zeros(0, 1), torch.zeros(0, dtype=torch.int64), 2, features)
+
+
+def test_the_loss_by_hand() -> None:
+    student, teacher = maps(1), maps(2)
+    objective = Heads()
+    objective.prepare(student, teacher)
+    expected = []
+    for path in LEVELS:
+        ours, theirs = (outputs.features[path].double().numpy() for outputs in (student, teacher))
+        expected.append(((ours - theirs) ** 2).mean() / theirs.var(axis=(0, 2, 3)).mean())
+    assert objective(student, teacher).item() == pytest.approx(np.mean(expected), rel=1e-5)
+    assert objective(teacher, teacher).item() == 0
+
+
+def test_maps_of_another_grid_are_resized() -> None:
+    student, teacher = maps(1, grid=16), maps(2)
+    objective = Heads()
+    objective.prepare(student, teacher)
+    assert torch.isfinite(objective(student, teacher))
+
+
+def test_the_heads_are_the_teachers_class_by_class() -> None:
+    """The teacher's body under a student that lists the classes in another order answers as the teacher does."""
+    teacher, student = made(1), made(2, labels=(KINDS[2], KINDS[0], KINDS[1]))
+    student.network.backbone.load_state_dict(teacher.network.backbone.state_dict())
+    objective = Heads()
+    objective.attach(student.network, teacher.network)
+    pixels = torch.rand(2, 3, 96, 64, generator=torch.Generator().manual_seed(3))
+    regions = [torch.tensor([[5.0, 5, 50, 30], [10, 40, 60, 90]])] * 2
+    with torch.no_grad():
+        theirs, ours = (model.network.eval().look(pixels, regions) for model in (teacher, student))
+    order = [0, 3, 1, 2]
+    assert torch.allclose(ours.logits, theirs.logits[:, order], atol=1e-6)
+    assert torch.allclose(ours.boxes, theirs.boxes[:, [2, 0, 1]], atol=1e-4)
+    proposals = [model.network.rpn.head.bbox_pred.weight for model in (teacher, student)]
+    assert torch.equal(*proposals)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_frozen_heads_stay_and_learn_again_afterwards(frozen: bool) -> None:
+    teacher, student = made(1), made(2)
+    objective = Heads(frozen=frozen)
+    objective.attach(student.network, teacher.network)
+    held = {name for name, parameter in student.network.named_parameters() if not parameter.requires_grad}
+    assert bool(held) == frozen
+    assert all(name.startswith(TAKEN) for name in held)
+    objective.detach()
+    assert all(parameter.requires_grad for parameter in student.network.parameters())
+
+
+def test_a_student_is_distilled_with_its_teachers_heads(tmp_path: Path) -> None:
+    data = coco_folder(tmp_path / "data")
+    teacher, student = made(1).save(tmp_path / "teacher"), made(2).save(tmp_path / "student")
+    done = docstill.distill(
+        teacher,
+        str(student),
+        data,
+        tmp_path / "out",
+        objectives=[{"kind": "labels"}, {"kind": "heads"}],
+        epochs=1,
+        batch_size=3,
+        keep="last",
+    )
+    before, theirs, ours = (Layout().load_model(str(path)).network for path in (student, teacher, done["model"]))
+    for path in TAKEN:
+        wanted = theirs.get_submodule(path).state_dict()
+        for name, weights in ours.get_submodule(path).state_dict().items():
+            assert torch.equal(weights, wanted[name]), f"{path}.{name}"
+    moved = [
+        not torch.equal(old, new)
+        for old, new in zip(before.backbone.parameters(), ours.backbone.parameters(), strict=True)
+    ]
+    assert sum(moved) > len(moved) / 2
+
+
+def test_networks_that_do_not_fit_are_refused() -> None:
+    teacher = made(1)
+    with pytest.raises(
+        ModelError, match=r"rpn\.head\.conv\.0\.0\.weight is 8 × 8 × 3 × 3, the student's 4 × 4 × 3 × 3; give both"
+    ):
+        Heads().attach(made(2, pyramid_channels=4).network, teacher.network)
+    with pytest.raises(ModelError, match="the student is a rt_detr_v2; use query"):
+        Heads().attach(made(2, kind=TINY_DETR).network, teacher.network)
