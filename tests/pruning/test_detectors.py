@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 from transformers import AutoImageProcessor, AutoModelForObjectDetection, DetrImageProcessor, RTDetrImageProcessor
 
 from docstill.errors import ModelError, UserError
@@ -17,6 +18,7 @@ from docstill.models.io import DocumentModel
 from docstill.models.size import count_parameters
 from docstill.prune_stage import prune
 from docstill.pruning.backbone import swap_backbone
+from docstill.pruning.channels import prune_channels
 from docstill.pruning.depth import prune_depth
 from docstill.pruning.ffn import prune_ffn
 from docstill.settings import ChannelPrune, DepthPrune, FfnPrune, PruneStage, ResolutionPrune
@@ -143,6 +145,45 @@ def test_a_new_backbone_learns_where_the_old_one_was_frozen() -> None:
     assert network.config.freeze_backbone_batch_norms
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("layers", ["basic", "bottleneck"])
+def test_channels_of_a_backbone_that_do_nothing_go_and_change_nothing(layers: str, frozen: bool) -> None:
+    backbone = {
+        **TINY_DETR["config"]["backbone_config"],
+        "layer_type": layers,
+        "embedding_size": 16,
+        "hidden_sizes": [16, 32, 32, 64],
+        "depths": [1, 2, 1, 1],
+    }
+    network = made(
+        TINY_DETR,
+        backbone_config=backbone,
+        encoder_in_channels=[32, 32, 64],
+        freeze_backbone_batch_norms=frozen,
+    ).network.eval()
+    inside = network.model.backbone
+    for path, module in inside.named_modules():
+        if isinstance(module, nn.Conv2d):  # the second half of every layer's channels says nothing
+            half = module.out_channels // 2
+            norm = inside.get_submodule(path.replace("convolution", "normalization"))
+            norm.bias.data += 0.1 * torch.randn_like(norm.bias)  # they begin at 0, where mistakes do not show
+            for tensor in (module.weight, norm.weight, norm.bias):
+                tensor.data[half:] = 0
+    smaller, _ = prune_channels(network, {}, 0.5)
+    assert smaller.config.backbone_config.hidden_sizes == [8, 16, 16, 32]
+    assert smaller.config.encoder_in_channels == [16, 16, 32]
+    assert any(isinstance(module, nn.BatchNorm2d) for module in smaller.model.backbone.modules()), "they learn again"
+    with torch.no_grad():
+        before, after = (each(pixel_values=pages_()) for each in (network, smaller))
+    torch.testing.assert_close(after.logits, before.logits, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(after.pred_boxes, before.pred_boxes, atol=1e-5, rtol=1e-4)
+
+
+def test_channels_of_a_backbone_that_is_no_resnet() -> None:
+    with pytest.raises(ModelError, match="the backbone of this d_fine is a hgnet_v2; use ffn or depth"):
+        prune_channels(made(D_FINE).network, {}, 0.5)
+
+
 def test_backbones_that_do_not_fit() -> None:
     network = made(TINY_DETR).network
     with pytest.raises(ModelError, match="the student is a rt_detr_v2; choose one of rt-detrv2-r18"):
@@ -221,6 +262,7 @@ def test_a_smaller_detr_loads_in_plain_transformers(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="keep 2"):
         prune_depth(model.network, {}, 1)
     model.network, _, _ = prune_depth(model.network, {}, 2)
+    model.network, _ = prune_channels(model.network, {}, 0.5)
     folder = model.save(tmp_path / "model")
     plain = AutoModelForObjectDetection.from_pretrained(folder)
     processor = AutoImageProcessor.from_pretrained(folder)
