@@ -7,7 +7,7 @@ from typing import Any
 
 from docstill.data import validator
 from docstill.data.donut_folder import scan_donut_folder
-from docstill.data.json_tokens import tag_tokens
+from docstill.data.json_tokens import json_to_tokens, tag_tokens
 from docstill.errors import DataError, MissingExtra, UserError
 
 
@@ -40,6 +40,7 @@ def _unfit(splits: dict[str, Path], source: str) -> list[str]:
     """The documents of all splits that a model cannot write, with the tags that training would add; a line each."""
     try:
         from docstill.models.donut import add_tags
+        from docstill.models.donut_tokens import addable
         from docstill.tasks.base import Pages
         from docstill.tasks.kie import Kie
     except ModuleNotFoundError as error:
@@ -48,10 +49,18 @@ def _unfit(splits: dict[str, Path], source: str) -> list[str]:
     pages = [Pages(folder, scan_donut_folder(folder)[0]) for folder in splits.values()]  # training first
     learnt = [variant for document in pages[0].documents for variant in document.variants]
     tags = set().union(*map(tag_tokens, learnt))
-    warnings = []
-    if lacking := sorted(tags - model.processor.tokenizer.get_vocab().keys()):
-        warnings.append(f"the vocabulary of {source} has no tag {', '.join(lacking)}; `docstill train` adds them")
-        add_tags(model, lacking)
+    tokenizer, warnings = model.processor.tokenizer, []
+    characters = addable(tokenizer, set().union(*map(json_to_tokens, learnt)))
+    for what, lacking in (
+        ("tag", sorted(tags - tokenizer.get_vocab().keys())),
+        ("character", list(map(repr, characters))),
+    ):
+        if lacking:
+            warnings.append(
+                f"the vocabulary of {source} has no {what} {', '.join(lacking)}; `docstill train` adds them"
+            )
+    if warnings:
+        add_tags(model, tags, characters)
     for split in pages:
         try:
             task.check_model(model, split)

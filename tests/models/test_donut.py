@@ -42,6 +42,7 @@ from docstill.models.donut import (
 )
 from docstill.models.donut_page import page_to_pixels
 from docstill.models.donut_tokens import (
+    addable,
     character_tokenizer,
     decode,
     encode,
@@ -323,6 +324,25 @@ def test_the_missing_one_is_added_and_nothing_else_is_spelt_differently(tmp_path
     loaded = load_donut(str(model.save(tmp_path / "model"))).processor.tokenizer
     assert loaded.get_vocab() == tokenizer.get_vocab()
     assert encode(loaded, "<s_total>A1 100</s_total>") == encode(tokenizer, "<s_total>A1 100</s_total>")
+
+
+def test_characters_are_added_to_a_vocabulary_of_single_ones_alone(tmp_path: Path) -> None:
+    model = tiny_donut(tags=["<s_total>", "</s_total>"])
+    before = model.processor.tokenizer.get_vocab()
+    rows = model.network.decoder.lm_head.weight.detach().clone()
+    assert add_tags(model, ["<s_date>"], "aéñ€") == ["é", "ñ", "€", "<s_date>"]
+    tokenizer = model.processor.tokenizer
+    assert {token: place for token, place in tokenizer.get_vocab().items() if token in before} == before
+    text = "<s_date>aé€</s_total>ñ"
+    assert tokenizer.decode(encode(tokenizer, text)) == text
+    assert len(encode(tokenizer, text)) == 6
+    assert torch.equal(model.network.decoder.lm_head.weight[: len(rows)], rows)
+    loaded = load_donut(str(model.save(tmp_path / "model"))).processor.tokenizer
+    assert loaded.get_vocab() == tokenizer.get_vocab()
+    assert encode(loaded, text) == encode(tokenizer, text)
+    pieces = _like_sentencepiece()
+    assert addable(pieces, "é") == []
+    assert addable(tokenizer, "é ü") == ["ü"]
 
 
 def test_added_tags_grow_the_embedding_and_keep_the_tie(tmp_path: Path) -> None:

@@ -333,13 +333,13 @@ def check_window(encoder: Any, image_size: tuple[int, ...]) -> None:
         )
 
 
-def add_tags(model: DocumentModel, tags: Iterable[str]) -> list[str]:
-    """Adds the tags that the vocabulary lacks, and the bare piece ``1``; the decoder's embedding grows with it.
+def add_tags(model: DocumentModel, tags: Iterable[str], characters: Iterable[str] = ()) -> list[str]:
+    """Adds the tags that the vocabulary lacks, and others that `add_missing` adds; the decoder's embedding grows with it.
 
     Returns:
         The tokens that were added.
     """
-    model.processor.tokenizer, added = add_missing(model.processor.tokenizer, tags)
+    model.processor.tokenizer, added = add_missing(model.processor.tokenizer, tags, characters)
     decoder, wanted = model.network.decoder, len(model.processor.tokenizer)
     if wanted > decoder.config.vocab_size:
         decoder.resize_token_embeddings(wanted)  # the whole model's own method is not implemented; this keeps the tie

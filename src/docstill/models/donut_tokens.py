@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models
@@ -51,8 +51,8 @@ def wrap(backend: Tokenizer) -> PreTrainedTokenizerFast:
     )
 
 
-def add_missing(tokenizer: Any, tags: Iterable[str]) -> tuple[Any, list[str]]:
-    """Adds the tags that ``tokenizer`` lacks, and the bare piece ``1``.
+def add_missing(tokenizer: Any, tags: Iterable[str], characters: Iterable[str] = ()) -> tuple[Any, list[str]]:
+    """Adds the tags that ``tokenizer`` lacks, the bare piece ``1``, and ``characters`` to a vocabulary of single ones.
 
     The SentencePiece vocabulary of published Donuts has ``▁1`` but no ``1``, so that ``A1`` is read as ``A<unk>``
     (huggingface/transformers#25099). An added token would split every number at its ones, therefore the piece goes
@@ -68,6 +68,9 @@ def add_missing(tokenizer: Any, tags: Iterable[str]) -> tuple[Any, list[str]]:
     ):
         tokenizer = _with_piece(tokenizer, "1")
         added.append("1")
+    if new := addable(tokenizer, characters):
+        tokenizer = _with_characters(tokenizer, new)
+        added += new
     missing = sorted(set(tags) - set(tokenizer.get_vocab()))
     tokenizer.add_tokens([_tag(tag) for tag in missing], special_tokens=True)
     return tokenizer, added + missing
@@ -81,6 +84,21 @@ def _with_piece(tokenizer: Any, piece: str) -> PreTrainedTokenizerFast:
     while len(pieces) in contents:  # ids of a Unigram model are positions in its list, and these are taken
         pieces.append([contents[len(pieces)], lowest])
     pieces.append([piece, lowest])
+    return wrap(Tokenizer.from_str(json.dumps(specification)))
+
+
+def addable(tokenizer: Any, characters: Iterable[str]) -> list[str]:
+    """Those of ``characters`` that a vocabulary of single ones lacks; none for others, whose pieces were learnt together."""
+    new = sorted(set(characters) - tokenizer.get_vocab().keys())
+    pieces = json.loads(tokenizer.backend_tokenizer.to_str())["model"] if new else {}
+    return new if pieces.get("type") == "BPE" and not pieces["merges"] else []
+
+
+def _with_characters(tokenizer: Any, characters: Sequence[str]) -> PreTrainedTokenizerFast:
+    specification = json.loads(tokenizer.backend_tokenizer.to_str())
+    # Tags get the first ids behind the vocabulary when a tokenizer is loaded, so a longer one must hold theirs, too.
+    tags = {token["content"]: token["id"] for token in specification["added_tokens"]}
+    specification["model"]["vocab"] |= tags | {one: place for place, one in enumerate(characters, len(tokenizer))}
     return wrap(Tokenizer.from_str(json.dumps(specification)))
 
 

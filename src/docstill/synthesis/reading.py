@@ -13,6 +13,7 @@ from typing import Any
 
 from docstill.errors import DataError, UserError
 from docstill.synthesis.fonts import Face, Fonts
+from docstill.synthesis.parties import COUNTRIES, party
 from docstill.synthesis.sheet import Sheet
 
 SIZES = ((640, 480), (480, 640))
@@ -130,8 +131,13 @@ def _words(path: Path) -> list[str]:
 
 @lru_cache(maxsize=1)
 def _faked() -> list[str]:
+    """English sentences, and between them names and addresses of all countries that other generated documents have: their letters too."""
     from faker import Faker
 
-    fake = Faker("en_US")
+    fake, rng = Faker("en_US"), random.Random(0)
     fake.seed_instance(0)
-    return " ".join(fake.sentence() for _ in range(2000)).split()
+    text = []
+    for number in range(2000):
+        somebody = party(rng, list(COUNTRIES)[number % len(COUNTRIES)])
+        text += [str(fake.sentence()), somebody.name, somebody.company, *somebody.lines()]
+    return " ".join(text).split()

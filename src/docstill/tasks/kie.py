@@ -33,7 +33,7 @@ from docstill.metrics.tree import ted_accuracy
 from docstill.models.donut import add_tags, load_donut, new_donut, new_donut_like, resize_positions
 from docstill.models.donut_answers import IGNORED, answers_batch, same_vocabulary, teacher_ids
 from docstill.models.donut_page import canvas_size, page_to_pixels, placed, placement
-from docstill.models.donut_tokens import character_tokenizer, encode, unknown_characters
+from docstill.models.donut_tokens import addable, character_tokenizer, encode, unknown_characters
 from docstill.models.glyphs import in_patches, kinds_in_patches, kinds_of_characters
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import Outputs
@@ -72,11 +72,12 @@ class Kie:
         return load_donut(source)
 
     def adapt(self, model: DocumentModel, pages: Pages) -> None:
-        """Adds the tags that the vocabulary lacks, and room for the longest answer."""
+        """Adds the tags, and to a vocabulary of single characters those, that it lacks, and room for the longest answer."""
         answers = [answer for document in pages.documents for answer in _answers(document)]
-        tags = set().union(*(tag_tokens(answer) for answer in answers))
-        if tags - model.processor.tokenizer.get_vocab().keys():
-            add_tags(model, sorted(tags))
+        tags, characters = set().union(*map(tag_tokens, answers)), set().union(*map(json_to_tokens, answers))
+        tokenizer = model.processor.tokenizer
+        if tags - tokenizer.get_vocab().keys() or addable(tokenizer, characters):
+            add_tags(model, sorted(tags), characters)
         longest = max(
             (len(encode(model.processor.tokenizer, json_to_tokens(answer))) + 1 for answer in answers), default=0
         )
