@@ -31,7 +31,7 @@ RUNS = {
         "source are confounded for most kinds (one source each). `keep: best` picks the weights of teacher, student and "
         "control alike by these same 376 pages, so all three are a little flattered. All three students have 350 of 376 pages "
         "right, as the teacher has, by chance: not the same 350. Two forms of one office, fara_amendment and fara_dissemination, were "
-        "thought to be the hard pair; they are not, but report_page and typewritten are. Beside the run other work went on, at the lowest priority.",
+        "thought to be the hard pair; they are not: the students most often take report_page and scientific_paper for each other. Beside the run other work went on, at the lowest priority.",
     ),
     "unlabelled": (
         "A tenth of the labels",
