@@ -122,6 +122,15 @@ def test_bad_pages_are_all_named_before_anything_is_trained(tmp_path: Path) -> N
     assert not (tmp_path / "run" / "teacher").exists()
 
 
+def test_a_student_that_does_not_fit_together_is_told_before_the_teacher_is_trained(
+    finished: tuple[Path, Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    recipe = parse_recipe(tiny.recipe(finished[0], student={"new": "vit-tiny", "image_size": [8, 8]}))
+    with pytest.raises(UserError, match=r"image_size \[8, 8\] cannot look at a page"):
+        compression.compress(recipe, tmp_path / "run")
+    assert not list((tmp_path / "run" / "teacher").rglob("metrics.jsonl"))
+
+
 def test_two_processes_do_not_share_a_run_folder(finished: tuple[Path, Path, dict[str, Any]]) -> None:
     data, run, _ = finished
     from docstill.run import locked

@@ -6,6 +6,7 @@ Read `compress` from top to bottom; each call below it is one step of the run, d
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,7 @@ def _teacher(recipe: Recipe, bench: Bench, run: Path) -> Taught:
     """Trains the teacher if the recipe says so, loads it whole, scores it, and refuses one that is too weak."""
     task, folder = bench.task, run / "teacher"
     if isinstance(recipe.teacher, Teacher):
+        check_sizes([recipe.student], bench)
         source = str(train_teacher(recipe.teacher, bench, folder, recipe.seed))
     else:
         source = recipe.teacher
@@ -202,6 +204,17 @@ def train_teacher(teacher: Teacher, bench: Bench, folder: Path, seed: int) -> Pa
 
     step(folder, train)
     return folder / MODEL
+
+
+def check_sizes(students: Iterable[str | NewModel | None], bench: Bench) -> None:
+    """Makes each student that begins from scratch, and throws it away: what does not fit together is told before hours of a teacher.
+
+    Raises:
+        UserError: there is no such size, or its settings do not fit together.
+    """
+    for student in students:
+        if isinstance(student, NewModel):
+            _begin(student, bench, None)
 
 
 def _begin(source: str | NewModel, bench: Bench, teacher: DocumentModel | None) -> DocumentModel:

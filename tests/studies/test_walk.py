@@ -71,6 +71,15 @@ def test_the_teacher_is_trained_once_and_the_twin_is_run_once(finished: tuple[Pa
     assert [path.parent.parent.name for path in run.glob("cells/*/seed-*/no-kd")] == ["vit--small--kd"]
 
 
+def test_a_student_that_does_not_fit_together_is_told_before_a_teacher_is_trained(
+    finished: tuple[Path, Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    study = parse_study(content(finished[0], students={"small": {"new": "vit-tiny", "image_size": [8, 8]}}))
+    with pytest.raises(UserError, match=r"image_size \[8, 8\] cannot look at a page"):
+        walk.run_study(study, tmp_path / "run")
+    assert not list((tmp_path / "run").rglob("metrics.jsonl"))
+
+
 def test_a_second_call_runs_nothing(
     finished: tuple[Path, Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import docstill
-from docstill.compression import compress, train_teacher
+from docstill.compression import check_sizes, compress, train_teacher
 from docstill.errors import DocstillError, UserError
 from docstill.measure import hardware
 from docstill.progress import say
@@ -84,6 +84,7 @@ def _teachers(study: Study, run: Path) -> dict[str, str]:
         if isinstance(teacher, Teacher):
             if bench is None:
                 bench = Bench(task, *read_splits(task, study.data))
+                check_sizes(study.students.values(), bench)
             say(f"teacher {name}")
             sources[name] = str(train_teacher(teacher, bench, run / "teachers" / name, study.seed))
         else:
