@@ -32,9 +32,9 @@ def tiny_donut(seed: int = 0, tags: list[str] = TAGS, **options: Any) -> Documen
     return new_donut("donut-tiny", options.pop("changes", {}), [], tags, **options)
 
 
-def like_published() -> DocumentModel:
+def like_published(**options: Any) -> DocumentModel:
     """A Donut with a SentencePiece vocabulary: words, single characters, tags, and a task token."""
-    model = tiny_donut(seed=1)
+    model = tiny_donut(seed=1, **options)
     pieces = [(token, 0.0) for token in SPECIAL] + [("▁", -2.0)]
     pieces += [(prefix + word, -3.0 - index / 10) for index, word in enumerate(WORDS) for prefix in ("", "▁")]
     pieces += [(character, -8.0) for character in map(chr, range(33, 127))] + [("é", -9.0)]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import docstill
@@ -14,7 +15,7 @@ import kie_tiny
 import tiny
 from docstill import cli
 from docstill.data.class_folders import read_class_folders
-from docstill.errors import RecipeError, UserError
+from docstill.errors import ModelError, RecipeError, UserError
 from docstill.models.classifier import new_classifier
 from docstill.models.io import read_card
 from docstill.models.size import count_parameters
@@ -95,6 +96,38 @@ def test_a_donut_through_the_function(tmp_path: Path) -> None:
     assert narrow.network.config.decoder.decoder_layers == 1
     assert narrow.network.config.decoder.decoder_ffn_dim == 64
     assert [entry["stage"] for entry in narrow.card["lineage"]] == ["prune", "prune"]
+
+
+def test_a_donut_takes_smaller_pages(tmp_path: Path) -> None:
+    donut = kie_tiny.tiny_donut(changes={"encoder": {"window_size": 2}})
+    whole = donut.save(tmp_path / "donut")
+    for split in ("train", "validation"):
+        kie_tiny.tiny_folder(tmp_path / "data" / split)
+    done = docstill.prune(whole, tmp_path / "small", method="resolution", keep=0.6)
+    assert "Pages are taken at 96 × 96 pixels instead of 160 × 160" in done["text"]
+    small = task_named("kie").load_model(done["model"])
+    assert list(small.network.config.encoder.image_size) == [96, 96]
+    assert task_named("kie").page_size(small) == (96, 96)
+    before, after = donut.network.state_dict(), small.network.state_dict()
+    assert all(torch.equal(before[name], weights) for name, weights in after.items())
+    learnt = docstill.distill(
+        whole,
+        done["model"],
+        tmp_path / "data",
+        tmp_path / "out",
+        objectives=[{"kind": "labels"}, {"kind": "kd"}],
+        epochs=1,
+        batch_size=2,
+    )
+    image = tmp_path / "data" / "train" / "0.png"
+    assert "fields" in docstill.load(learnt["model"]).predict([image])[0]
+    with pytest.raises(ModelError, match=r"32 × 32 pixels is too small for window_size 2; make both sides at least 64"):
+        docstill.prune(whole, tmp_path / "tiny", method="resolution", keep=0.2)
+
+
+def test_a_classifier_keeps_its_pages(vit: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is for Donuts and layout detectors, this is a classifier"):
+        docstill.prune(vit, tmp_path / "out", method="resolution", keep=0.5)
 
 
 def test_pages_that_say_where_characters_stand_can_be_looked_at(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -10,7 +11,8 @@ import torch
 
 from docstill.errors import UserError
 from docstill.models.blocks import TWO_STAGE_DETECTOR
-from docstill.models.detector import at_share, backbones
+from docstill.models.detector import backbones
+from docstill.models.donut import check_window
 from docstill.models.io import DocumentModel
 from docstill.models.size import count_parameters
 from docstill.progress import counter, say
@@ -22,6 +24,7 @@ from docstill.pruning.magnitude import magnitude_masks
 from docstill.pruning.masks import apply_masks
 from docstill.pruning.pattern import pattern_masks
 from docstill.pruning.rebuild import Look
+from docstill.pruning.resolution import at_share, on_canvas
 from docstill.pruning.vocabulary import (
     check_kept,
     check_spelling,
@@ -158,7 +161,10 @@ def _say_unspellable(tokenizer: Any, texts: list[str], pages: Pages) -> None:
 
 
 def _backbone(task: Task, student: DocumentModel, settings: BackbonePrune, splits: Splits) -> str:
-    _only_detectors(student, "another backbone")
+    if student.task != "layout":
+        raise UserError(
+            f"another backbone is for layout detectors, this is a model for {student.task}; use another method"
+        )
     student.network, kept, behind = swap_backbone(student.network, settings.to, backbones())
     student.masks = {}
     return (
@@ -168,19 +174,24 @@ def _backbone(task: Task, student: DocumentModel, settings: BackbonePrune, split
 
 
 def _resolution(task: Task, student: DocumentModel, settings: ResolutionPrune, splits: Splits) -> str:
-    _only_detectors(student, "another size of pages")
+    if student.task == "classification":
+        raise UserError(
+            "another size of pages is for Donuts and layout detectors, this is a classifier; use another method"
+        )
     width, height = task.page_size(student)
-    smaller = replace(student, processor=at_share(student.processor, settings.keep))
-    across, down = task.page_size(smaller)
+    if student.task == "kie":
+        processor = copy.deepcopy(student.processor)
+        processor.image_processor = at_share(processor.image_processor, settings.keep)
+    else:
+        processor = at_share(student.processor, settings.keep)
+    across, down = task.page_size(replace(student, processor=processor))
     if (across, down) == (width, height):
         raise UserError(f"keep: {settings.keep} leaves pages at {height} × {width} pixels; give a smaller share")
-    student.processor = smaller.processor
+    if student.task == "kie":
+        check_window(student.network.config.encoder, (down, across))
+        student.network, student.masks = on_canvas(student.network, student.masks, (down, across))
+    student.processor = processor
     return f"Pages are taken at {down} × {across} pixels instead of {height} × {width}."
-
-
-def _only_detectors(student: DocumentModel, what: str) -> None:
-    if student.task != "layout":
-        raise UserError(f"{what} is for layout detectors, this is a model for {student.task}; use another method")
 
 
 def _not_of_faster_rcnn(student: DocumentModel, settings: PruneStage) -> None:

@@ -205,7 +205,7 @@ class BackbonePrune(PruneStage):
 
 
 class ResolutionPrune(PruneStage):
-    """Take pages at a smaller size; layout only."""
+    """Take pages at a smaller size; for Donuts and layout detectors."""
 
     method: Literal["resolution"]
     keep: Annotated[float, Field(gt=0, lt=1)]

@@ -141,22 +141,6 @@ def new_detector(
     return DocumentModel(TASK, network, processor, list(labels))
 
 
-def at_share(processor: Any, share: float) -> Any:
-    """A copy of an image processor that takes pages at a share of its sides, fitted in, squashed and padded as before.
-
-    Whatever its sizes say (height and width, the most of both, a shortest and a longest edge), each becomes a multiple of 32,
-    at least 32.
-    """
-    content = {name: value for name, value in processor.to_dict().items() if name != "image_processor_type"}
-    for name in ("size", "pad_size"):
-        if content.get(name) is not None:
-            sides = {side: pixels for side, pixels in content[name].items() if pixels is not None}
-            content[name] = {
-                side: max(STRIDE, round(pixels * share / STRIDE) * STRIDE) for side, pixels in sides.items()
-            }
-    return type(processor)(**content)
-
-
 def fitting_size(sizes: Sequence[tuple[int, int]], long_side: int = LONG_SIDE) -> tuple[int, int]:
     """The smallest (height, width), in multiples of 32, that holds most pages with their longer side at ``long_side``.
 

@@ -1,0 +1,40 @@
+"""Smaller pages: a network that looks at fewer pixels; not a weight changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from docstill.pruning.masks import Masks
+from docstill.pruning.rebuild import rebuilt, smaller_config
+
+_MULTIPLE = 32
+"""What the sides of a network's input are divided by on their way to its coarsest map."""
+
+
+def at_share(processor: Any, share: float) -> Any:
+    """A copy of an image processor that takes pages at a share of its sides, fitted in, squashed and padded as before.
+
+    Whatever its sizes say (height and width, the most of both, a shortest and a longest edge), each becomes a multiple of 32,
+    at least 32.
+    """
+    content = {name: value for name, value in processor.to_dict().items() if name != "image_processor_type"}
+    for name in ("size", "pad_size"):
+        if content.get(name) is not None:
+            sides = {side: pixels for side, pixels in content[name].items() if pixels is not None}
+            content[name] = {
+                side: max(_MULTIPLE, round(pixels * share / _MULTIPLE) * _MULTIPLE) for side, pixels in sides.items()
+            }
+    return type(processor)(**content)
+
+
+def on_canvas(network: Any, masks: Masks, size: tuple[int, int]) -> tuple[Any, Masks]:
+    """A Donut that takes pages of ``size`` (height, width); its windows are laid on the page anew.
+
+    Args:
+        network: a Donut; it is not changed.
+        masks: its zeros.
+        size: in pixels; no side less than a window of the encoder's last stage.
+    """
+    config = smaller_config(network)
+    config.encoder.image_size = list(size)
+    return rebuilt(network, config, masks, {}, {}, {})
