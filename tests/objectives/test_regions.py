@@ -321,7 +321,7 @@ def test_mgd_can_reach_negative_targets() -> None:
 
 
 def test_mgd_needs_maps() -> None:
-    with pytest.raises(ModelError, match=r"mgd needs maps .* a gives \(2, 9, 4\)"):
+    with pytest.raises(ModelError, match=r"maps \(B, C, H, W\) are needed, and a gives \(2, 9, 4\)"):
         pair_loss(Mgd("a", "b"), torch.randn(2, 9, 4), torch.randn(2, 9, 4))
 
 

@@ -20,6 +20,8 @@ from docstill.models.patches import Patches
 from docstill.objectives.attention import Attention
 from docstill.objectives.base import Objective, Outputs
 from docstill.objectives.hint import Hint
+from docstill.objectives.mgd import Mgd
+from docstill.objectives.pkd import Pkd
 from docstill.objectives.review import Review
 from docstill.objectives.vkd import Vkd
 from docstill.optimiser import seed_everything
@@ -119,6 +121,16 @@ def test_attention_by_hand() -> None:
 
 
 @pytest.mark.parametrize("direction", [0, 1])
+def test_pkd_by_hand(direction: int) -> None:
+    ours, theirs = directions(3, 5)[direction]
+    pkd = prepared(Pkd(*paths(ours, theirs)), ours, theirs)
+    mine = patch_rows(ours) @ numbers(pkd.projector.weight).T + numbers(pkd.projector.bias)
+    rows = [side.reshape(-1, 5) for side in (mine, patch_rows(theirs))]
+    correlations = [np.corrcoef(rows[0][:, channel], rows[1][:, channel])[0, 1] for channel in range(5)]
+    assert pkd(ours, theirs).item() == pytest.approx(1 - np.mean(correlations), rel=1e-4)
+
+
+@pytest.mark.parametrize("direction", [0, 1])
 def test_review_by_hand(direction: int) -> None:
     ours, theirs = [(maps(3), tokens(5)), (tokens(3), maps(5))][direction]
     review = prepared(Review(*([path] for path in paths(ours, theirs)), width=4), ours, theirs)
@@ -142,11 +154,13 @@ def make(kind: str, ours: Outputs, theirs: Outputs) -> Any:
         "vkd": Vkd(one, two),
         "attention": Attention(one, two),
         "review": Review([one], [two], width=5),
+        "pkd": Pkd(one, two),
+        "mgd": Mgd(one, two, mask=0.0),
     }
     return prepared(made[kind], ours, theirs)
 
 
-@pytest.mark.parametrize("kind", ["hint", "vkd", "attention", "review"])
+@pytest.mark.parametrize("kind", ["hint", "vkd", "attention", "review", "pkd", "mgd"])
 @pytest.mark.parametrize("direction", [0, 1])
 def test_tokens_in_front_never_count_and_all_others_learn(kind: str, direction: int) -> None:
     values = []
@@ -169,7 +183,7 @@ def test_tokens_in_front_never_count_and_all_others_learn(kind: str, direction: 
     assert values[0] == pytest.approx(values[1], rel=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["hint", "vkd", "attention", "review"])
+@pytest.mark.parametrize("kind", ["hint", "vkd", "attention", "review", "pkd"])
 @pytest.mark.parametrize("direction", [0, 1])
 def test_equals_behind_an_ideal_projector_give_nothing(kind: str, direction: int) -> None:
     one = tokens(5)
@@ -208,7 +222,7 @@ def test_tokens_of_the_same_patches_stay_tokens_and_of_other_grids_are_compared_
     assert value(with_front, with_front) == value(None, None)
 
 
-@pytest.mark.parametrize("kind", ["hint", "vkd", "attention", "review"])
+@pytest.mark.parametrize("kind", ["hint", "vkd", "attention", "review", "pkd", "mgd"])
 def test_tokens_whose_places_are_not_known_are_refused_beside_maps(kind: str) -> None:
     """Even where there are as many as the map has positions: they may stand in another order."""
     six = seen("tokens", random(4, 6, 5))
@@ -236,6 +250,8 @@ def objectives(student: str, teacher: str) -> list[dict[str, Any]]:
         {"kind": "vkd", **one},
         {"kind": "attention", **one},
         {"kind": "review", "student_stages": ours, "teacher_stages": theirs, "width": 4},
+        {"kind": "pkd", **one},
+        {"kind": "mgd", **one},
     ]
 
 
@@ -245,7 +261,7 @@ def model(spec: dict[str, Any], seed: int) -> DocumentModel:
 
 
 @pytest.mark.parametrize(("student", "teacher"), [("resnet", "vit"), ("vit", "resnet")])
-@pytest.mark.parametrize("place", range(4))
+@pytest.mark.parametrize("place", range(6))
 def test_the_networks_say_where_their_tokens_stand(student: str, teacher: str, place: int) -> None:
     """A page of one picture has its patches where a map has them; only the student learns, up to the tapped layer."""
     specs = {"vit": VIT, "resnet": RESNET}

@@ -17,9 +17,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from docstill.errors import ModelError
 from docstill.objectives.base import Outputs
 from docstill.objectives.paired import Paired
+from docstill.objectives.positions import as_map
 from docstill.objectives.projectors import channel_projector, matched
 
 
@@ -27,7 +27,7 @@ class Mgd(Paired):
     """Squared error of a generated map.
 
     Args:
-        student_module: path of the student's module whose output is compared; it gives maps ``(B, C, H, W)``.
+        student_module: path of the student's module whose output is compared: maps ``(B, C, H, W)``, or tokens that can be laid on the page.
         teacher_module: path in the teacher; default: the same path.
         mask: share of the positions that are masked.
     """
@@ -47,15 +47,10 @@ class Mgd(Paired):
         """Makes projector and generator from the shapes, and takes the variance of the teacher's features.
 
         Raises:
-            ModelError: one of the two modules gives no maps.
+            ModelError: one of the two modules gives neither maps nor tokens of which it is known where on the page they stand.
         """
         assert teacher is not None
-        ours, theirs = student.features[self.student_module], teacher.features[self.teacher_module].detach()
-        for path, features in ((self.student_module, ours), (self.teacher_module, theirs)):
-            if features.dim() != 4:
-                raise ModelError(
-                    f"mgd needs maps (B, C, H, W), {path} gives {tuple(features.shape)}; use hint, vkd or pkd for tokens"
-                )
+        ours, theirs = as_map(student, self.student_module), as_map(teacher, self.teacher_module).detach()
         self.projector = channel_projector(ours, theirs)
         width = theirs.shape[1]
         self.generator = nn.Sequential(
@@ -66,8 +61,8 @@ class Mgd(Paired):
     def forward(self, student: Outputs, teacher: Outputs | None) -> Tensor:
         """Mean over documents, positions and channels, over the teacher's variance."""
         assert teacher is not None
-        target = teacher.features[self.teacher_module].detach()
-        tokens = self.projector(matched(student.features[self.student_module], target))
+        target = as_map(teacher, self.teacher_module).detach()
+        tokens = self.projector(matched(as_map(student, self.student_module), target))
         maps = tokens.transpose(1, 2).unflatten(2, target.shape[2:])
         if self.training:
             maps = maps * (torch.rand_like(maps[:, :1]) >= self.mask)

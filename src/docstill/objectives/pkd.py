@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from docstill.objectives.base import Outputs
 from docstill.objectives.divergences import standardised
 from docstill.objectives.paired import Paired
-from docstill.objectives.positions import as_tokens
+from docstill.objectives.positions import as_tokens, side_by_side
 from docstill.objectives.projectors import channel_projector, matched
 
 
@@ -38,6 +38,7 @@ class Pkd(Paired):
     def prepare(self, student: Outputs, teacher: Outputs | None) -> None:
         """Makes the projector from the two shapes."""
         assert teacher is not None
+        student, teacher = side_by_side(student, teacher, self.pairs)
         ours, theirs = student.features[self.student_module], teacher.features[self.teacher_module]
         matched(ours, theirs)  # refuses what cannot be compared
         self.projector = channel_projector(ours, theirs)
@@ -45,6 +46,7 @@ class Pkd(Paired):
     def forward(self, student: Outputs, teacher: Outputs | None) -> Tensor:
         """Mean over channels; the batch is one sample of documents and positions."""
         assert teacher is not None
+        student, teacher = side_by_side(student, teacher, self.pairs)
         target = teacher.features[self.teacher_module].detach()
         tokens = self.projector(matched(student.features[self.student_module], target))
         ours, theirs = (standardised(part.flatten(0, 1).T) for part in (tokens, as_tokens(target)))
