@@ -53,9 +53,9 @@ def evaluate(
         page: HTML file for the plots of a shift.
         intervals: kie and classification: add ``intervals``, as `docstill.score` does.
         ood: classification: a folder with pages of no known class; adds ``ood``, as `docstill.score` does.
-        error_rates: kie and classification: adds ``accepted``, for ``documents`` and, of kie, ``fields``: for each rate the ``share`` of which the
-            model is surest that holds no larger share of errors, and the confidence ``above`` which it is (None: nothing can be
-            accepted).
+        error_rates: kie and classification: adds ``accepted``, for ``documents`` and, of kie, ``fields``: for each rate the
+            largest ``share``, surest first, that holds no larger share of errors, and the confidence ``above`` which it is (None:
+            nothing can be accepted).
 
     Raises:
         UserError: an option that is not for this task, or without another that it needs.
