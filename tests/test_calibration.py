@@ -86,7 +86,7 @@ def test_an_overconfident_model_is_mended(tmp_path: Path) -> None:
     model = new_classifier("resnet-18", tiny.TINY_RESNET["config"], tiny.KINDS, (32, 32))
     divide_logits(model.network, 1 / 400)
     pages = Classification().read(data / "validation")
-    found = temperature_of(model, pages)
+    found = temperature_of(pages, *Classification().probabilities(model, pages))
     assert found["temperature"] > 2
     assert found["after"]["nll"] < found["before"]["nll"]
     assert found["after"]["ece"] < found["before"]["ece"]
@@ -99,7 +99,7 @@ def test_too_few_pages_are_refused_before_anything_is_learnt(tmp_path: Path) -> 
     assert not (tmp_path / "run" / "teacher").exists()
     pages = Classification().read(data / "validation")
     with pytest.raises(UserError, match="too few to fit a temperature to"):
-        temperature_of(new_classifier("resnet-18", tiny.TINY_RESNET["config"], tiny.KINDS, (32, 32)), pages)
+        temperature_of(pages, np.full((9, 3), 1 / 3), np.arange(9) % 3)
 
 
 def test_networks_that_end_in_two_classifiers_are_refused_those_with_layers_as_wide_are_not() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,7 +18,7 @@ from docstill.lesson import Lesson, make_objectives
 from docstill.models.classifier import new_classifier
 from docstill.models.io import DocumentModel
 from docstill.optimiser import seed_everything
-from docstill.settings import Training
+from docstill.settings import DistillStage, Training
 from docstill.tasks.classification import Classification
 
 TASK = Classification()
@@ -147,6 +149,17 @@ def test_views_depend_on_seed_epoch_and_document_alone(data: Path) -> None:
     assert any(not torch.equal(small[file], other[file]) for file in small)
     skipped = [batch["files"] for batch in epoch_batches(examples, 1, 2, 5, 0)]
     assert skipped == [batch["files"] for batch in epoch_batches(examples, 1, 0, 5, 0)][2:]
+
+
+def test_what_both_are_shown_is_made_once_and_is_what_each_would_be_shown(data: Path) -> None:
+    pages, training = TASK.read(data / "train"), DistillStage(objectives=[{"kind": "kd"}], augment=1.0, blend="mixup")
+    shared = page_set(TASK, pages, _model(0), _model(1), training, seed=0)
+    assert shared.alike
+    apart = replace(shared, alike=False)
+    for one, other in zip(epoch_batches(shared, 0, 0, 4, 0), epoch_batches(apart, 0, 0, 4, 0), strict=True):
+        for name in ("student", "teacher"):
+            assert one[name].keys() == other[name].keys()
+            assert all(np.array_equal(one[name][key], other[name][key]) for key in one[name])
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -82,6 +82,8 @@ class PageSet(Dataset[dict[str, Any]]):
     epoch: int = 0
     still: bool = False
     """Whether a page looks the same in every epoch."""
+    alike: bool = False
+    """Whether student and teacher are shown the same, so that it need not be made twice."""
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         image, document, again = self._page(index)
@@ -93,7 +95,9 @@ class PageSet(Dataset[dict[str, Any]]):
             document = replace(document, target=moved(regions, move, image.size))
         example: dict[str, Any] = {"file": document.where, "index": index, AGAIN: again}
         for name, model in (("student", self.student), ("teacher", self.teacher)):
-            if model is not None:  # the same generator for both: the same random choices, the same view
+            if name == "teacher" and self.alike:
+                example[name] = example["student"]
+            elif model is not None:  # the same generator for both: the same random choices, the same view
                 example[name] = self.task.example(
                     model, document, image, self.pages.labels, random.Random(key + ":view")
                 )
@@ -197,7 +201,8 @@ def page_set(
     sizes = [task.page_size(model) for model in (student, teacher) if model is not None]
     size = (max(width for width, _ in sizes), max(height for _, height in sizes))
     still = isinstance(training, DistillStage) and training.cache_logits > 0
-    return PageSet(task, pages, student, teacher, training, seed, PageCache(size), still=still)
+    alike = teacher is not None and task.shown_alike(student, teacher)
+    return PageSet(task, pages, student, teacher, training, seed, PageCache(size), still=still, alike=alike)
 
 
 def batch_count(documents: int, batch_size: int, processes: int = 1) -> int:

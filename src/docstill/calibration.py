@@ -9,11 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from docstill.errors import UserError
-from docstill.metrics.classification import classification_metrics
+from docstill.metrics.classification import Floats, Ints, classification_metrics
 from docstill.metrics.temperature import cross_fitted, fit_temperature
-from docstill.models.io import DocumentModel
-from docstill.tasks.base import Advance, Pages
-from docstill.tasks.classification import Classification
+from docstill.tasks.base import Pages
 
 SHOWN = ("ece", "ece_equal_mass", "ece_floor", "nll", "brier")
 """The figures that a temperature changes."""
@@ -36,8 +34,13 @@ def check_enough(pages: Pages) -> None:
         )
 
 
-def temperature_of(model: DocumentModel, pages: Pages, advance: Advance | None = None) -> dict[str, Any]:
+def temperature_of(pages: Pages, probabilities: Floats, labels: Ints) -> dict[str, Any]:
     """The temperature for a classifier, and what it does.
+
+    Args:
+        pages: that it was scored on.
+        probabilities: ``(n, C)``, what it answered.
+        labels: ``(n,)``, the right classes.
 
     Returns:
         ``temperature``, and ``before`` and ``after``: calibration error, its floor, likelihood, Brier score.
@@ -46,7 +49,6 @@ def temperature_of(model: DocumentModel, pages: Pages, advance: Advance | None =
         UserError: there are too few pages.
     """
     check_enough(pages)
-    probabilities, labels = Classification().probabilities(model, pages, advance)
     before, after = (
         classification_metrics(rows, labels) for rows in (probabilities, cross_fitted(probabilities, labels))
     )

@@ -11,8 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from docstill.calibration import check_enough, temperature_of
-from docstill.chains import CALIBRATION, DOCUMENTS, MODEL, Chain, Taught, without_teacher
+from docstill.chains import CALIBRATION, DOCUMENTS, EVALUATION, MODEL, OUTPUTS, Chain, Taught, without_teacher
 from docstill.data.document import Document
 from docstill.data.images import open_image
 from docstill.data.unlabelled import problems_of, read_unlabelled
@@ -22,6 +24,7 @@ from docstill.doubts import lossy_answers, shared_pictures, unmeasured_classes, 
 from docstill.engine import BEST, CHECKPOINT
 from docstill.errors import DataError, ModelError, UserError
 from docstill.measure import measure
+from docstill.metrics.classification import softmax
 from docstill.models.head import divide_logits
 from docstill.models.io import DocumentModel
 from docstill.optimiser import seed_everything
@@ -30,7 +33,18 @@ from docstill.pruning.depth import KEPT_LAYERS
 from docstill.recipe import Generated, Recipe, Teacher, dump_recipe
 from docstill.reporting.build import write_report
 from docstill.results import results_of
-from docstill.run import locked, open_run, read_json, seconds_spent, step, write_json
+from docstill.run import (
+    DONE,
+    copy_whole,
+    locked,
+    open_run,
+    read_json,
+    read_lines,
+    seconds_spent,
+    step,
+    write_json,
+    write_lines,
+)
 from docstill.settings import NewModel, Stage
 from docstill.similarity.comparison import IN_A_RUN, layers_alike
 from docstill.similarity.rows import share_of_same_answers
@@ -43,9 +57,11 @@ from docstill.teacher_cache import FOLDER
 from docstill.teacher_regions import with_regions
 
 TIMED_PAGES = 8
+SAME_FOR_ALL = ("data", f"teacher/{EVALUATION}", f"teacher/{CALIBRATION}")
+"""Steps whose outcome depends on the data and the teacher alone."""
 
 
-def compress(recipe: Recipe, run: Path, command: str = "", name: str = "") -> dict[str, Any]:
+def compress(recipe: Recipe, run: Path, command: str = "", name: str = "", known: Path | None = None) -> dict[str, Any]:
     """Runs a recipe in the folder ``run``, or goes on where an earlier call was stopped.
 
     Args:
@@ -53,6 +69,7 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "") -> di
         run: the run folder; made if it is not there.
         command: the command that reproduces the run, for the report.
         name: what the report calls the run; default: the folder's name.
+        known: a run with the same data and teacher; what it has found of them is taken over, not found again.
 
     Returns:
         The content of ``results.json``; beside it lie ``report.html`` and the student in ``model/``.
@@ -64,6 +81,8 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "") -> di
     """
     open_run(run, dump_recipe(recipe))
     with locked(run):
+        if known is not None:
+            _take_over(known, run)
         checked = step(run / "data", lambda: _check_data(recipe))
         task = task_named(recipe.task)
         training, validation = read_splits(task, recipe.data)
@@ -95,7 +114,8 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "") -> di
         compared = _compare(recipe, bench, teacher, chains)
 
         first = chains[0]
-        _hand_over(first.folder / CALIBRATION / MODEL if recipe.calibrate else first.model_folder, run / MODEL)
+        # The first seed's student lies at the top of the run, so that deploying needs no search.
+        copy_whole(first.folder / CALIBRATION / MODEL if recipe.calibrate else first.model_folder, run / MODEL)
         figures = step(run / "measurements", lambda: _measure(bench, teacher, chains, recipe))
         results = results_of(
             recipe, bench, teacher, chains, figures, compared, warnings, command, name or run.resolve().name
@@ -104,6 +124,15 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "") -> di
         write_json(run / "results.json", results)
         write_report(results, run)
     return results
+
+
+def _take_over(known: Path, run: Path) -> None:
+    """Copies the steps of another run that depend on data and teacher alone, each whole or not at all."""
+    for name in SAME_FOR_ALL:
+        source, target = known / name, run / name
+        if (source / DONE).is_file() and not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            copy_whole(source, target)
 
 
 def _check_data(recipe: Recipe) -> dict[str, Any]:
@@ -163,14 +192,14 @@ def _teacher(recipe: Recipe, bench: Bench, run: Path) -> Taught:
         folder.mkdir(exist_ok=True)
     model = task.load_model(source)
     taught = Taught(model, source, folder)
-    figure = score_teacher(bench, model, folder / "evaluation")[task.primary_metric]
+    figure = score_teacher(bench, model, folder / EVALUATION)[task.primary_metric]
     if recipe.teacher_floor is not None and figure < recipe.teacher_floor:
         raise ModelError(
             f"the teacher's {task.primary_metric} on the validation split is {figure:.4f}, below the recipe's teacher_floor of "
             f"{recipe.teacher_floor}; train it further, or lower the floor"
         )
     if recipe.calibrate:
-        found = step(folder / CALIBRATION, lambda: _temperature(bench, model, "calibrating the teacher"))
+        found = step(folder / CALIBRATION, lambda: _temperature(bench, model, folder / EVALUATION))
         divide_logits(model.network, found["temperature"])
     return taught
 
@@ -248,7 +277,7 @@ def _run_chain(chain: Chain, recipe: Recipe, bench: Bench, teacher: Taught) -> N
 
         step(folder, work)
         previous = folder / MODEL
-    evaluation = chain.folder / "evaluation"
+    evaluation = chain.folder / EVALUATION
 
     def score() -> dict[str, Any]:
         return _evaluate(
@@ -264,16 +293,20 @@ def _run_chain(chain: Chain, recipe: Recipe, bench: Bench, teacher: Taught) -> N
 def _calibrated(bench: Bench, chain: Chain) -> dict[str, Any]:
     """Writes the chain's model once more, its temperature folded in."""
     model = bench.task.load_model(str(chain.model_folder))
-    found = _temperature(bench, model, f"calibrating {chain.row}, seed {chain.seed}")
+    found = _temperature(bench, model, chain.folder / EVALUATION)
     divide_logits(model.network, found["temperature"])
     model.card.setdefault("lineage", []).append({"stage": "calibrate", "temperature": found["temperature"]})
     model.save(chain.folder / CALIBRATION / MODEL)
     return found
 
 
-def _temperature(bench: Bench, model: DocumentModel, title: str) -> dict[str, Any]:
-    with counter(title, len(bench.validation.documents)) as advance:
-        return temperature_of(model, bench.validation, advance)
+def _temperature(bench: Bench, model: DocumentModel, evaluation: Path) -> dict[str, Any]:
+    """The temperature for a model, from what it answered when it was scored."""
+    if not (evaluation / OUTPUTS).is_file():  # scored by a version that did not keep it
+        _evaluate(bench, model, evaluation, "scoring once more, to calibrate")
+    answers = read_lines(evaluation / OUTPUTS)
+    logits = np.array([answer["logits"] for answer in answers])
+    return temperature_of(bench.validation, softmax(logits), np.array([answer["label"] for answer in answers]))
 
 
 def _compare(recipe: Recipe, bench: Bench, teacher: Taught, chains: list[Chain]) -> dict[str, list[dict[str, Any]]]:
@@ -281,12 +314,12 @@ def _compare(recipe: Recipe, bench: Bench, teacher: Taught, chains: list[Chain])
     found: dict[str, list[dict[str, Any]]] = {}
     if not (recipe.task == "kie" if recipe.compare is None else recipe.compare):
         return found
-    of_teacher = read_json(teacher.folder / "evaluation" / DOCUMENTS)
+    of_teacher = read_json(teacher.folder / EVALUATION / DOCUMENTS)
     for chain in chains:
 
         def work(chain: Chain = chain) -> dict[str, Any]:
             model = bench.task.load_model(str(chain.model_folder))
-            answers = read_json(chain.folder / "evaluation" / DOCUMENTS)
+            answers = read_json(chain.folder / EVALUATION / DOCUMENTS)
             same = share_of_same_answers(recipe.task, of_teacher, answers)
             count = min(IN_A_RUN, len(bench.validation.documents))
             with counter(f"comparing {chain.row}, seed {chain.seed}", count) as advance:
@@ -310,16 +343,9 @@ def _evaluate(bench: Bench, model: DocumentModel, folder: Path, title: str) -> d
     with counter(title, len(bench.validation.documents)) as advance:
         evaluation = bench.task.evaluate(model, bench.validation, advance)
     write_json(folder / DOCUMENTS, [vars(document) for document in evaluation.documents])
+    if bench.task.name == "classification":
+        write_lines(folder / OUTPUTS, evaluation.answers)
     return {"metrics": evaluation.metrics}
-
-
-def _hand_over(model: Path, target: Path) -> None:
-    """Copies the first seed's student to ``run/model``, so that deploying needs no search."""
-    scratch = target.with_name(".model.partial")
-    shutil.rmtree(scratch, ignore_errors=True)
-    shutil.copytree(model, scratch)
-    shutil.rmtree(target, ignore_errors=True)
-    scratch.rename(target)
 
 
 def _measure(bench: Bench, teacher: Taught, chains: list[Chain], recipe: Recipe) -> dict[str, Any]:

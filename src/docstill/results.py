@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import docstill
-from docstill.chains import CALIBRATION, DOCUMENTS, Chain, Taught
+from docstill.chains import CALIBRATION, DOCUMENTS, EVALUATION, Chain, Taught
 from docstill.engine import METRICS
 from docstill.gradients import drowning
 from docstill.measure import hardware
@@ -55,14 +55,14 @@ def results_of(
     """
     evaluations: dict[str, list[tuple[int, Path]]] = {}
     for chain in chains:
-        evaluations.setdefault(chain.row, []).append((chain.seed, chain.folder / "evaluation"))
+        evaluations.setdefault(chain.row, []).append((chain.seed, chain.folder / EVALUATION))
     roles = {"student": "student", "no-kd": "control", "teacher": "teacher"}
     rows = [_row(row, roles[row], seeds, figures[row]) for row, seeds in evaluations.items()]
     if "teacher" in recipe.controls:
-        rows.insert(0, _row("teacher", "teacher", [(recipe.seed, teacher.folder / "evaluation")], figures["teacher"]))
+        rows.insert(0, _row("teacher", "teacher", [(recipe.seed, teacher.folder / EVALUATION)], figures["teacher"]))
     if bench.task.name == "layout":
         for row in rows:
-            found = evaluations.get(row["name"], [(recipe.seed, teacher.folder / "evaluation")])
+            found = evaluations.get(row["name"], [(recipe.seed, teacher.folder / EVALUATION)])
             row["regions"] = fates([folder for _, folder in found], row["per_class"])
     if recipe.calibrate:
         folders = {"teacher": [teacher.folder]}
@@ -106,12 +106,12 @@ def results_of(
         "rows": rows,
         "latency_note": LATENCY_NOTE,
         "curves": [curve for curve in curves if curve["points"]],
-        "worst": _worst(bench.validation, first.folder / "evaluation", teacher.folder / "evaluation"),
+        "worst": _worst(bench.validation, first.folder / EVALUATION, teacher.folder / EVALUATION),
         "similarity": alike_rows(compared),
         "warnings": _warnings(recipe, bench)
         + warnings
         + _unwritable(chains)
-        + _loose(rows, read_json(teacher.folder / "evaluation" / DONE)["metrics"])
+        + _loose(rows, read_json(teacher.folder / EVALUATION / DONE)["metrics"])
         + [
             line
             for chain in chains

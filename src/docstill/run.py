@@ -10,8 +10,9 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -62,6 +63,25 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Reads a JSON file that docstill wrote."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_lines(path: Path, values: Iterable[Any]) -> None:
+    """Writes a JSON-lines file atomically."""
+    write_text(path, "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values))
+
+
+def read_lines(path: Path) -> list[Any]:
+    """Reads a JSON-lines file that docstill wrote whole."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    """Copies a folder; ``target`` is what it was before, or the whole copy."""
+    scratch = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(scratch, ignore_errors=True)
+    shutil.copytree(source, scratch)
+    shutil.rmtree(target, ignore_errors=True)
+    scratch.rename(target)
 
 
 def open_run(folder: Path, text: str, name: str = RECIPE) -> None:

@@ -71,6 +71,25 @@ def test_the_teacher_is_trained_once_and_the_twin_is_run_once(finished: tuple[Pa
     assert [path.parent.parent.name for path in run.glob("cells/*/seed-*/no-kd")] == ["vit--small--kd"]
 
 
+def test_the_teacher_is_scored_once_and_every_cell_has_what_it_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, scored = tiny.class_folders(tmp_path / "data", validation=4), []
+    evaluate = compression._evaluate
+
+    def seen(bench: Any, model: Any, folder: Path, title: str) -> dict[str, Any]:
+        scored.append(title)
+        return evaluate(bench, model, folder, title)
+
+    monkeypatch.setattr(compression, "_evaluate", seen)
+    results = walk.run_study(parse_study(content(data, calibrate=True)), tmp_path / "run")
+    assert [cell["state"] for cell in results["cells"]] == ["done", "done"]
+    assert scored == ["scoring the teacher", *[f"scoring {row}, seed 0" for row in ("student", "no-kd", "student")]]
+    first, second = (cell["of_teacher"] for cell in results["cells"])
+    assert first["metrics"] == second["metrics"]
+    assert first["calibration"] == second["calibration"]
+
+
 def test_a_student_that_does_not_fit_together_is_told_before_a_teacher_is_trained(
     finished: tuple[Path, Path, dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -100,12 +119,12 @@ def test_a_study_that_was_stopped_goes_on(
     data, _, results = finished
     study, whole, calls = parse_study(content(data, seed=1)), compression.compress, 0
 
-    def stop_at_the_second(*arguments: Any) -> dict[str, Any]:
+    def stop_at_the_second(*arguments: Any, **options: Any) -> dict[str, Any]:
         nonlocal calls
         calls += 1
         if calls == 2:
             raise KeyboardInterrupt
-        return whole(*arguments)
+        return whole(*arguments, **options)
 
     monkeypatch.setattr(walk, "compress", stop_at_the_second)
     with pytest.raises(KeyboardInterrupt):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import tiny
 from docstill.data.class_folders import read_class_folders
@@ -13,7 +15,7 @@ from docstill.errors import DataError, ModelError
 from docstill.models.classifier import new_classifier
 from docstill.models.io import DocumentModel
 from docstill.optimiser import seed_everything
-from docstill.tasks.base import Pages
+from docstill.tasks.base import ModelSpec, Pages
 from docstill.tasks.classification import Classification
 
 TASK = Classification()
@@ -89,3 +91,35 @@ def test_answers_that_are_no_numbers_are_refused_with_their_files(data: Path) ->
         TASK.evaluate(model, pages)
     with pytest.raises(ModelError, match="outputs are not finite on page 1"):
         TASK.predict(model, [tiny.page("bars", 0)])
+
+
+def test_a_classifier_from_scratch_sees_pages_with_mean_0_and_spread_1(data: Path) -> None:
+    pages = TASK.read(data / "train")
+    model = TASK.new_model(ModelSpec("vit-tiny", tiny.TINY_VIT["config"], (32, 32)), pages)
+    shown = [
+        TASK.example(model, document, Image.open(document.file), pages.labels, None) for document in pages.documents
+    ]
+    values = np.stack([one["pixel_values"].numpy() for one in shown])
+    assert values.mean() == pytest.approx(0, abs=1e-3)
+    assert values.std() == pytest.approx(1, abs=1e-3)
+    processor = model.processor
+    assert len(set(processor.image_mean)) == 1  # the pages are black on white
+    assert processor.image_mean[0] > 0.5  # and mostly paper
+
+
+def test_blank_pages_are_not_stretched_without_end(tmp_path: Path) -> None:
+    for kind in ("a", "b"):
+        (tmp_path / kind).mkdir()
+        Image.new("RGB", (40, 48), "white").save(tmp_path / kind / "0.png")
+    model = TASK.new_model(ModelSpec("vit-tiny", tiny.TINY_VIT["config"], (32, 32)), TASK.read(tmp_path))
+    assert model.processor.image_std == [0.02] * 3
+    assert model.processor.image_mean == [1.0] * 3
+
+
+def test_two_models_are_shown_the_same_where_page_and_classes_are_the_same() -> None:
+    model = _model(*tiny.KINDS)
+    assert TASK.shown_alike(model, _model(*reversed(tiny.KINDS)))
+    assert not TASK.shown_alike(model, _model("cat", "dog"))
+    darker = _model(*tiny.KINDS)
+    darker.processor.image_mean = [0.9] * 3
+    assert not TASK.shown_alike(model, darker)

@@ -81,6 +81,16 @@ def test_teacher_and_student_get_the_same_answer(pages: Pages) -> None:
         assert torch.equal(first, second)
 
 
+def test_two_models_are_shown_the_same_where_canvas_tokens_and_room_are_the_same() -> None:
+    model = tiny_donut()
+    assert KIE.shown_alike(model, tiny_donut(seed=1))
+    assert not KIE.shown_alike(model, tiny_donut(image_size=(320, 320)))
+    assert not KIE.shown_alike(model, tiny_donut(tags=["<s_shop>", "</s_shop>"]))
+    shorter = tiny_donut()
+    shorter.network.config.decoder.max_position_embeddings -= 1
+    assert not KIE.shown_alike(model, shorter)
+
+
 def test_padding_never_counts(pages: Pages) -> None:
     """A longer document in the batch changes nothing for the shorter one."""
     model = tiny_donut()

@@ -50,6 +50,13 @@ def made(kind: dict[str, Any], labels: tuple[str, ...] = KINDS, size: tuple[int,
     return new_detector(kind["new"], kind["config"], labels, size)
 
 
+def test_two_detectors_are_shown_the_same_where_page_and_classes_are_the_same() -> None:
+    model = made(TINY_RCNN)
+    assert TASK.shown_alike(model, made(TINY_RCNN, tuple(reversed(KINDS))))
+    assert not TASK.shown_alike(model, made(TINY_RCNN, size=(64, 64)))
+    assert not TASK.shown_alike(model, made(TINY_RCNN, KINDS[:-1]))
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return coco_folder(tmp_path_factory.mktemp("layout") / "data")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from PIL import Image
@@ -59,8 +60,16 @@ CLASSIFIER_SIZES: dict[str, dict[str, Any]] = {
 """Sizes by name: the transformers configuration they stand for; what is not named is its default."""
 
 
+LEAST_SPREAD = 0.02
+"""Standard deviation below which pages count as blank: nothing is gained from stretching what is hardly there."""
+
+
 def new_classifier(
-    size: str, changes: Mapping[str, Any], labels: Sequence[str], image_size: tuple[int, int] | None
+    size: str,
+    changes: Mapping[str, Any],
+    labels: Sequence[str],
+    image_size: tuple[int, int] | None,
+    sample: Iterable[Image.Image] = (),
 ) -> DocumentModel:
     """A classifier with random weights.
 
@@ -69,6 +78,9 @@ def new_classifier(
         changes: changes to the transformers configuration.
         labels: class names in the order of the logits.
         image_size: (height, width) in pixels; default 224 × 224.
+        sample: pages such as the model will learn from; its processor gives them mean 0 and standard deviation 1. Without
+            any, black is −1 and white 1. Pages are mostly paper: to a ViT or Swin from scratch that is one large constant
+            in every patch, which hides what is written there.
 
     Raises:
         UserError: no such size, no such configuration key, or a network that cannot look at a page of that size.
@@ -93,7 +105,7 @@ def new_classifier(
     try:
         config = AutoConfig.for_model(model_type, **{**known, **changes}, **class_names(labels))
         network = AutoModelForImageClassification.from_config(config).eval()
-        processor = _processor(config.image_size if "image_size" in allowed else image_size or 224)
+        processor = _processor(config.image_size if "image_size" in allowed else image_size or 224, sample)
         model = DocumentModel("classification", network, processor, list(labels))
         page = processor(images=[Image.new("RGB", (85, 110), "white")], return_tensors="pt")
         with torch.no_grad():  # a size that does not fit shows only here
@@ -113,10 +125,16 @@ def new_classifier(
     return model
 
 
-def _processor(image_size: int | Sequence[int]) -> ViTImageProcessorPil:
-    """Squashes pages to (height, width), or to a square."""
+def _processor(image_size: int | Sequence[int], sample: Iterable[Image.Image]) -> ViTImageProcessorPil:
+    """Squashes pages to (height, width), or to a square, and gives them the mean and the spread of ``sample``."""
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-    return ViTImageProcessorPil(size={"height": height, "width": width})
+    processor = ViTImageProcessorPil(size={"height": height, "width": width})
+    values = [processor(images=[page], do_normalize=False, return_tensors="np")["pixel_values"][0] for page in sample]
+    if values:
+        channels = np.stack(values).transpose(1, 0, 2, 3).reshape(3, -1)
+        processor.image_mean = channels.mean(axis=1, dtype=np.float64).round(4).tolist()
+        processor.image_std = channels.std(axis=1, dtype=np.float64).clip(LEAST_SPREAD).round(4).tolist()
+    return processor
 
 
 def load_classifier(source: str) -> DocumentModel:

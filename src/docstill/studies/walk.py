@@ -62,7 +62,8 @@ def run_study(study: Study, run: Path, command: str = "") -> dict[str, Any]:
             say(f"cell {index} of {len(grid)}{left}: {cell.name}")
             try:
                 recipe = _recipe(cell, grid, run)
-                compress(recipe, folder, f"docstill compress {folder}/recipe.yaml --run {folder}", cell.name)
+                command_of_cell = f"docstill compress {folder}/recipe.yaml --run {folder}"
+                compress(recipe, folder, command_of_cell, cell.name, known=_same_teacher(cell, grid, run))
             except DocstillError as error:
                 failed[cell.name] = error
                 say(f"cell {cell.name} failed: {error}")
@@ -102,6 +103,12 @@ def _recipe(cell: Cell, grid: Sequence[Cell], run: Path) -> Recipe:
     else:
         controls = cell.recipe.controls
     return cell.recipe.model_copy(update={"controls": controls})
+
+
+def _same_teacher(cell: Cell, grid: Sequence[Cell], run: Path) -> Path | None:
+    """The first finished cell with the same teacher; cells of a study have the same data."""
+    folders = (run / "cells" / other.name for other in grid if other.teacher == cell.teacher)
+    return next((folder for folder in folders if (folder / "results.json").is_file()), None)
 
 
 def _finished(grid: Sequence[Cell], run: Path) -> dict[str, dict[str, Any]]:

@@ -153,6 +153,10 @@ class Task(Protocol):
         """One document as this model sees it (its own preprocessing); ``rng`` is None outside training."""
         ...
 
+    def shown_alike(self, first: DocumentModel, second: DocumentModel) -> bool:
+        """Whether `example` makes the same of a document for both models."""
+        ...
+
     def collate(self, model: DocumentModel, examples: Sequence[dict[str, Any]]) -> Batch:
         """Examples of one model as one batch of tensors, with ``targets``."""
         ...

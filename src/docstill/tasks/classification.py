@@ -33,10 +33,13 @@ from docstill.tasks.base import (
     Pages,
     View,
     difference_of_classes,
+    drawn,
     open_page,
 )
 
 EVALUATION_BATCH = 32
+SAMPLE = 64
+"""Training pages that a new classifier's processor takes its mean and spread from."""
 
 
 class Classification:
@@ -51,8 +54,9 @@ class Classification:
         return Pages(folder, found.documents, found.labels)
 
     def new_model(self, spec: ModelSpec, pages: Pages, teacher: DocumentModel | None = None) -> DocumentModel:
-        """A classifier from scratch for the classes of ``pages``."""
-        return new_classifier(spec.new, spec.config, pages.labels, spec.image_size)
+        """A classifier from scratch for the classes of ``pages``, and for pages as bright as a sample of them."""
+        sample = (open_page(document, None) for document in drawn(pages, SAMPLE).documents)
+        return new_classifier(spec.new, spec.config, pages.labels, spec.image_size, sample)
 
     def load_model(self, source: str) -> DocumentModel:
         """Loads a classifier whole."""
@@ -102,6 +106,11 @@ class Classification:
         if document.target is not None:
             target = sorted(model.labels).index(labels[document.target])
         return {"pixel_values": pixels, "target": target}
+
+    def shown_alike(self, first: DocumentModel, second: DocumentModel) -> bool:
+        """With the same processor and the same classes, in any order."""
+        same: bool = first.processor.to_dict() == second.processor.to_dict()
+        return same and set(first.labels) == set(second.labels)
 
     def collate(self, model: DocumentModel, examples: Sequence[dict[str, Any]]) -> Batch:
         """``pixel_values`` (B, 3, H, W) and ``targets`` (B,)."""

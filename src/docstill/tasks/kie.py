@@ -186,6 +186,10 @@ class Kie:
             example["glyphs"] = in_patches(document.glyphs, where, model.network.config.encoder)
         return example
 
+    def shown_alike(self, first: DocumentModel, second: DocumentModel) -> bool:
+        """With the same canvas in the same patches, the same tokens, and room for the same answers."""
+        return _canvas_and_tokens(first) == _canvas_and_tokens(second)
+
     def collate(self, model: DocumentModel, examples: Sequence[dict[str, Any]]) -> Batch:
         """Examples of one model as one batch.
 
@@ -349,6 +353,18 @@ class Kie:
             )
         answers = zip(rows[:, 1:].tolist(), likely.tolist(), strict=True)
         return [reading(model.processor.tokenizer, row, probabilities) for row, probabilities in answers]
+
+
+def _canvas_and_tokens(model: DocumentModel) -> tuple[Any, ...]:
+    """All of a model that an example depends on."""
+    config = model.network.config
+    return (
+        model.processor.image_processor.to_dict(),
+        config.encoder.to_dict(),
+        model.processor.tokenizer.get_vocab(),
+        config.decoder_start_token_id,
+        config.decoder.max_position_embeddings,
+    )
 
 
 def _answers(document: Document) -> Sequence[Any]:

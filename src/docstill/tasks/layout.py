@@ -136,6 +136,11 @@ class Layout:
             ),
         }
 
+    def shown_alike(self, first: DocumentModel, second: DocumentModel) -> bool:
+        """With the same processor and the same classes, in any order."""
+        same: bool = first.processor.to_dict() == second.processor.to_dict()
+        return same and set(first.labels) == set(second.labels)
+
     def collate(self, model: DocumentModel, examples: Sequence[dict[str, Any]]) -> Batch:
         """``pixel_values`` (B, 3, H, W), ``frames`` (B, 4), ``boxes`` (B, T, 4) and ``classes`` (B, T), padded with -1."""
         most = max(1, *(len(example["classes"]) for example in examples))
