@@ -183,6 +183,14 @@ def test_entries_for_what_is_not_listed_are_told_together(tmp_path: Path) -> Non
     ]
 
 
+@pytest.mark.parametrize("ascii_only", [True, False], ids=["escaped", "as it is"])
+def test_a_byte_order_mark_and_half_a_pair_of_surrogates_are_read(tmp_path: Path, ascii_only: bool) -> None:
+    content = {"images": [image(1, "Übersicht.png")], "annotations": [region(1, 3)], "categories": CATEGORIES}
+    text = json.dumps(content | ({"info": "\ud800"} if ascii_only else {}), ensure_ascii=ascii_only)
+    (tmp_path / "a.json").write_text(text, encoding="utf-8-sig")
+    assert read_coco(tmp_path / "a.json").names == ["Übersicht.png"]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
