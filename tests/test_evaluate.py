@@ -15,10 +15,13 @@ from typer.testing import CliRunner
 
 import docstill
 import tiny
+from docstill import evaluation
 from docstill.cli import app
 from docstill.decoding.reading import Reading
 from docstill.errors import DataError, UserError
 from docstill.models.classifier import new_classifier
+from docstill.models.io import DocumentModel
+from docstill.objectives.base import Outputs
 from docstill.tasks.classification import Classification
 from docstill.tasks.kie import Kie
 from kie_tiny import tiny_donut, tiny_folder
@@ -67,6 +70,24 @@ def run(*words: str | Path) -> Any:
     done = CliRunner().invoke(app, [str(word) for word in (*words, "--json")])
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
+
+
+def test_every_model_is_scored_where_networks_run_fastest(
+    world: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.dtype] = []
+    monkeypatch.setattr(
+        evaluation, "fastest_device", lambda: torch.float64
+    )  # `to` takes either; a second device is not there
+    scored = Classification.forward
+
+    def forward(task: Classification, model: DocumentModel, batch: dict[str, Any]) -> Outputs:
+        seen.append(next(model.network.parameters()).dtype)
+        return scored(task, model, {**batch, "pixel_values": batch["pixel_values"].double()})
+
+    monkeypatch.setattr(Classification, "forward", forward)
+    docstill.evaluate(world["classifier"], world["data"], shift=world["data"], against=[world["classifier"]])
+    assert set(seen) == {torch.float64}
 
 
 def test_a_classifiers_outputs_are_a_file_that_score_reads(world: dict[str, Path], tmp_path: Path) -> None:

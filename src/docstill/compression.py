@@ -26,7 +26,7 @@ from docstill.errors import DataError, ModelError, UserError
 from docstill.measure import measure
 from docstill.metrics.classification import softmax
 from docstill.models.head import divide_logits
-from docstill.models.io import DocumentModel
+from docstill.models.io import DocumentModel, fastest_device
 from docstill.optimiser import seed_everything
 from docstill.progress import counter, say
 from docstill.pruning.depth import KEPT_LAYERS
@@ -340,6 +340,7 @@ def _forget(folder: Path) -> None:
 
 
 def _evaluate(bench: Bench, model: DocumentModel, folder: Path, title: str) -> dict[str, Any]:
+    model.network.to(fastest_device())
     with counter(title, len(bench.validation.documents)) as advance:
         evaluation = bench.task.evaluate(model, bench.validation, advance)
     write_json(folder / DOCUMENTS, [vars(document) for document in evaluation.documents])

@@ -15,7 +15,7 @@ from docstill.data.unlabelled import problems_of, read_unlabelled
 from docstill.errors import DataError, UserError
 from docstill.loaded import load
 from docstill.metrics.classification import accepted
-from docstill.models.io import DocumentModel
+from docstill.models.io import DocumentModel, fastest_device
 from docstill.progress import counter
 from docstill.reporting.shift import write_shift
 from docstill.robustness import known_to_all, looks, missing_labels, on_other_pages, under_corruptions
@@ -85,6 +85,7 @@ def evaluate(
     if limit is not None:
         pages = drawn(pages, limit, in_order=True)
         unknown = None if unknown is None else drawn(unknown, limit, in_order=True)
+    loaded.model.network.to(fastest_device())
     with counter("scoring", len(pages.documents)) as advance:
         evaluation = loaded.task.evaluate(loaded.model, pages, advance)
     if outputs is not None:
@@ -111,6 +112,8 @@ def evaluate(
         result["ood"] = unknown_told_apart(evaluation.answers, said, Path(model), unknown.folder)
     if shift is not None:
         others = {str(source): load(source, loaded.task.name).model for source in against}
+        for other in others.values():
+            other.network.to(fastest_device())
         result["shift"] = _shifted(loaded.task, {str(model): loaded.model, **others}, pages, shift, split, limit)
         if page is not None:
             write_shift(result, Path(page))

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from docstill.chains import MODEL
@@ -93,7 +92,6 @@ def one_stage(
         bench = Bench(task, pages, validation, teacher)  # type: ignore[arg-type]  # pruning looks at no pages
         taught: dict[str, Any] = {}
         if teacher is not None:
-            teacher.network.to("cuda" if torch.cuda.is_available() else "cpu")  # where it will teach, too
             taught["teacher"] = {"model": teacher_source, "metrics": score_teacher(bench, teacher, folder / "teacher")}
         done = run_stage(bench, student, stage, folder, seed, kind)
         if isinstance(stage.settings, DistillStage):

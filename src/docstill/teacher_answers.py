@@ -25,7 +25,7 @@ from docstill.data.images import open_image
 from docstill.data.json_tokens import json_to_tokens, tokens_to_json
 from docstill.errors import DataError
 from docstill.fingerprints import add_model, add_page
-from docstill.models.io import DocumentModel
+from docstill.models.io import DocumentModel, fastest_device
 from docstill.progress import counter
 from docstill.run import write_text
 from docstill.tasks.base import Pages, Task, on_device
@@ -67,7 +67,7 @@ def read_by_teacher(task: Task, teacher: DocumentModel, pages: Pages, folder: Pa
     add_model(key, teacher)
     for document in pages.documents:
         add_page(key, document)
-    teacher.network.to("cuda" if torch.cuda.is_available() else "cpu")
+    teacher.network.to(fastest_device())
     path = folder / f"answers-{key.hexdigest()}.jsonl"
     lines = _whole_lines(path)
     write_text(path, "".join(_as_text(line) for line in lines))

@@ -12,13 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from docstill.data.document import Document
 from docstill.data.images import open_image
 from docstill.data.regions import Regions
 from docstill.fingerprints import add_model, add_page
-from docstill.models.io import DocumentModel
+from docstill.models.io import DocumentModel, fastest_device
 from docstill.progress import counter
 from docstill.run import step
 from docstill.tasks.base import Task
@@ -69,7 +67,7 @@ def with_regions(
 
 def _seen(task: Task, teacher: DocumentModel, documents: Sequence[Document]) -> list[dict[str, Any]]:
     """Of each page its ``file``, ``size`` (width and height in pixels), and ``regions`` as the teacher predicts them."""
-    teacher.network.to("cuda" if torch.cuda.is_available() else "cpu")
+    teacher.network.to(fastest_device())
     found = []
     with counter("the teacher is labelling", len(documents)) as advance:
         for document in documents:

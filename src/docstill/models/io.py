@@ -28,6 +28,11 @@ _MISSING = re.compile(r"requires the (\S+) library|No module named '([^'.]+)")
 """How transformers, and Python, name a package that is not installed."""
 
 
+def fastest_device() -> torch.device:
+    """Where networks learn, teach and are scored: the GPU, or the processor where there is none."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 @dataclass
 class DocumentModel:
     """A network with everything it needs to read a page.

@@ -48,6 +48,12 @@ def replace_classes(model: DocumentModel, labels: Sequence[str]) -> None:
     model.masks = {name: mask for name, mask in model.masks.items() if mask.shape == fresh[name].shape}
 
 
+def same_pages_and_classes(first: DocumentModel, second: DocumentModel) -> bool:
+    """Whether two models are given pages in the same way and know the same classes, in any order."""
+    same: bool = first.processor.to_dict() == second.processor.to_dict()
+    return same and set(first.labels) == set(second.labels)
+
+
 def load_labelled(source: str, task: str, kind: str, model_class: Any) -> DocumentModel:
     """Loads a network whole, with its own image processor, its masks and its card.
 

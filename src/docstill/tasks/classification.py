@@ -21,7 +21,7 @@ from docstill.errors import ModelError
 from docstill.metrics.classification import Floats, Ints, classification_metrics, per_class_accuracy, softmax
 from docstill.models.classifier import load_classifier, new_classifier
 from docstill.models.io import DocumentModel
-from docstill.models.labelled import replace_classes
+from docstill.models.labelled import replace_classes, same_pages_and_classes
 from docstill.models.patches import patches_of
 from docstill.objectives.base import UNLABELLED, Outputs
 from docstill.tasks.base import (
@@ -109,8 +109,7 @@ class Classification:
 
     def shown_alike(self, first: DocumentModel, second: DocumentModel) -> bool:
         """With the same processor and the same classes, in any order."""
-        same: bool = first.processor.to_dict() == second.processor.to_dict()
-        return same and set(first.labels) == set(second.labels)
+        return same_pages_and_classes(first, second)
 
     def collate(self, model: DocumentModel, examples: Sequence[dict[str, Any]]) -> Batch:
         """``pixel_values`` (B, 3, H, W) and ``targets`` (B,)."""

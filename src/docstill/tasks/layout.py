@@ -28,7 +28,7 @@ from docstill.metrics.regions import page_f1
 from docstill.models.detection import Answers, check_learns, detect, learn, look
 from docstill.models.detector import fitting_size, load_detector, new_detector
 from docstill.models.io import DocumentModel
-from docstill.models.labelled import replace_classes
+from docstill.models.labelled import replace_classes, same_pages_and_classes
 from docstill.objectives.base import BACKGROUND, Looks, Outputs
 from docstill.tasks.base import (
     Advance,
@@ -138,8 +138,7 @@ class Layout:
 
     def shown_alike(self, first: DocumentModel, second: DocumentModel) -> bool:
         """With the same processor and the same classes, in any order."""
-        same: bool = first.processor.to_dict() == second.processor.to_dict()
-        return same and set(first.labels) == set(second.labels)
+        return same_pages_and_classes(first, second)
 
     def collate(self, model: DocumentModel, examples: Sequence[dict[str, Any]]) -> Batch:
         """``pixel_values`` (B, 3, H, W), ``frames`` (B, 4), ``boxes`` (B, T, 4) and ``classes`` (B, T), padded with -1."""
