@@ -82,6 +82,11 @@ def methods(teacher: str) -> dict[str, list[dict[str, Any]]]:
         "rkd": [whole, {"kind": "rkd", **deepest}],
         "cka": [whole, {"kind": "cka", **deepest}],
         "simkd": [{"kind": "simkd"}],
+        "dkd-and-review": [
+            soft,
+            {"kind": "dkd", "beta": 2.0, "temperature": 4.0, "weight": 0.3},
+            {"kind": "review", "student_stages": ours, "teacher_stages": theirs, "weight": 0.3},
+        ],
     }
     return {name: [{"distill": {"objectives": entry}}] for name, entry in objectives.items()}
 
