@@ -72,7 +72,8 @@ def write_lines(path: Path, values: Iterable[Any]) -> None:
 
 def read_lines(path: Path) -> list[Any]:
     """Reads a JSON-lines file that docstill wrote whole."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    # not splitlines, which breaks lines at characters that names of files may hold
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def copy_whole(source: Path, target: Path) -> None:

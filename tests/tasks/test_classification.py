@@ -11,7 +11,7 @@ from PIL import Image
 
 import tiny
 from docstill.data.class_folders import read_class_folders
-from docstill.errors import DataError, ModelError
+from docstill.errors import DataError, ModelError, UserError
 from docstill.models.classifier import new_classifier
 from docstill.models.io import DocumentModel
 from docstill.optimiser import seed_everything
@@ -114,6 +114,15 @@ def test_blank_pages_are_not_stretched_without_end(tmp_path: Path) -> None:
     model = TASK.new_model(ModelSpec("vit-tiny", tiny.TINY_VIT["config"], (32, 32)), TASK.read(tmp_path))
     assert model.processor.image_std == [0.02] * 3
     assert model.processor.image_mean == [1.0] * 3
+
+
+def test_a_damaged_page_of_the_sample_is_named_and_no_size_blamed(tmp_path: Path) -> None:
+    pages = TASK.read(tiny.class_folders(tmp_path / "data") / "train")
+    bad = pages.documents[3].file
+    bad.write_bytes(bad.read_bytes()[:60])
+    with pytest.raises(UserError) as error:
+        TASK.new_model(ModelSpec("vit-tiny", tiny.TINY_VIT["config"], (32, 32)), pages)
+    assert str(error.value).startswith(f"{bad}: is damaged")
 
 
 def test_two_models_are_shown_the_same_where_page_and_classes_are_the_same() -> None:

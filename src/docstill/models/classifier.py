@@ -11,7 +11,7 @@ import transformers
 from PIL import Image
 from transformers import AutoConfig, AutoModelForImageClassification, ViTImageProcessorPil
 
-from docstill.errors import UserError, nearest
+from docstill.errors import DocstillError, UserError, nearest
 from docstill.models.conv_head import with_conv_head
 from docstill.models.head import CONV_HEAD, MLP_HEAD
 from docstill.models.io import DocumentModel, local_folder
@@ -83,7 +83,8 @@ def new_classifier(
             in every patch, which hides what is written there.
 
     Raises:
-        UserError: no such size, no such configuration key, or a network that cannot look at a page of that size.
+        UserError: no such size, no such configuration key, a network that cannot look at a page of that size, or a page of the
+            sample that cannot be read.
     """
     if size not in CLASSIFIER_SIZES:
         raise UserError(
@@ -110,6 +111,8 @@ def new_classifier(
         page = processor(images=[Image.new("RGB", (85, 110), "white")], return_tensors="pt")
         with torch.no_grad():  # a size that does not fit shows only here
             network(pixel_values=page["pixel_values"].to(model.device))
+    except DocstillError:  # a page of the sample that cannot be read
+        raise
     except Exception as error:  # whatever transformers and torch raise on numbers that do not fit together
         given = ", ".join(
             [
