@@ -79,8 +79,8 @@ def new_classifier(
         labels: class names in the order of the logits.
         image_size: (height, width) in pixels; default 224 × 224.
         sample: pages such as the model will learn from; its processor gives them mean 0 and standard deviation 1. Without
-            any, black is −1 and white 1. Pages are mostly paper: to a ViT or Swin from scratch that is one large constant
-            in every patch, which hides what is written there.
+            any, black is −1 and white 1. Pages are mostly paper: with white at 1 that is one large constant in every patch
+            of a ViT or Swin.
 
     Raises:
         UserError: no such size, no such configuration key, a network that cannot look at a page of that size, or a page of the
