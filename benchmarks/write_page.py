@@ -55,7 +55,7 @@ KINDS_IN_WORDS = (
     "In words: plain KD and the difference of logits (MSE) help on every pair by more than their spread, whatever family the "
     "teacher is of. With the ResNet-10, DKD and MSE gain most; of the methods on features ReviewKD, CKA and SimKD do. VkD, attention and "
     "RKD help little. The deeper student gains half as much at best, and from a teacher of another family methods on features "
-    "teach it next to nothing, hints less than nothing. DKD and ReviewKD together are no better than DKD alone. More steps close more of the gap "
+    "teach it next to nothing, hints less than nothing. DKD and ReviewKD together, tried when the rest was known, are no better than DKD alone. More steps close more of the gap "
     "than another method does. Students are not as well calibrated as teachers that are nearly always right."
 )
 EXTRA = {
@@ -176,7 +176,7 @@ def kinds_section(studies: dict[str, Any], longer: Any) -> str:
             f"*{cell['method']}* {signed(cell['over_twin'])} points, {share(cell['gap_closed'])} of the gap to the teacher"
             for cell in longer["cells"]
         )
-        more = f"With 300 epochs instead of 120, resnet → resnet-10: no-KD {twin}; {gains}.\n\n"
+        more = f"With 300 epochs instead of 120, tried when the rest was known, resnet → resnet-10: no-KD {twin}; {gains}.\n\n"
     return (
         "## Every objective, with few pages\n\n"
         "Six kinds of generated pages at 96 px: the teachers (half a ResNet-18, a small Swin) learnt from 4,200 pages, students and "
