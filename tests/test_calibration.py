@@ -16,6 +16,7 @@ import tiny
 from docstill import compression
 from docstill.calibration import temperature_of
 from docstill.errors import ModelError, RecipeError, UserError
+from docstill.metrics.classification import softmax
 from docstill.metrics.temperature import scaled
 from docstill.models.classifier import new_classifier
 from docstill.models.head import divide_logits, head_of
@@ -53,8 +54,7 @@ def test_the_model_that_is_handed_over_is_scaled(finished: tuple[Path, Path, dic
     )
     pages = handed.task.read(data / "validation")
     task = Classification()
-    raw, _ = task.probabilities(plain.model, pages)
-    soft, _ = task.probabilities(handed.model, pages)
+    raw, soft = (softmax(task.logits(one.model, pages)) for one in (plain, handed))
     assert np.allclose(soft, scaled(raw, temperature), atol=1e-5)
     card = json.loads((run / "model" / "docstill.json").read_text(encoding="utf-8"))
     assert card["lineage"][-1] == {"stage": "calibrate", "temperature": temperature}
@@ -86,7 +86,8 @@ def test_an_overconfident_model_is_mended(tmp_path: Path) -> None:
     model = new_classifier("resnet-18", tiny.TINY_RESNET["config"], tiny.KINDS, (32, 32))
     divide_logits(model.network, 1 / 400)
     pages = Classification().read(data / "validation")
-    found = temperature_of(pages, *Classification().probabilities(model, pages))
+    labels = np.array([document.target for document in pages.documents])
+    found = temperature_of(pages, softmax(Classification().logits(model, pages)), labels)
     assert found["temperature"] > 2
     assert found["after"]["nll"] < found["before"]["nll"]
     assert found["after"]["ece"] < found["before"]["ece"]

@@ -167,14 +167,6 @@ class Classification:
             },
         )
 
-    def probabilities(self, model: DocumentModel, pages: Pages, advance: Advance | None = None) -> tuple[Floats, Ints]:
-        """Probabilities ``(n, C)`` and right classes ``(n,)``, in the alphabetical order of the class names.
-
-        Raises:
-            ModelError: they are not finite; the files are named.
-        """
-        return softmax(self.logits(model, pages, advance)), _right(pages, sorted(model.labels))
-
     def logits(
         self, model: DocumentModel, pages: Pages, advance: Advance | None = None, view: View | None = None
     ) -> Floats:
