@@ -7,6 +7,7 @@
         ├── RecipeError          a recipe does not hold; lists every problem
         ├── DataError            documents are bad; lists every problem, with file and line
         ├── ModelError           a model folder cannot be used as asked
+        ├── InUse                another process works in the run folder
         └── MissingExtra         an optional part is not installed
 
 Every message is a sentence: what was given, what was expected, and what to do.
@@ -49,6 +50,10 @@ class DataError(_Problems):
 
 class ModelError(UserError):
     """A model folder that cannot be used as asked."""
+
+
+class InUse(UserError):
+    """A run folder that another process works in."""
 
 
 class MissingExtra(UserError):

@@ -24,7 +24,7 @@ from docstill.pruning.magnitude import magnitude_masks
 from docstill.pruning.masks import apply_masks
 from docstill.pruning.pattern import pattern_masks
 from docstill.pruning.rebuild import Look
-from docstill.pruning.resolution import at_share, on_canvas
+from docstill.pruning.resolution import at_share, on_canvas, with_smaller_anchors
 from docstill.pruning.vocabulary import (
     check_kept,
     check_spelling,
@@ -190,6 +190,8 @@ def _resolution(task: Task, student: DocumentModel, settings: ResolutionPrune, s
     if student.task == "kie":
         check_window(student.network.config.encoder, (down, across))
         student.network, student.masks = on_canvas(student.network, student.masks, (down, across))
+    elif student.network.config.model_type == TWO_STAGE_DETECTOR:
+        student.network, student.masks = with_smaller_anchors(student.network, student.masks, down / height)
     student.processor = processor
     return f"Pages are taken at {down} × {across} pixels instead of {height} × {width}."
 

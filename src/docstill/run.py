@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from docstill.errors import RecipeError, UserError
+from docstill.errors import InUse, RecipeError, UserError
 from docstill.recipe import differences
 
 DONE = "done.json"
@@ -115,16 +115,23 @@ def locked(folder: Path) -> Iterator[None]:
     """Keeps a second process out of the run folder; the lock goes with the process, however it ends.
 
     Raises:
-        UserError: another process works in the folder.
+        InUse: another process works in the folder.
     """
     with open(folder / ".lock", "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise UserError(
-                f"another process is working in {folder}; wait for it, or give another --run folder"
-            ) from error
+            raise InUse(f"another process is working in {folder}; wait for it, or give another --run folder") from error
         yield
+
+
+def in_use(folder: Path) -> bool:
+    """Whether another process works in the run folder."""
+    try:
+        with locked(folder):
+            return False
+    except InUse:
+        return True
 
 
 def step(folder: Path, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -207,6 +207,16 @@ def test_smaller_pages(kind: dict[str, Any], tmp_path: Path) -> None:
         prune(task, again, ResolutionPrune(method="resolution", keep=0.99), None)
 
 
+def test_anchors_shrink_with_the_pages(tmp_path: Path) -> None:
+    model = made({**TINY_RCNN, "image_size": [128, 96]})
+    before = model.network.config.anchor_sizes
+    prune(Layout(), model, ResolutionPrune(method="resolution", keep=0.5), None)
+    again = load_detector(str(model.save(tmp_path / "model"))).network
+    assert again.config.anchor_sizes == [size // 2 for size in before]
+    sides = [float(cell[-1, 2] - cell[-1, 0]) for cell in again.rpn.anchor_generator.cell_anchors]
+    assert sides == pytest.approx([size // 2 for size in before], abs=1)  # the last ratio is a square
+
+
 @pytest.mark.parametrize(
     ("sizes", "smaller", "pages"),
     [

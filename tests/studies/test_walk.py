@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 import tiny
 from docstill import cli, compression
 from docstill.errors import RecipeError, UserError
+from docstill.recipe import dump_recipe
+from docstill.run import locked, open_run
 from docstill.studies import walk
 from docstill.studies.grid import parse_study
 
@@ -135,6 +137,28 @@ def test_a_study_that_was_stopped_goes_on(
     resumed = walk.run_study(study, tmp_path / "run")
     figures = [[cell["metrics"], cell["over_twin"], cell["gap_closed"]] for cell in resumed["cells"]]
     assert figures == [[cell["metrics"], cell["over_twin"], cell["gap_closed"]] for cell in results["cells"]]
+
+
+def test_a_second_process_takes_the_cells_that_the_first_is_not_in(
+    finished: tuple[Path, Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, _, results = finished
+    study, whole, run = parse_study(content(data, seed=1)), compression.compress, tmp_path / "run"
+    beside: list[dict[str, Any]] = []
+
+    def a_process_begins_within_the_first_cell(recipe: Any, folder: Path, *arguments: Any, **options: Any) -> Any:
+        open_run(folder, dump_recipe(recipe))
+        with locked(folder):
+            monkeypatch.setattr(walk, "compress", whole)
+            beside.append(walk.run_study(study, run))
+        return whole(recipe, folder, *arguments, **options)
+
+    monkeypatch.setattr(walk, "compress", a_process_begins_within_the_first_cell)
+    done = walk.run_study(study, run)
+    assert [cell["state"] for cell in beside[0]["cells"]] == ["waiting", "done"]
+    assert [cell["state"] for cell in done["cells"]] == ["done", "done"]
+    assert [path.parent.parent.name for path in run.glob("cells/*/seed-*/no-kd")] == ["vit--small--kd"]
+    assert [cell["over_twin"] for cell in done["cells"]] == [cell["over_twin"] for cell in results["cells"]]
 
 
 def test_a_cell_that_fails_is_named_and_the_others_run(

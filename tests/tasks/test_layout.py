@@ -57,6 +57,16 @@ def test_two_detectors_are_shown_the_same_where_page_and_classes_are_the_same() 
     assert not TASK.shown_alike(model, made(TINY_RCNN, KINDS[:-1]))
 
 
+@pytest.mark.parametrize(
+    ("size", "anchors"), [((1024, 736), [32, 64, 128, 256, 512]), ((320, 480), [15, 30, 60, 120, 240])]
+)
+def test_anchors_of_a_new_detector_are_as_much_smaller_as_its_pages(size: tuple[int, int], anchors: list[int]) -> None:
+    changes = {"pyramid_channels": 8, "head_channels": 16}
+    assert new_detector("faster-rcnn-r18", changes, KINDS, size).network.config.anchor_sizes == anchors
+    asked = new_detector("faster-rcnn-r18", {**changes, "anchor_sizes": [9, 8, 7, 6, 5]}, KINDS, size)
+    assert asked.network.config.anchor_sizes == [9, 8, 7, 6, 5]
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return coco_folder(tmp_path_factory.mktemp("layout") / "data")

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForObjectDetection, RTDetrImagePro
 
 from docstill.errors import UserError, nearest
 from docstill.models.blocks import TWO_STAGE_DETECTOR
-from docstill.models.faster_rcnn import FasterRcnn, FasterRcnnConfig
+from docstill.models.faster_rcnn import ANCHOR_SIZES, ANCHORS_FOR, FasterRcnn, FasterRcnnConfig, scaled_anchors
 from docstill.models.io import DocumentModel, local_folder
 from docstill.models.labelled import check_keys, class_names, load_labelled
 
@@ -100,7 +100,8 @@ def new_detector(
 
     Args:
         size: a name of `DETECTOR_SIZES`.
-        changes: changes to its configuration; those to ``backbone_config`` are laid over the size's own.
+        changes: changes to its configuration; those to ``backbone_config`` are laid over the size's own. A Faster R-CNN's
+            ``anchor_sizes`` are for pages of 1024 pixels unless given, and are scaled to the longer side of others.
         labels: class names in the network's order.
         image_size: (height, width) in pixels that a page is fitted into, its proportions kept; multiples of 32.
 
@@ -123,6 +124,7 @@ def new_detector(
     merged = {**known, **changes}
     names = class_names(labels)
     if ours:
+        merged.setdefault("anchor_sizes", scaled_anchors(ANCHOR_SIZES, max(image_size) / ANCHORS_FOR))
         network: Any = FasterRcnn(FasterRcnnConfig(**merged, **names))
     else:
         backbone = {**known["backbone_config"], **changes.get("backbone_config", {})}

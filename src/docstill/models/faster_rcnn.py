@@ -9,6 +9,7 @@ Boxes here are left, top, right, bottom in pixels of the network's input.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,10 @@ BACKBONES: dict[str, tuple[Any, dict[str, str], list[int]]] = {
 }
 """By name: the network, the modules whose maps (at strides 4, 8, 16 and 32) enter the pyramid, and their channels."""
 
+ANCHOR_SIZES = (32, 64, 128, 256, 512)
+"""On pages with a longer side of `ANCHORS_FOR` pixels."""
+ANCHORS_FOR = 1024
+
 SMALLEST_SCORE = 0.05
 """Detections below it are dropped, as everywhere in the field; COCO's figures hardly change by what lies below."""
 
@@ -52,6 +57,8 @@ class FasterRcnnConfig(PretrainedConfig):  # type: ignore[misc]  # transformers 
         head_channels: width of the two fully connected layers that look at a region.
         anchor_sizes: square root of the anchors' area in input pixels, one for each of the pyramid's five levels.
         anchor_ratios: heights of the anchors over their widths; regions of a page are often much wider than high.
+        proposals: of a page that are left in training when those that overlap are gone, twice as many of each level before; in
+            use a third of it, of as many of each level. Most pages have far fewer regions than photographs have things.
         regions: proposals of a page that are looked at in training, a quarter of them on labelled regions.
         most: detections of a page, surest first.
     """
@@ -63,15 +70,16 @@ class FasterRcnnConfig(PretrainedConfig):  # type: ignore[misc]  # transformers 
         backbone: str = "resnet50",
         pyramid_channels: int = 256,
         head_channels: int = 1024,
-        anchor_sizes: tuple[int, ...] = (32, 64, 128, 256, 512),
+        anchor_sizes: tuple[int, ...] = ANCHOR_SIZES,
         anchor_ratios: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0, 2.0),
+        proposals: int = 1000,
         regions: int = 256,
         most: int = 300,
         **others: Any,
     ) -> None:
         self.backbone, self.pyramid_channels, self.head_channels = backbone, pyramid_channels, head_channels
         self.anchor_sizes, self.anchor_ratios = list(anchor_sizes), list(anchor_ratios)
-        self.regions, self.most = regions, most
+        self.proposals, self.regions, self.most = proposals, regions, most
         super().__init__(**others)
 
 
@@ -131,8 +139,8 @@ class FasterRcnn(PreTrainedModel):  # type: ignore[misc]  # transformers has no 
             bg_iou_thresh=0.3,
             batch_size_per_image=256,
             positive_fraction=0.5,
-            pre_nms_top_n={"training": 2000, "testing": 1000},
-            post_nms_top_n={"training": 1000, "testing": 300},
+            pre_nms_top_n={"training": 2 * config.proposals, "testing": config.proposals},
+            post_nms_top_n={"training": config.proposals, "testing": round(0.3 * config.proposals)},
             nms_thresh=0.7,
         )
         self.roi_heads = RoIHeads(
@@ -213,6 +221,11 @@ class FasterRcnn(PreTrainedModel):  # type: ignore[misc]  # transformers has no 
     def _answers(self, logits: Tensor, deltas: Tensor, regions: list[Tensor], pooled: Tensor | None) -> RegionAnswers:
         boxes = self.roi_heads.box_coder.decode(deltas, regions)
         return RegionAnswers(logits, boxes.view(len(logits), -1, 4)[:, 1:], pooled)
+
+
+def scaled_anchors(sizes: Sequence[int], share: float) -> list[int]:
+    """Anchors for pages whose sides are ``share`` times as long."""
+    return [max(1, round(size * share)) for size in sizes]
 
 
 def _images(pixel_values: Tensor) -> ImageList:

@@ -1,4 +1,8 @@
-"""Walks a study: trains each teacher once, runs the cells one after the other, writes the table after each."""
+"""Walks a study: trains each teacher once, runs the cells one after the other, writes the table after each.
+
+Several processes may walk the same study, on one machine or on several that share the folder: each takes the next cell that no
+other is in. Teachers are trained by the first of them.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,13 @@ from typing import Any
 
 import docstill
 from docstill.compression import check_sizes, compress, train_teacher
-from docstill.errors import DocstillError, UserError
+from docstill.errors import DocstillError, InUse, UserError
 from docstill.measure import hardware
 from docstill.progress import say
 from docstill.recipe import Recipe, Teacher, read_yaml
 from docstill.reporting.figures import duration
 from docstill.reporting.study import write_study
-from docstill.run import RECIPE, locked, open_run, read_json, seconds_spent, write_json
+from docstill.run import RECIPE, in_use, locked, open_run, read_json, seconds_spent, write_json
 from docstill.sources import read_splits
 from docstill.stages import Bench
 from docstill.studies.figures import line
@@ -30,7 +34,7 @@ def run_study(study: Study, run: Path, command: str = "") -> dict[str, Any]:
     """Runs all cells, or goes on where an earlier call was stopped; finished cells are not run again.
 
     A cell that fails is named in the table and does not keep the others from running; if it was to train the no-KD twin of
-    others, the next of them trains it.
+    others, the next of them trains it. A cell that another process is in is left to it.
 
     Args:
         study: what to do.
@@ -48,28 +52,33 @@ def run_study(study: Study, run: Path, command: str = "") -> dict[str, Any]:
     open_run(run, dump_study(study), STUDY)
     with locked(run):
         grid = cells(study, _teachers(study, run))
-        failed: dict[str, DocstillError] = {}
-        began, ran = time.monotonic(), 0
-        for index, cell in enumerate(grid, 1):
-            folder = run / "cells" / cell.name
-            if (folder / "results.json").is_file():
-                continue
-            left = (
-                ""
-                if not ran
-                else f", about {duration((time.monotonic() - began) / ran * (len(grid) - index + 1))} left"
-            )
-            say(f"cell {index} of {len(grid)}{left}: {cell.name}")
-            try:
-                recipe = _recipe(cell, grid, run)
-                command_of_cell = f"docstill compress {folder}/recipe.yaml --run {folder}"
-                compress(recipe, folder, command_of_cell, cell.name, known=_same_teacher(cell, grid, run))
-            except DocstillError as error:
-                failed[cell.name] = error
-                say(f"cell {cell.name} failed: {error}")
-            ran += 1
-            _write(study, run, grid, failed, command)
-        results = _write(study, run, grid, failed, command)
+    failed: dict[str, DocstillError] = {}
+    elsewhere: list[str] = []
+    began, ran = time.monotonic(), 0
+    for index, cell in enumerate(grid, 1):
+        folder = run / "cells" / cell.name
+        if (folder / "results.json").is_file():
+            continue
+        left = ""
+        if ran:
+            left = f", about {duration((time.monotonic() - began) / ran * (len(grid) - index + 1))} left"
+        say(f"cell {index} of {len(grid)}{left}: {cell.name}")
+        try:
+            recipe = _recipe(cell, grid, run)
+            command_of_cell = f"docstill compress {folder}/recipe.yaml --run {folder}"
+            compress(recipe, folder, command_of_cell, cell.name, known=_same_teacher(cell, grid, run))
+        except InUse:
+            elsewhere.append(cell.name)
+            say(f"cell {cell.name} is being run by another process")
+            continue
+        except DocstillError as error:
+            failed[cell.name] = error
+            say(f"cell {cell.name} failed: {error}")
+        ran += 1
+        _write(study, run, grid, failed, command)
+    results = _write(study, run, grid, failed, command)
+    if elsewhere:
+        say(f"{', '.join(elsewhere)}: still with other processes; the last to end writes the whole table")
     if failed:
         kind = UserError if all(isinstance(error, UserError) for error in failed.values()) else DocstillError
         shown = "; ".join(f"{name}: {error}" for name, error in failed.items())
@@ -98,7 +107,7 @@ def _recipe(cell: Cell, grid: Sequence[Cell], run: Path) -> Recipe:
     begun = run / "cells" / cell.name / RECIPE
     if begun.is_file():
         controls = read_yaml(begun).get("controls", cell.recipe.controls)
-    elif cell.twin is not None and _twin(cell, grid, _finished(grid, run)) is None:
+    elif cell.twin is not None and _twin(cell, grid, _finished(grid, run)) is None and not _coming(cell, grid, run):
         controls = ["teacher", "no-kd"]
     else:
         controls = cell.recipe.controls
@@ -126,6 +135,13 @@ def _twin(cell: Cell, grid: Sequence[Cell], finished: Mapping[str, dict[str, Any
         if cell.twin is not None and other.twin == cell.twin and other.name in finished
     )
     return next((results for results in same if any(row["role"] == "control" for row in results["rows"])), None)
+
+
+def _coming(cell: Cell, grid: Sequence[Cell], run: Path) -> bool:
+    """Whether another process trains this cell's no-KD twin in a cell of its own."""
+    folders = [run / "cells" / other.name for other in grid if other.twin == cell.twin and other.name != cell.name]
+    begun = [folder for folder in folders if (folder / RECIPE).is_file() and in_use(folder)]
+    return any("no-kd" in read_yaml(folder / RECIPE).get("controls", ()) for folder in begun)
 
 
 def _write(
