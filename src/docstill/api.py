@@ -198,7 +198,7 @@ def distill(
 ) -> dict[str, Any]:
     """One `distill` stage: learns from the teacher, which is scored first. The result lies in ``out/model``.
 
-    ``data`` is as for `train`.
+    ``data`` is as for `train`. A student that knows other classes, or lacks tags, gets those of the data first, as in a recipe.
 
     Returns:
         As for `train`, with ``teacher``, its ``model`` and ``metrics`` on the validation split, and ``warnings``.

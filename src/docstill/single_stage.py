@@ -87,7 +87,7 @@ def one_stage(
             student = task.new_model(ModelSpec(source.new, source.config, source.image_size), pages, teacher)
         else:
             student = task.load_model(source)
-            if kind == "train" and pages is not None:
+            if kind != "prune" and pages is not None:
                 task.adapt(student, pages)
         bench = Bench(task, pages, validation, teacher)  # type: ignore[arg-type]  # pruning looks at no pages
         taught: dict[str, Any] = {}

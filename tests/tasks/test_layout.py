@@ -402,6 +402,11 @@ def test_a_student_from_a_folder_gets_the_classes_of_the_data(data: Path, tmp_pa
     content = layout_recipe(data, TINY_RCNN, student=str(folder), controls=["teacher"])
     docstill.compress(parse_recipe(content), tmp_path / "run")
     assert docstill.load(tmp_path / "run" / "model").model.labels == list(KINDS)
+    teacher = made(TINY_RCNN).save(tmp_path / "teacher")
+    done = docstill.distill(
+        teacher, str(folder), data, tmp_path / "by-itself", epochs=1, objectives=[{"kind": "labels"}, {"kind": "roi"}]
+    )
+    assert docstill.load(done["model"]).model.labels == list(KINDS)
 
 
 @pytest.mark.parametrize(
