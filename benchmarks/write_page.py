@@ -61,7 +61,7 @@ KINDS_IN_WORDS = (
 DETECTORS_IN_WORDS = (
     "288 printed book pages of the 18th to 20th century to learn from, 45 to score on, 8 classes, 320 × 224 px; Faster R-CNNs with a "
     "pyramid of 64 channels and heads of 256. All networks learn from 1,200 generated pages first, for 6 epochs; then the teacher "
-    "from the book pages for 36, students and controls for 6. The last weights count; rates were chosen by the no-KD twin, on books "
+    "from the book pages for 36, students and controls for 12. The last weights count; rates were chosen by the no-KD twin, on books "
     "held out of the training pages.",
     "",
 )
@@ -87,14 +87,10 @@ def main() -> str:
     longer = kinds.pop("resnet-resnet-10-longer", None)
     if kinds:
         sections.append(kinds_section(kinds, longer))
-    detectors = {file.parent.name: read(file) for file in sorted(HERE.glob("layout/small/*/results.json"))}
+    begun = read(HERE / "layout" / "small" / "pretraining.json")
+    detectors = [read(file) for file in sorted(HERE.glob("layout/small/r*.json"))]
     if detectors:
-        small = HERE / "layout" / "small"
-        begun, alone = (
-            read(small / "pretraining.json"),
-            {name: read(small / f"{name}.json") for name in ("longer", "without")},
-        )
-        sections.append(detectors_section(detectors, begun, {name: each for name, each in alone.items() if each}))
+        sections.append(detectors_section(detectors, begun))
     teacher = read(HERE / "teacher" / "results.json")
     if teacher is not None:
         sections.append(teacher_section(teacher))
@@ -209,38 +205,46 @@ def kinds_section(studies: dict[str, Any], longer: Any) -> str:
     )
 
 
-def detectors_section(studies: dict[str, Any], first: dict[str, Any], alone: dict[str, Any]) -> str:
-    """A table for each pair: the teacher, the no-KD twin, and what each method adds to it."""
+def detectors_section(pairs: list[dict[str, Any]], first: dict[str, Any]) -> str:
+    """A table for each pair: the teacher, the student alone, and what each method adds to it."""
     tables = []
-    for study in studies.values():
-        cells = [cell for cell in study["cells"] if cell["state"] == "done"]
-        whole, twin = cells[0]["of_teacher"], cells[0]["twin"]
-        pair = f"{cells[0]['teacher']} → {cells[0]['student']}"
-        lines = [f"| {pair} | AP | over no-KD | AP50 | AP75 | of the teacher's AP | speed |", "|---|" + "---|" * 6]
-        # The teacher is one network, so its figures have no spread.
-        figures = [f"{100 * whole['metrics'][name]['mean']:.1f}" for name in ("ap", "ap50", "ap75")]
-        lines.append(f"| teacher | {figures[0]} | | {figures[1]} | {figures[2]} | | 1.0 × |")
-        rows = [("no-KD", twin["metrics"], None, cells[0]["speed_up"])]
-        rows += [(f"*{cell['method']}*", cell["metrics"], cell["over_twin"], cell["speed_up"]) for cell in cells]
-        for name, metrics, over, speed in rows:
-            ap, ap50, ap75 = (spread(metrics[key]) for key in ("ap", "ap50", "ap75"))
-            more = "" if over is None else signed(over)
-            kept = share(metrics["ap"]["mean"] / whole["metrics"]["ap"]["mean"])
-            lines.append(f"| {name} | {ap} | {more} | {ap50} | {ap75} | {kept} | {speed:.1f} × |")
+    for pair in pairs:
+        teacher, ways = pair["teacher"]["metrics"], pair["methods"]
+        lines = [
+            f"| {pair['teacher']['network']} → {pair['student']} | seeds | AP | over no-KD | AP50 | AP75 | of the teacher's AP |",
+            "|---|" + "---|" * 6,
+            f"| teacher | 1 | {100 * teacher['ap']:.1f} | | {100 * teacher['ap50']:.1f} | {100 * teacher['ap75']:.1f} | |",
+        ]
+        for name, seeds in ways.items():
+            alone = ways.get("smaller-no-kd" if name.startswith("smaller") else "no-kd", [])
+            over = [each["metrics"]["ap"] - other["metrics"]["ap"] for each, other in zip(seeds, alone, strict=False)]
+            more = "" if alone is seeds or not over else signed(over_seeds(over))
+            ap, ap50, ap75 = (over_seeds([each["metrics"][key] for each in seeds]) for key in ("ap", "ap50", "ap75"))
+            lines.append(
+                f"| *{name}* | {len(seeds)} | {spread(ap)} | {more} | {spread(ap50)} | {spread(ap75)} | {share(ap['mean'] / teacher['ap'])} |"
+            )
         tables.append("\n".join(lines))
+        if "speed" in pair:
+            timed = pair["speed"]
+            slow = timed["teacher"]["latency_ms"]["median"]
+            faster = "; ".join(
+                f"*{name}* {slow / figures['latency_ms']['median']:.1f} ×, {figures['params']['total'] / 1e6:.1f} million weights"
+                for name, figures in timed.items()
+            )
+            tables.append(f"Speed against the teacher, page to regions, interleaved, one thread: {faster}.")
     begun = ", ".join(f"{name} {100 * found['ap']:.1f}" for name, found in first.items())
-    more = " ".join(
-        f"{found['network']} alone for {found['epochs']} epochs, {ALONE_IN_WORDS[name]}: "
-        f"{spread({'mean': statistics.fmean(found['ap']), 'std': statistics.stdev(found['ap'])})} AP."
-        for name, found in alone.items()
-    )
-    spent = sum(study["seconds"] for study in studies.values()) / 3600
-    return f"## Regions of book pages\n\n{DETECTORS_IN_WORDS[0]} They score there: {begun} AP, on 100 others.\n\n" + (
-        "\n\n".join(tables)
-        + f"\n\n± is the standard deviation over 3 seeds; differences are taken seed by seed. {more}\n\n{DETECTORS_IN_WORDS[1]}\n\n"
-        f"{spent:.1f} hours of one core for students and controls. {machine(next(iter(studies.values()))['hardware'])}. "
+    spent = sum(each["seconds"] for pair in pairs for seeds in pair["methods"].values() for each in seeds) / 3600
+    return (
+        f"## Regions of book pages\n\n{DETECTORS_IN_WORDS[0]} They score there: {begun} AP, on 100 others.\n\n"
+        + "\n\n".join(tables)
+        + f"\n\n± is the standard deviation over seeds; differences are taken seed by seed.\n\n{DETECTORS_IN_WORDS[1]}\n\n"
+        f"{spent:.1f} hours of one core for students and controls. {machine(pairs[0]['hardware'])}. "
         "`python benchmarks/layout/small.py PAGES RUN PAIR`\n"
     )
+
+
+def over_seeds(values: list[float]) -> dict[str, Any]:
+    return {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
 
 
 def normalisation_section(found: dict[str, Any]) -> str:

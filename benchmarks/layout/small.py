@@ -1,13 +1,14 @@
 """The pairs of the study on real book pages, small enough for 2 cores: one pair at a time, 3 seeds.
 
-python benchmarks/layout/small.py PAGES RUN PAIR …
+python benchmarks/layout/small.py PAGES RUN PAIR [METHOD …]
 
 PAGES holds {train,validation}, COCO's files beside them. Pages are 320 × 224 pixels, pyramids and heads of the detectors narrow. Each
 network learns from 1,200 generated pages first, then teacher, students and controls from the real ones; the last weights count, so that
 nothing is chosen by the validation pages. Rates and batches were chosen by the no-KD twin, on books held out of the training pages.
-Stopped, it goes on with the same command; the same command in two processes shares the work once the teacher has learnt. In the place
-of a pair, `longer` and `without` say what R18 gives alone in twice the epochs, with and without the generated pages. Leaves a table and
-the figures of each pair in small/, and what the first learning gave in small/pretraining.json.
+
+Stopped, it goes on with the same command. The same command in several processes shares the work, once the teacher has learnt: each
+takes the next student that no other is at. All methods get their first seed before any gets its second. Leaves what is done so far in
+small/PAIR.json, and what the first learning gave in small/pretraining.json.
 """
 
 from __future__ import annotations
@@ -18,13 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import docstill
+from docstill.errors import InUse
 from docstill.measure import hardware
-from docstill.studies.grid import parse_study
+from docstill.run import DONE, read_json, step, write_json
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
-from keep_study import main as keep  # noqa: E402
-
+HERE = Path(__file__).parent / "small"
 GENERATED = {"train": (1200, 41), "validation": (100, 42)}
 """How many of each split, and the seed that they are drawn with."""
 SIDE = (320, 224)
@@ -37,15 +36,7 @@ NARROW = {
     "regions": 64,
 }
 """Anchors by the regions of the training pages: page numbers are 4 pixels high here, running heads 15 times as wide as high."""
-PAIRS = {
-    "r50-r18": ("r50", "r18", ["together", "smaller", "heads", "roi", "pkd", "graphkd", "dsig"]),
-    "r50-mobilenet-v2": ("r50", "mobilenet-v2", ["together"]),
-    "r101-r50": ("r101", "r50", ["together"]),
-    "r101-efficientnet-b0": ("r101", "efficientnet-b0", ["together"]),
-    "r152-r101": ("r152", "r101", ["together"]),
-}
-"""Teacher, student and the methods."""
-ALONE = ("longer", "without")
+SEEDS = range(3)
 FIRST: dict[str, Any] = {
     "epochs": 6,
     "batch_size": 8,
@@ -55,99 +46,126 @@ FIRST: dict[str, Any] = {
     "keep": "last",
 }
 STUDENT: dict[str, Any] = {
-    "epochs": 6,
+    "epochs": 12,
     "batch_size": 4,
     "learning_rate": 0.0006,
     "augment": 0.5,
-    "evaluate_every": 6,
+    "evaluate_every": 12,
     "keep": "last",
 }
-TEACHER = {**STUDENT, "epochs": 36, "evaluate_every": 12}
+TEACHER = {**STUDENT, "epochs": 36}
+SMALLER: dict[str, Any] = {"method": "resolution", "keep": 0.7}
+"""Pages of 224 × 160 for the student: half the pixels."""
 LABELS = {"kind": "labels"}
-PKD = [{"kind": "pkd", "student_module": f"backbone.fpn.layer_blocks.{level}"} for level in (0, 1, 2, 3)]
+HEADS = {"kind": "heads", "frozen": False}
+PKD = [{"kind": "pkd", "student_module": f"backbone.fpn.layer_blocks.{level}"} for level in range(4)]
 ROI = {"kind": "roi", "temperature": 1.0}
 GRAPH = {"kind": "graphkd", "weight": 0.5}
 METHODS: dict[str, list[dict[str, Any]]] = {
-    "heads": [LABELS, {"kind": "heads", "frozen": False}],
-    "pkd": [LABELS, *PKD],
+    "no-kd": [],
+    "together": [LABELS, HEADS, ROI, GRAPH],
+    "smaller-no-kd": [],
+    "smaller": [LABELS, HEADS, ROI, GRAPH],
+    "heads": [LABELS, HEADS],
     "roi": [LABELS, ROI],
+    "pkd": [LABELS, *PKD],
     "graphkd": [LABELS, GRAPH],
     "dsig": [LABELS, {"kind": "dsig"}],
-    "together": [LABELS, {"kind": "heads", "frozen": False}, ROI, GRAPH],
+    "without": [],
 }
-SMALLER = {"method": "resolution", "keep": 0.7}
-"""Pages of 224 × 160 for the student, half the pixels; then as `together`."""
+"""Objectives by name; none: the student alone, ``smaller``: on smaller pages, ``without``: alone and without generated pages."""
+PAIRS = {
+    "r50-r18": ("r50", "r18", list(METHODS)),
+    "r50-mobilenet-v2": ("r50", "mobilenet-v2", ["no-kd", "together"]),
+    "r101-r50": ("r101", "r50", ["no-kd", "together"]),
+    "r101-efficientnet-b0": ("r101", "efficientnet-b0", ["no-kd", "together"]),
+    "r152-r101": ("r152", "r101", ["no-kd", "together"]),
+}
+"""Teacher, student and the methods."""
 
 
-def main(pages: Path, run: Path, wanted: list[str]) -> None:
+def main(pages: Path, run: Path, pair: str, methods: list[str]) -> None:
     generated = run / "generated"
     for split, (count, seed) in GENERATED.items():
         if not (generated / split).exists():
             docstill.synth("layout", generated / split, count, seed=seed, workers=2)
-    for pair in wanted:
-        teacher, student, methods = PAIRS[pair]
-        begun = {network: learnt_first(network, generated, run) for network in (teacher, student)}
-        taught = docstill.train("layout", begun[teacher], pages, run / "teachers" / teacher, **TEACHER)
-        study = parse_study(
-            {
-                "task": "layout",
-                "data": {"train": str(pages / "train"), "validation": str(pages / "validation")},
-                "teachers": {teacher: str(taught["model"])},
-                "students": {student: begun[student]},
-                "methods": {name: stages_of(name) for name in methods},
-                "training": STUDENT,
-            }
-        )
-        docstill.study(study, run / pair)
-        (HERE / "small" / pair).mkdir(parents=True, exist_ok=True)
-        keep(run / pair, HERE / "small" / pair)
+    teacher, student, usual = PAIRS[pair]
+    begun = {network: learnt_first(network, generated, run) for network in (teacher, student)}
+    taught = docstill.train("layout", begun[teacher], pages, run / "teachers" / teacher, **TEACHER)["model"]
+    for seed in SEEDS:
+        for method in methods or usual:
+            try:
+                learnt(method, begun[student], taught, pages, run, pair, seed)
+            except InUse:
+                continue
+            keep(pages, run, pair)
 
 
-def stages_of(method: str) -> list[dict[str, Any]]:
-    """The stages of a method, as a study has them."""
-    if method == "smaller":
-        return [{"prune": SMALLER}, {"distill": {"objectives": METHODS["together"]}}]
-    return [{"distill": {"objectives": METHODS[method]}}]
+def new(network: str) -> docstill.NewModel:
+    return docstill.NewModel(new=f"faster-rcnn-{network}", image_size=SIDE, config=NARROW)
 
 
 def learnt_first(network: str, generated: Path, run: Path) -> str:
     """The folder of a detector that has learnt from generated pages; what it scores on others of them is noted."""
-    new = docstill.NewModel(new=f"faster-rcnn-{network}", image_size=SIDE, config=NARROW)
-    done = docstill.train("layout", new, generated, run / "first" / network, **FIRST)
-    target = HERE / "small" / "pretraining.json"
-    known = json.loads(target.read_text(encoding="utf-8")) if target.is_file() else {}
+    done = docstill.train("layout", new(network), generated, run / "first" / network, **FIRST)
+    known = read_json(HERE / "pretraining.json") if (HERE / "pretraining.json").is_file() else {}
     known[network] = {"ap": done["best"], "seconds": done["seconds"], "hardware": hardware()}
-    target.parent.mkdir(exist_ok=True)
-    target.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    HERE.mkdir(exist_ok=True)
+    (HERE / "pretraining.json").write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return str(done["model"])
 
 
-def alone(name: str, pages: Path, run: Path) -> None:
-    """What R18 scores without a teacher when it learns for twice as long as the students: once more, or without generated pages."""
-    begun: Any = docstill.NewModel(new="faster-rcnn-r18", image_size=SIDE, config=NARROW)
-    if name == "longer":
-        begun = learnt_first("r18", run / "generated", run)
-    settings = {**STUDENT, "epochs": 2 * STUDENT["epochs"], "evaluate_every": 2 * STUDENT["epochs"]}
-    done = [
-        docstill.train("layout", begun, pages, run / name / f"seed-{seed}", seed=seed, **settings) for seed in range(3)
-    ]
-    found = {
-        "network": "r18",
-        "epochs": settings["epochs"],
-        "ap": [each["best"] for each in done],
-        "hardware": hardware(),
-    }
-    (HERE / "small").mkdir(exist_ok=True)
-    (HERE / "small" / f"{name}.json").write_text(
-        json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+def learnt(method: str, begun: str, taught: str, pages: Path, run: Path, pair: str, seed: int) -> None:
+    """One student or control; its folder is ``run/pair/method/seed-n``."""
+    folder, student = run / pair / method / f"seed-{seed}", Path(begun)
+    if method.startswith("smaller"):
+        shrunk = docstill.prune(student, run / pair / "shrunk", **SMALLER)
+        student = Path(shrunk["model"])
+    if METHODS[method]:
+        docstill.distill(taught, str(student), pages, folder, seed=seed, objectives=METHODS[method], **STUDENT)
+    else:
+        start = new(PAIRS[pair][1]) if method == "without" else str(student)
+        docstill.train("layout", start, pages, folder, seed=seed, **STUDENT)
+
+
+def keep(pages: Path, run: Path, pair: str) -> None:
+    """Writes what is done so far: of each student what it scores at its end and how long it learnt, and how fast it is."""
+    teacher, student, _ = PAIRS[pair]
+    taught = figures(run / "teachers" / teacher, pages)
+    found: dict[str, Any] = {"teacher": {"network": teacher, **taught}, "student": student, "epochs": STUDENT["epochs"]}
+    found |= {"hardware": hardware(), "methods": {}}
+    for method in METHODS:
+        folders = sorted((run / pair / method).glob("seed-*"))
+        if done := [figures(folder, pages) for folder in folders if (folder / DONE).is_file()]:
+            found["methods"][method] = done
+    target = HERE / f"{pair}.json"
+    old = read_json(target) if target.is_file() else {}
+    write_json(target, found | {key: value for key, value in old.items() if key == "speed"})
+
+
+def figures(folder: Path, pages: Path) -> dict[str, Any]:
+    """What a network scores on the validation pages at its end, and how long it learnt."""
+    seconds = read_json(folder / DONE)["seconds"]
+    scored = step(folder / "evaluation", lambda: docstill.evaluate(folder / "model", pages / "validation"))
+    return {"metrics": scored["metrics"], "seconds": seconds}
+
+
+def speed(pages: Path, run: Path, pair: str) -> None:
+    """How fast the first student of each size is beside the teacher, in interleaved rounds."""
+    teacher = PAIRS[pair][0]
+    models = {"teacher": run / "teachers" / teacher / "model"}
+    models |= {name: run / pair / name / "seed-0" / "model" for name in ("together", "smaller")}
+    there = {name: str(folder) for name, folder in models.items() if folder.is_dir()}
+    timed = docstill.benchmark(list(there.values()), pages / "validation", threads=1)["models"]
+    found = read_json(HERE / f"{pair}.json")
+    found["speed"] = {name: timed[folder] for name, folder in there.items()}
+    write_json(HERE / f"{pair}.json", found)
 
 
 if __name__ == "__main__":
-    places, wanted = [Path(place) for place in sys.argv[1:3]], sys.argv[3:]
-    if not wanted or any(pair not in (*PAIRS, *ALONE) for pair in wanted):
-        sys.exit(f"{__doc__}\nPAIR is one of {', '.join((*PAIRS, *ALONE))}")
-    for name in ALONE:
-        if name in wanted:
-            alone(name, *places)
-    main(*places, [pair for pair in wanted if pair in PAIRS])
+    if len(sys.argv) < 4 or sys.argv[3] not in PAIRS or any(name not in (*METHODS, "speed") for name in sys.argv[4:]):
+        sys.exit(f"{__doc__}\nPAIR is one of {', '.join(PAIRS)}\nMETHOD is one of {', '.join(METHODS)}; or speed")
+    if sys.argv[4:] == ["speed"]:
+        speed(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    else:
+        main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4:])

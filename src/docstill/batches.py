@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from docstill.blending import blend
 from docstill.data.augment import augmented, faded
 from docstill.data.document import Document
-from docstill.data.images import open_image
+from docstill.data.images import open_image, shrink
 from docstill.data.regions import Regions, moved
 from docstill.errors import DataError, DocstillError
 from docstill.models.io import DocumentModel
@@ -35,8 +35,6 @@ from docstill.tasks.base import Pages, Task
 CACHE_BYTES = 2 * 2**30
 AGAIN = "again"
 """Key of a batch: how many of its documents are generated ones of the first epoch that stand in for others."""
-MARGIN = 1.15
-"""Pages are kept a little larger than the network's input, so that augmentation has pixels to work with."""
 
 
 @dataclass
@@ -56,16 +54,6 @@ class PageCache:
             if self.used + cost <= CACHE_BYTES:
                 self.kept[index], self.used = image, self.used + cost
         return image
-
-
-def shrink(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Shrinks ``image`` as far as both sides stay at least `MARGIN` times ``size`` (width, height); never enlarges."""
-    ratio = max(size[0] / image.width, size[1] / image.height) * MARGIN
-    if ratio >= 1:
-        return image
-    return image.resize(
-        (round(image.width * ratio), round(image.height * ratio)), Image.Resampling.BICUBIC, reducing_gap=3.0
-    )
 
 
 @dataclass(frozen=True)

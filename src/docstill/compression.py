@@ -51,7 +51,7 @@ from docstill.similarity.rows import share_of_same_answers
 from docstill.sources import read_splits, stream_of
 from docstill.stages import Bench, know_schema, run_stage
 from docstill.tasks import task_named
-from docstill.tasks.base import ModelSpec, Pages, Task
+from docstill.tasks.base import BROUGHT_TO, ModelSpec, Pages, Task
 from docstill.teacher_answers import sure_enough
 from docstill.teacher_cache import FOLDER
 from docstill.teacher_regions import with_regions
@@ -266,7 +266,7 @@ def _run_chain(chain: Chain, recipe: Recipe, bench: Bench, teacher: Taught) -> N
                 if isinstance(recipe.student, str):  # as a teacher that is trained further
                     task.adapt(student, bench.training)
                 begun = {"stage": "begin", "from": "teacher" if recipe.student is None else str(recipe.student)}
-                known = {key: student.card[key] for key in (SCHEMA, KEPT_LAYERS) if key in student.card}
+                known = {key: student.card[key] for key in (SCHEMA, KEPT_LAYERS, BROUGHT_TO) if key in student.card}
                 student.card = {"lineage": [begun], **known}
             report = run_stage(
                 bench, student, stage, folder, chain.seed, f"{chain.row}, seed {chain.seed}: {stage.kind}"

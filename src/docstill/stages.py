@@ -39,7 +39,7 @@ from docstill.settings import (
     made_objective,
     unfit_objectives,
 )
-from docstill.tasks.base import Pages, Task
+from docstill.tasks.base import BROUGHT_TO, Pages, Task
 from docstill.teacher_answers import with_teacher_answers, writable
 from docstill.teacher_cache import FOLDER, TeacherCache, ask_once
 
@@ -138,6 +138,7 @@ def learn(
             more = writable(task, student, training, more)
         training = replace(training, documents=[*training.documents, *more])
     examples = page_set(task, training, student, lesson.teacher, settings, seed)
+    student.card[BROUGHT_TO] = list(examples.cache.size)
     device = fastest_device()
     # Convolutions run a quarter faster in this order of memory, on a CPU in bf16 as on a GPU; the numbers are the same.
     student.network.to(device, memory_format=torch.channels_last)

@@ -21,6 +21,9 @@ FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
 MAX_PIXELS = 150_000_000
 """A4 at 1,000 dpi is 97 million; a picture of more pixels is taken for a decompression bomb."""
 
+MARGIN = 1.15
+"""Pages are brought to a little more than the network's input before they are augmented, which needs pixels to work with."""
+
 
 def open_image(path: Path) -> Image.Image:
     """Reads a picture as upright 8-bit RGB: first frame, EXIF rotation applied, transparency on white.
@@ -32,6 +35,16 @@ def open_image(path: Path) -> Image.Image:
         return _decode(path)
     except _Bad as error:
         raise UserError(f"{path}: {error}") from error
+
+
+def shrink(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Shrinks ``image`` as far as both sides stay at least `MARGIN` times ``size`` (width, height); never enlarges."""
+    ratio = max(size[0] / image.width, size[1] / image.height) * MARGIN
+    if ratio >= 1:
+        return image
+    return image.resize(
+        (round(image.width * ratio), round(image.height * ratio)), Image.Resampling.BICUBIC, reducing_gap=3.0
+    )
 
 
 def as_read(image: Image.Image) -> Image.Image:

@@ -32,6 +32,7 @@ from docstill.tasks.base import (
     ModelSpec,
     Pages,
     View,
+    as_learnt,
     difference_of_classes,
     drawn,
     open_page,
@@ -213,7 +214,8 @@ class Classification:
         return {"document": document}
 
     def _logits(self, model: DocumentModel, images: Sequence[Image.Image]) -> Floats:
-        pixels = model.processor(images=list(images), return_tensors="pt")["pixel_values"].to(model.device)
+        pages = [as_learnt(model, image) for image in images]
+        pixels = model.processor(images=pages, return_tensors="pt")["pixel_values"].to(model.device)
         training = model.network.training
         model.network.eval()
         with torch.inference_mode():

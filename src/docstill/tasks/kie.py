@@ -37,7 +37,7 @@ from docstill.models.donut_tokens import addable, character_tokenizer, encode, u
 from docstill.models.glyphs import in_patches, kinds_in_patches, kinds_of_characters
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import Outputs
-from docstill.tasks.base import Advance, Batch, Evaluation, Judged, ModelSpec, Pages, View, open_page
+from docstill.tasks.base import Advance, Batch, Evaluation, Judged, ModelSpec, Pages, View, as_learnt, open_page
 
 EVALUATION_BATCH = 16
 TIMED_TOKENS = 32
@@ -325,7 +325,8 @@ class Kie:
         return {"encoder": encoder, "per_token": per_token, "document": document}
 
     def _pixels(self, model: DocumentModel, images: Sequence[Image.Image]) -> Tensor:
-        pages = [torch.from_numpy(page_to_pixels(image, model.processor.image_processor, None)) for image in images]
+        shown, processor = [as_learnt(model, image) for image in images], model.processor.image_processor
+        pages = [torch.from_numpy(page_to_pixels(image, processor, None)) for image in shown]
         return torch.stack(pages).to(model.device)
 
     def _read_all(

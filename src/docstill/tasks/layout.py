@@ -38,6 +38,7 @@ from docstill.tasks.base import (
     ModelSpec,
     Pages,
     View,
+    as_learnt,
     difference_of_classes,
     open_page,
 )
@@ -279,7 +280,7 @@ class Layout:
         self, model: DocumentModel, images: Sequence[Image.Image], sizes: Sequence[tuple[int, int]]
     ) -> list[list[dict[str, Any]]]:
         """What lies on each page, in pixels of pages of these sizes."""
-        prepared = self._prepared(model, images)
+        prepared = self._prepared(model, [as_learnt(model, image) for image in images])
         training = model.network.training
         model.network.eval()
         # Not inference_mode: what DETR-type networks keep from call to call (anchors) must serve in training, too.
