@@ -67,13 +67,17 @@ METHODS: dict[str, list[dict[str, Any]]] = {
     "smaller-no-kd": [],
     "smaller": [LABELS, HEADS, ROI, GRAPH],
     "heads": [LABELS, HEADS],
+    "heads-given": [LABELS, {**HEADS, "weight": 0.0}],
     "roi": [LABELS, ROI],
     "pkd": [LABELS, *PKD],
     "graphkd": [LABELS, GRAPH],
     "dsig": [LABELS, {"kind": "dsig"}],
     "without": [],
 }
-"""Objectives by name; none: the student alone, ``smaller``: on smaller pages, ``without``: alone and without generated pages."""
+"""Objectives by name; none: the student alone, ``smaller``: on smaller pages, ``without``: alone and without generated pages.
+
+With ``heads-given`` the student begins with the teacher's heads, and learns from the labels alone.
+"""
 PAIRS = {
     "r50-r18": ("r50", "r18", list(METHODS)),
     "r50-mobilenet-v2": ("r50", "mobilenet-v2", ["no-kd", "together"]),
