@@ -6,10 +6,11 @@ python benchmarks/write_page.py
 from __future__ import annotations
 
 import json
-import statistics
 import sys
 from pathlib import Path
 from typing import Any
+
+from docstill.studies.figures import summary
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
@@ -61,18 +62,13 @@ KINDS_IN_WORDS = (
 DETECTORS_IN_WORDS = (
     "288 printed book pages of the 18th to 20th century to learn from, 45 to score on (with 7 of the 9 classes), 320 × 224 px; Faster R-CNNs with a "
     "pyramid of 64 channels and heads of 256. All networks learn from 1,200 generated pages first, for 6 epochs; then the teacher "
-    "from the book pages for 36, students and controls for 12. The last weights count; rates were chosen by the no-KD twin, on books "
-    "held out of the training pages.",
+    "from the book pages for 36, students and controls for 12. The last weights count.",
     "In words: a student that begins with the teacher's heads and goes on to follow its maps, its answers and its graph of regions is "
     "better than the same network alone on every seed, and keeps nearly all that the teacher has. Of the single methods, one seed each, "
     "which says little: the graph by itself helps as much as the heads do, the heads help even without anything to follow "
     "(*heads-given*: labels alone from then on), and what heads say (*roi*) does not help by itself. On pages of half the pixels "
     "(*smaller*, beside its own twin) page numbers and small figures are lost: this is no way to be three times as fast. The R50 had three times as many epochs of book pages as the R18; with as many steps on generated pages it was behind it.",
 )
-ALONE_IN_WORDS = {
-    "longer": "twice as long as the no-KD twin and otherwise like it",
-    "without": "without generated pages",
-}
 EXTRA = {
     "classification": ["macro_f1", "nll", "ece", "augrc"],
     "kie": ["ted_accuracy", "precision", "recall", "reading"],
@@ -92,9 +88,9 @@ def main() -> str:
     if kinds:
         sections.append(kinds_section(kinds, longer))
     begun = read(HERE / "layout" / "small" / "pretraining.json")
-    detectors = [read(file) for file in sorted(HERE.glob("layout/small/r*.json"))]
+    detectors = [read(file) for file in sorted(HERE.glob("layout/small/r*-*.json"))]
     if detectors:
-        sections.append(detectors_section(detectors, begun))
+        sections.append(detectors_section(detectors, begun, read(HERE / "layout" / "small" / "rates.json")))
     teacher = read(HERE / "teacher" / "results.json")
     if teacher is not None:
         sections.append(teacher_section(teacher))
@@ -212,7 +208,7 @@ def kinds_section(studies: dict[str, Any], longer: Any) -> str:
     )
 
 
-def detectors_section(pairs: list[dict[str, Any]], first: dict[str, Any]) -> str:
+def detectors_section(pairs: list[dict[str, Any]], first: dict[str, Any], rates: dict[str, Any]) -> str:
     """A table for each pair: the teacher, the student alone, and what each method adds to it."""
     tables = []
     for pair in pairs:
@@ -225,8 +221,8 @@ def detectors_section(pairs: list[dict[str, Any]], first: dict[str, Any]) -> str
         for name, seeds in ways.items():
             alone = ways.get("smaller-no-kd" if name.startswith("smaller") else "no-kd", [])
             over = [each["metrics"]["ap"] - other["metrics"]["ap"] for each, other in zip(seeds, alone, strict=False)]
-            more = "" if alone is seeds or not over else signed(over_seeds(over))
-            ap, ap50, ap75 = (over_seeds([each["metrics"][key] for each in seeds]) for key in ("ap", "ap50", "ap75"))
+            more = "" if alone is seeds or not over else signed(summary(over))
+            ap, ap50, ap75 = (summary([each["metrics"][key] for each in seeds]) for key in ("ap", "ap50", "ap75"))
             lines.append(
                 f"| *{name}* | {len(seeds)} | {spread(ap)} | {more} | {spread(ap50)} | {spread(ap75)} | {share(ap['mean'] / teacher['ap'])} |"
             )
@@ -240,9 +236,12 @@ def detectors_section(pairs: list[dict[str, Any]], first: dict[str, Any]) -> str
             )
             tables.append(f"Speed against the teacher, page to regions, interleaved, one thread: {faster}.")
     begun = ", ".join(f"{name} {100 * found['ap']:.1f}" for name, found in first.items())
+    tried = ", ".join(f"{rate}: {100 * ap:.1f}" for rate, ap in rates["ap"].items())
     spent = sum(each["seconds"] for pair in pairs for seeds in pair["methods"].values() for each in seeds) / 3600
     return (
-        f"## Regions of book pages\n\n{DETECTORS_IN_WORDS[0]} After the generated pages they score {begun} AP on 100 others.\n\n"
+        f"## Regions of book pages\n\n{DETECTORS_IN_WORDS[0]} After the generated pages they score {begun} AP on 100 others. "
+        f"The rate was chosen by the no-KD twin, on {rates['pages']['validation']} of the training pages, from books held out (AP by "
+        f"rate, one seed: {tried}; `python benchmarks/layout/rates.py PAGES RUN`).\n\n"
         + "\n\n".join(tables)
         + f"\n\n± is the standard deviation over seeds; differences are taken seed by seed.\n\n{DETECTORS_IN_WORDS[1]}\n\n"
         f"{spent:.1f} hours of one core for students and controls. {machine(pairs[0]['hardware'])}. "
@@ -250,18 +249,11 @@ def detectors_section(pairs: list[dict[str, Any]], first: dict[str, Any]) -> str
     )
 
 
-def over_seeds(values: list[float]) -> dict[str, Any]:
-    return {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
-
-
 def normalisation_section(found: dict[str, Any]) -> str:
     """A row for each network, a column for each way to prepare pages."""
     lines = ["| | black −1, white 1 | mean 0, deviation 1 |", "|---|---|---|"]
     for network, ways in found["accuracy"].items():
-        figures = [
-            spread({"mean": statistics.fmean(ways[how]), "std": statistics.stdev(ways[how])})
-            for how in ("usual", "measured")
-        ]
+        figures = [spread(summary(ways[how])) for how in ("usual", "measured")]
         lines.append(f"| {network} | {' | '.join(figures)} |")
     pages = found["pages"]
     return (
@@ -281,18 +273,14 @@ def preparation_section(found: dict[str, Any]) -> str:
         gain = data["gain"]
         main_name = "accuracy" if "accuracy" in gain else "ap"
         points = 100 * gain[main_name]["mean"]
-        nll = f"{gain['nll']['mean']:+.3f}".replace("-", "−") if "nll" in gain else ""
+        nll = f"{gain['nll']['mean']:+.3f}" if "nll" in gain else ""
         # A likelihood says more than a share of a few hundred pages, where it is there.
-        better = (
-            [value < 0 for value in gain["nll"]["values"]]
-            if "nll" in gain
-            else [value > 0 for value in gain[main_name]["values"]]
+        better = [-value for value in gain["nll"]["values"]] if "nll" in gain else gain[main_name]["values"]
+        gained = sum(value > 0 for value in better)
+        line = (
+            f"| {name} | {len(data['models'])} | {data['pages']} | {points:+.1f} | {nll} | {gained} of {len(better)} |"
         )
-        lines.append(
-            f"| {name} | {len(data['models'])} | {data['pages']} | {points:+.1f} | {nll} | {sum(better)} of {len(better)} |".replace(
-                "-", "−"
-            )
-        )
+        lines.append(line.replace("-", "−"))
     return (
         "## Scans in use as in training\n\n"
         "In training a scan is brought near to the network's size first, then augmented, then given to the image processor. Until now "

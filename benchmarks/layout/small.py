@@ -4,16 +4,16 @@ python benchmarks/layout/small.py PAGES RUN PAIR [METHOD …]
 
 PAGES holds {train,validation}, COCO's files beside them. Pages are 320 × 224 pixels, pyramids and heads of the detectors narrow. Each
 network learns from 1,200 generated pages first, then teacher, students and controls from the real ones; the last weights count, so that
-nothing is chosen by the validation pages. Rates and batches were chosen by the no-KD twin, on books held out of the training pages.
+nothing is chosen by the validation pages. The rate was chosen by the no-KD twin, on books held out of the training pages (`rates.py`).
 
 Stopped, it goes on with the same command. The same command in several processes shares the work, once the teacher has learnt: each
-takes the next student that no other is at. All methods get their first seed before any gets its second. Leaves what is done so far in
-small/PAIR.json, and what the first learning gave in small/pretraining.json.
+takes the next student that no other is at. All methods get their first seed before any gets its second, which a study's cells do not.
+Leaves what is done so far in small/PAIR.json, and what the first learning gave in small/pretraining.json; with `speed` as the method,
+how fast the students are beside their teacher.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -114,8 +114,7 @@ def learnt_first(network: str, generated: Path, run: Path) -> str:
     done = docstill.train("layout", new(network), generated, run / "first" / network, **FIRST)
     known = read_json(HERE / "pretraining.json") if (HERE / "pretraining.json").is_file() else {}
     known[network] = {"ap": done["best"], "seconds": done["seconds"], "hardware": hardware()}
-    HERE.mkdir(exist_ok=True)
-    (HERE / "pretraining.json").write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(HERE / "pretraining.json", known)
     return str(done["model"])
 
 
@@ -133,7 +132,7 @@ def learnt(method: str, begun: str, taught: str, pages: Path, run: Path, pair: s
 
 
 def keep(pages: Path, run: Path, pair: str) -> None:
-    """Writes what is done so far: of each student what it scores at its end and how long it learnt, and how fast it is."""
+    """Writes what is done so far; how fast it is, once timed, stays."""
     teacher, student, _ = PAIRS[pair]
     taught = figures(run / "teachers" / teacher, pages)
     found: dict[str, Any] = {"teacher": {"network": teacher, **taught}, "student": student, "epochs": STUDENT["epochs"]}

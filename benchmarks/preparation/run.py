@@ -4,19 +4,19 @@ python benchmarks/preparation/run.py DATA MODEL …
 
 DATA is a labelled validation split, the models are folders that learnt here with docstill. Each is scored twice: on pages that its
 processor shrinks in one step, as plain transformers would, and on pages that are shrunk in two steps, as in training. The figures are
-added to results.json under the name of the data's folder; run it once for each data set.
+added to results.json under the name of the folder that holds the split; run it once for each data set.
 """
 
 from __future__ import annotations
 
-import json
-import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
 import docstill
 from docstill.measure import hardware
+from docstill.run import read_json, write_json
+from docstill.studies.figures import summary
 from docstill.tasks.base import BROUGHT_TO
 
 HERE = Path(__file__).parent
@@ -28,7 +28,7 @@ def main(data: Path, sources: list[str]) -> None:
         loaded = docstill.load(source)
         task, model = loaded.task, loaded.model
         pages = task.read(data)
-        row: dict[str, Any] = {"model": source}
+        row: dict[str, Any] = {}
         for way in ("one step", "as in training"):
             model.card.pop(BROUGHT_TO, None)
             if way == "as in training":
@@ -41,14 +41,13 @@ def main(data: Path, sources: list[str]) -> None:
     }
     found = {
         "pages": len(pages.documents),
-        "models": [{**row, "model": f"model {index}"} for index, row in enumerate(rows, 1)],
-        "gain": {name: {"mean": statistics.fmean(each), "values": each} for name, each in gains.items()},
+        "models": rows,
+        "gain": {name: summary(each) for name, each in gains.items()},
         "hardware": hardware(),
     }
     target = HERE / "results.json"
-    known = json.loads(target.read_text(encoding="utf-8")) if target.is_file() else {}
-    known[data.resolve().parent.name] = found
-    target.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    known = read_json(target) if target.is_file() else {}
+    write_json(target, {**known, data.resolve().parent.name: found})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Walks a study: trains each teacher once, runs the cells one after the other, writes the table after each.
 
-Several processes may walk the same study, on one machine or on several that share the folder: each takes the next cell that no
-other is in. Teachers are trained by the first of them.
+Several processes may walk the same study: each takes the next cell that no other is in. Teachers are trained by the first.
 """
 
 from __future__ import annotations
@@ -139,7 +138,7 @@ def _twin(cell: Cell, grid: Sequence[Cell], finished: Mapping[str, dict[str, Any
 
 def _coming(cell: Cell, grid: Sequence[Cell], run: Path) -> bool:
     """Whether another process trains this cell's no-KD twin in a cell of its own."""
-    folders = [run / "cells" / other.name for other in grid if other.twin == cell.twin and other.name != cell.name]
+    folders = [run / "cells" / other.name for other in grid if other.twin == cell.twin]
     begun = [folder for folder in folders if (folder / RECIPE).is_file() and in_use(folder)]
     return any("no-kd" in read_yaml(folder / RECIPE).get("controls", ()) for folder in begun)
 

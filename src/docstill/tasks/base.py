@@ -211,8 +211,8 @@ def drawn(pages: Pages, most: int, in_order: bool = False) -> Pages:
 def as_learnt(model: DocumentModel, image: Image.Image) -> Image.Image:
     """A page as the model's training had it before its processor: a scan brought near to the size that is needed.
 
-    Shrinking in one step or in two leaves other grays, and what a model learnt from is what it should be scored and used on;
-    two steps are quicker, too. A model that learnt elsewhere gets the page as it is.
+    Shrinking in one step or in two leaves other grays, and what a model learnt from is what it should be scored and used on.
+    A model that learnt elsewhere gets the page as it is.
     """
     size = model.card.get(BROUGHT_TO)
     return image if size is None else shrink(image, (int(size[0]), int(size[1])))
