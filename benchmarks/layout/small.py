@@ -54,8 +54,12 @@ STUDENT: dict[str, Any] = {
     "keep": "last",
 }
 TEACHER = {**STUDENT, "epochs": 36}
+RATES = {"mobilenet-v2": (0.0015, 0.0012)}
+"""Learning rates on generated and on book pages, of networks that want others than the usual ones (`rates.py`)."""
 SMALLER: dict[str, Any] = {"method": "resolution", "keep": 0.7}
 """Pages of 224 × 160 for the student: half the pixels."""
+NARROWER: dict[str, Any] = {"method": "channels", "keep": 0.5}
+"""Half of the channels of the student's backbone, once it has learnt; then it learns as long again."""
 LABELS = {"kind": "labels"}
 HEADS = {"kind": "heads", "frozen": False}
 PKD = [{"kind": "pkd", "student_module": f"backbone.fpn.layer_blocks.{level}"} for level in range(4)]
@@ -66,6 +70,8 @@ METHODS: dict[str, list[dict[str, Any]]] = {
     "together": [LABELS, HEADS, ROI, GRAPH],
     "smaller-no-kd": [],
     "smaller": [LABELS, HEADS, ROI, GRAPH],
+    "narrow-no-kd": [],
+    "narrow": [LABELS, HEADS, ROI, GRAPH],
     "heads": [LABELS, HEADS],
     "heads-given": [LABELS, {**HEADS, "weight": 0.0}],
     "roi": [LABELS, ROI],
@@ -76,7 +82,8 @@ METHODS: dict[str, list[dict[str, Any]]] = {
 }
 """Objectives by name; none: the student alone, ``smaller``: on smaller pages, ``without``: alone and without generated pages.
 
-With ``heads-given`` the student begins with the teacher's heads, and learns from the labels alone.
+With ``heads-given`` the student begins with the teacher's heads, and learns from the labels alone. ``narrow`` begins with the student that
+``together`` left, ``narrow-no-kd`` with that of ``no-kd``, of the same seed.
 """
 PAIRS = {
     "r50-r18": ("r50", "r18", list(METHODS)),
@@ -109,9 +116,14 @@ def new(network: str) -> docstill.NewModel:
     return docstill.NewModel(new=f"faster-rcnn-{network}", image_size=SIDE, config=NARROW)
 
 
+def at_rate(settings: dict[str, Any], network: str, place: int) -> dict[str, Any]:
+    """The settings with the network's own rate, if it has one."""
+    return {**settings, "learning_rate": RATES[network][place]} if network in RATES else settings
+
+
 def learnt_first(network: str, generated: Path, run: Path) -> str:
     """The folder of a detector that has learnt from generated pages; what it scores on others of them is noted."""
-    done = docstill.train("layout", new(network), generated, run / "first" / network, **FIRST)
+    done = docstill.train("layout", new(network), generated, run / "first" / network, **at_rate(FIRST, network, 0))
     known = read_json(HERE / "pretraining.json") if (HERE / "pretraining.json").is_file() else {}
     known[network] = {"ap": done["best"], "seconds": done["seconds"], "hardware": hardware()}
     write_json(HERE / "pretraining.json", known)
@@ -120,15 +132,26 @@ def learnt_first(network: str, generated: Path, run: Path) -> str:
 
 def learnt(method: str, begun: str, taught: str, pages: Path, run: Path, pair: str, seed: int) -> None:
     """One student or control; its folder is ``run/pair/method/seed-n``."""
-    folder, student = run / pair / method / f"seed-{seed}", Path(begun)
-    if method.startswith("smaller"):
-        shrunk = docstill.prune(student, run / pair / "shrunk", **SMALLER)
-        student = Path(shrunk["model"])
+    folder, student = run / pair / method / f"seed-{seed}", begins(method, begun, run, pair, seed)
+    settings = at_rate(STUDENT, PAIRS[pair][1], 1)
     if METHODS[method]:
-        docstill.distill(taught, str(student), pages, folder, seed=seed, objectives=METHODS[method], **STUDENT)
+        docstill.distill(taught, student, pages, folder, seed=seed, objectives=METHODS[method], **settings)
     else:
-        start = new(PAIRS[pair][1]) if method == "without" else str(student)
-        docstill.train("layout", start, pages, folder, seed=seed, **STUDENT)
+        docstill.train("layout", student, pages, folder, seed=seed, **settings)
+
+
+def begins(method: str, begun: str, run: Path, pair: str, seed: int) -> str | docstill.NewModel:
+    """What a student begins as."""
+    if method == "without":
+        return new(PAIRS[pair][1])
+    if method.startswith("smaller"):
+        return str(docstill.prune(begun, run / pair / "shrunk", **SMALLER)["model"])
+    if method.startswith("narrow"):
+        wide = run / pair / ("no-kd" if method.endswith("no-kd") else "together") / f"seed-{seed}"
+        if not (wide / DONE).is_file():
+            raise InUse(f"{wide} is not done")
+        return str(docstill.prune(wide / "model", run / pair / f"{method}-begun" / f"seed-{seed}", **NARROWER)["model"])
+    return begun
 
 
 def keep(pages: Path, run: Path, pair: str) -> None:
@@ -157,7 +180,7 @@ def speed(pages: Path, run: Path, pair: str) -> None:
     """How fast the first student of each size is beside the teacher, in interleaved rounds."""
     teacher = PAIRS[pair][0]
     models = {"teacher": run / "teachers" / teacher / "model"}
-    models |= {name: run / pair / name / "seed-0" / "model" for name in ("together", "smaller")}
+    models |= {name: run / pair / name / "seed-0" / "model" for name in ("together", "smaller", "narrow")}
     there = {name: str(folder) for name, folder in models.items() if folder.is_dir()}
     timed = docstill.benchmark(list(there.values()), pages / "validation", threads=1)["models"]
     found = read_json(HERE / f"{pair}.json")

@@ -122,7 +122,6 @@ def _ffn(task: Task, student: DocumentModel, settings: FfnPrune, splits: Splits)
 
 
 def _channels(task: Task, student: DocumentModel, settings: ChannelPrune, splits: Splits) -> str:
-    _not_of_faster_rcnn(student, settings)
     student.network, student.masks = prune_channels(student.network, student.masks, settings.keep)
     return f"Kept {settings.keep:.1%} of each stage's channels, by the norms of their filters."
 
@@ -199,7 +198,7 @@ def _resolution(task: Task, student: DocumentModel, settings: ResolutionPrune, s
 def _not_of_faster_rcnn(student: DocumentModel, settings: PruneStage) -> None:
     if student.network.config.model_type == TWO_STAGE_DETECTOR:
         raise UserError(
-            f"method: {settings.method} was given, a Faster R-CNN cannot be made smaller in this way; use backbone or resolution"
+            f"method: {settings.method} was given, a Faster R-CNN cannot be made smaller in this way; use channels, backbone or resolution"
         )
 
 

@@ -40,11 +40,15 @@ class NewModel(Strict):
     """(height, width) in pixels; default: the size's own."""
 
 
+Scope = Literal["global", "layer", "lamp"]
+"""Where magnitudes are compared; see `docstill.pruning.magnitude`."""
+
+
 class GradualPruning(Strict):
     """Magnitude pruning spread over a training stage by the cubic schedule."""
 
     sparsity: Annotated[float, Field(gt=0, lt=1)]
-    scope: Literal["global", "layer"] = "global"
+    scope: Scope = "global"
     of: str = "non-embedding"
     begin: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the stage's steps after which pruning begins."""
@@ -114,7 +118,7 @@ class MagnitudePrune(PruneStage):
 
     method: Literal["magnitude"] = "magnitude"
     sparsity: Annotated[float, Field(gt=0, lt=1)]
-    scope: Literal["global", "layer"] = "global"
+    scope: Scope = "global"
     of: str = "non-embedding"
     """`all`, `non-embedding`, or a glob over parameter names."""
 

@@ -179,9 +179,44 @@ def test_channels_of_a_backbone_that_do_nothing_go_and_change_nothing(layers: st
     torch.testing.assert_close(after.pred_boxes, before.pred_boxes, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("new", "widths"),
+    [("faster-rcnn-r18", [16, 16, 32, 32, 64]), ("faster-rcnn-r50", [16, 32, 64, 64, 128])],
+    ids=["basic", "bottleneck"],
+)
+def test_channels_of_a_faster_rcnn_that_do_nothing_go_and_change_nothing(
+    new: str, widths: list[int], tmp_path: Path
+) -> None:
+    model = made({**TINY_RCNN, "new": new}, widths=widths)
+    network = model.network.eval()
+    body = dict(network.backbone.body.named_modules())
+    for path, module in body.items():
+        if isinstance(module, nn.Conv2d):  # the second half of every layer's channels says nothing
+            half = module.out_channels // 2
+            norm = body[path.replace("conv", "bn").replace("downsample.0", "downsample.1")]
+            norm.bias.data += 0.1 * torch.randn_like(norm.bias)  # they begin at 0, where mistakes do not show
+            for tensor in (module.weight, norm.weight, norm.bias):
+                tensor.data[half:] = 0
+    regions = [torch.tensor([[4.0, 4, 40, 30], [0, 10, 60, 90]])] * 2
+    with torch.no_grad():
+        before = network.look(pages_(), regions)
+        done = prune(Layout(), model, ChannelPrune(method="channels", keep=0.5), None)
+        after = model.network.eval().look(pages_(), regions)
+    assert model.network.config.widths == [width // 2 for width in widths]
+    assert "50.0%" in done["text"]
+    torch.testing.assert_close(after.logits, before.logits, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(after.boxes, before.boxes, atol=1e-4, rtol=1e-4)
+    again = load_detector(str(model.save(tmp_path / "model"))).network
+    with torch.no_grad():
+        torch.testing.assert_close(again.eval().look(pages_(), regions).logits, after.logits)
+    assert swap_backbone(again, "faster-rcnn-r34", backbones())[0].config.widths is None
+
+
 def test_channels_of_a_backbone_that_is_no_resnet() -> None:
     with pytest.raises(ModelError, match="the backbone of this d_fine is a hgnet_v2; use ffn or depth"):
         prune_channels(made(D_FINE).network, {}, 0.5)
+    with pytest.raises(ModelError, match="this Faster R-CNN is a mobilenet_v2; use backbone or resolution"):
+        prune_channels(made({**TINY_RCNN, "new": "faster-rcnn-mobilenet-v2"}).network, {}, 0.5)
 
 
 def test_backbones_that_do_not_fit() -> None:
@@ -259,11 +294,11 @@ def test_an_encoder_of_one_layer_stays(kind: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [DepthPrune(method="depth", keep=2), FfnPrune(method="ffn", keep=0.5), ChannelPrune(method="channels", keep=0.5)],
-    ids=["depth", "ffn", "channels"],
+    [DepthPrune(method="depth", keep=2), FfnPrune(method="ffn", keep=0.5)],
+    ids=["depth", "ffn"],
 )
 def test_a_faster_rcnn_is_told_what_works_instead(settings: PruneStage) -> None:
-    with pytest.raises(UserError, match=f"method: {settings.method} was given.*use backbone or resolution"):
+    with pytest.raises(UserError, match=f"method: {settings.method} was given.*use channels, backbone or resolution"):
         prune(Layout(), made(TINY_RCNN), settings, None)
 
 

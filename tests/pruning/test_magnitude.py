@@ -18,7 +18,7 @@ from docstill.pruning.masks import Masks, apply_masks
 
 SIDES = st.lists(st.integers(1, 7), min_size=2, max_size=5)
 SPARSITIES = st.floats(0, 0.999)
-SCOPES = st.sampled_from(["global", "layer"])
+SCOPES = st.sampled_from(["global", "layer", "lamp"])
 
 
 def network(sides: list[int], seed: int = 0, levels: int = 0) -> nn.Sequential:
@@ -51,6 +51,33 @@ def test_global_count_is_exact_whatever_the_ties(sides: list[int], sparsity: flo
 def test_layer_count_is_exact_in_every_tensor(sides: list[int], sparsity: float, levels: int) -> None:
     for mask in magnitude_masks(network(sides, levels=levels), sparsity, scope="layer").values():
         assert gone({"": mask}) == round(sparsity * mask.numel())
+
+
+@given(SIDES, SPARSITIES, st.integers(0, 3))
+@settings(deadline=None, max_examples=50)
+def test_lamp_count_is_exact_and_follows_the_formula(sides: list[int], sparsity: float, levels: int) -> None:
+    model = network(sides, levels=levels)
+    masks = magnitude_masks(model, sparsity, scope="lamp")
+    assert gone(masks) == round(sparsity * size(masks))
+    scores = {}
+    for name, weight in select_weights(model, "all").items():
+        squares = sorted(float(value) ** 2 for value in weight.flatten())
+        for index, value in enumerate(sorted(weight.flatten().tolist(), key=abs)):
+            scores.setdefault((name, abs(value)), []).append(squares[index] / (sum(squares[index:]) or 1.0))
+    kept = [
+        max(scores[name, abs(v)]) for name, w in select_weights(model, "all").items() for v in w[masks[name]].tolist()
+    ]
+    lost = [
+        min(scores[name, abs(v)]) for name, w in select_weights(model, "all").items() for v in w[~masks[name]].tolist()
+    ]
+    assert not kept or not lost or min(kept) >= max(lost) * (1 - 1e-6)
+
+
+def test_lamp_leaves_a_layer_of_small_weights_its_share() -> None:
+    model = network([8, 8, 8])
+    model[0].weight.data *= 0.01
+    assert not magnitude_masks(model, 0.5)["0.weight"].any()
+    assert magnitude_masks(model, 0.5, scope="lamp")["0.weight"].float().mean() > 0.3
 
 
 @given(SIDES, SPARSITIES, st.integers(0, 3))

@@ -90,6 +90,8 @@ def backbones() -> dict[str, dict[str, Any]]:
             default = AutoConfig.for_model(known["model_type"])
             found[size]["backbone_config"] = AutoConfig.for_model(backbone.pop("model_type"), **backbone)
             found[size].setdefault("encoder_in_channels", default.encoder_in_channels)
+        else:
+            found[size]["widths"] = None  # those of a ResNet that was made narrower are no other backbone's
     return found
 
 

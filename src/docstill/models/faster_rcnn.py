@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import efficientnet_b0, mobilenet_v2, resnet18, resnet34, resnet50, resnet101, resnet152
+from torchvision.models import ResNet, efficientnet_b0, mobilenet_v2, resnet18, resnet34, resnet50, resnet101, resnet152
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
@@ -53,6 +53,7 @@ class FasterRcnnConfig(PretrainedConfig):  # type: ignore[misc]  # transformers 
 
     Attributes:
         backbone: a name of `BACKBONES`.
+        widths: channels of a ResNet's stem and of its four stages, where they are not the usual ones.
         pyramid_channels: channels of all maps of the pyramid.
         head_channels: width of the two fully connected layers that look at a region.
         anchor_sizes: square root of the anchors' area in input pixels, one for each of the pyramid's five levels.
@@ -68,6 +69,7 @@ class FasterRcnnConfig(PretrainedConfig):  # type: ignore[misc]  # transformers 
     def __init__(
         self,
         backbone: str = "resnet50",
+        widths: Sequence[int] | None = None,
         pyramid_channels: int = 256,
         head_channels: int = 1024,
         anchor_sizes: tuple[int, ...] = ANCHOR_SIZES,
@@ -78,6 +80,7 @@ class FasterRcnnConfig(PretrainedConfig):  # type: ignore[misc]  # transformers 
         **others: Any,
     ) -> None:
         self.backbone, self.pyramid_channels, self.head_channels = backbone, pyramid_channels, head_channels
+        self.widths = None if widths is None else list(widths)
         self.anchor_sizes, self.anchor_ratios = list(anchor_sizes), list(anchor_ratios)
         self.proposals, self.regions, self.most = proposals, regions, most
         super().__init__(**others)
@@ -126,6 +129,9 @@ class FasterRcnn(PreTrainedModel):  # type: ignore[misc]  # transformers has no 
         make, modules, channels = BACKBONES[config.backbone]
         body = make(weights=None)
         body = body if config.backbone.startswith("resnet") else body.features
+        if config.widths is not None:
+            _set_widths(body, config.widths)
+            channels = config.widths[1:]
         width, classes = config.pyramid_channels, config.num_labels
         self.backbone = BackboneWithFPN(body, modules, channels, width, LastLevelMaxPool())
         anchors = AnchorGenerator(
@@ -221,6 +227,19 @@ class FasterRcnn(PreTrainedModel):  # type: ignore[misc]  # transformers has no 
     def _answers(self, logits: Tensor, deltas: Tensor, regions: list[Tensor], pooled: Tensor | None) -> RegionAnswers:
         boxes = self.roi_heads.box_coder.decode(deltas, regions)
         return RegionAnswers(logits, boxes.view(len(logits), -1, 4)[:, 1:], pooled)
+
+
+def _set_widths(body: ResNet, widths: Sequence[int]) -> None:
+    """Gives torchvision's ResNet, which knows the widths of its paper alone, others: a stem and stages of its own making."""
+    body.inplanes, block = widths[0], type(body.layer1[0])
+    body.conv1 = nn.Conv2d(3, widths[0], kernel_size=7, stride=2, padding=3, bias=False)
+    body.bn1 = nn.BatchNorm2d(widths[0])
+    for number, width in enumerate(widths[1:], 1):
+        depth, stride = len(body.get_submodule(f"layer{number}")), 1 if number == 1 else 2
+        body.set_submodule(f"layer{number}", body._make_layer(block, width // block.expansion, depth, stride))
+    for module in body.modules():
+        if isinstance(module, nn.Conv2d):  # as torchvision begins its own
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
 def scaled_anchors(sizes: Sequence[int], share: float) -> list[int]:

@@ -18,6 +18,8 @@ from docstill.errors import ModelError, UserError
 from docstill.models.size import embedding_parameters
 from docstill.pruning.masks import Masks
 
+Scope = Literal["global", "layer", "lamp"]
+
 _PRUNED_BEFORE = -1.0
 """Score of a weight that an earlier mask took: below every magnitude, so it goes first."""
 
@@ -26,7 +28,7 @@ def magnitude_masks(
     model: nn.Module,
     sparsity: float,
     *,
-    scope: Literal["global", "layer"] = "global",
+    scope: Scope = "global",
     of: str = "non-embedding",
     within: Masks | None = None,
 ) -> Masks:
@@ -35,14 +37,15 @@ def magnitude_masks(
     Args:
         model: whose weights are looked at; it is not changed.
         sparsity: share of the selected weights that become zero, in [0, 1).
-        scope: one threshold over all selected tensors, or one for each.
+        scope: one threshold over all selected tensors, one for each, or one over all for magnitudes that are made
+            comparable first (``lamp``; Lee et al. 2021, arXiv 2010.07611, section 2.2).
         of: ``all``, ``non-embedding``, or a glob over parameter names such as ``encoder.*``.
         within: earlier masks; what they took stays taken and counts towards ``sparsity``. Where they took more than
             ``sparsity`` asks for, they stay as they are and no further weight goes.
 
     Returns:
         ``within`` and a mask for each selected tensor: on the tensor's device, round(sparsity · n) of its n weights (or
-        of all selected weights, by ``scope``) False.
+        of all selected weights, unless ``scope`` is ``layer``) False.
 
     Raises:
         UserError: sparsity out of range, or ``of`` selects nothing.
@@ -69,6 +72,8 @@ def magnitude_masks(
             )
         if name in earlier:
             part.masked_fill_(~earlier[name].flatten().cpu(), _PRUNED_BEFORE)
+        if scope == "lamp":
+            _share_of_larger(part)
     if scope == "layer":
         kept = [_keep_largest(part, sparsity) for part in parts.values()]
     else:
@@ -108,6 +113,17 @@ def _matching(weights: dict[str, Tensor], of: str) -> dict[str, Tensor]:
             f"no weight is called {of!r}; give `all`, `non-embedding`, or a glob over names such as {', '.join(near)}"
         )
     return chosen
+
+
+def _share_of_larger(magnitudes: Tensor) -> None:
+    """Makes each magnitude, in place, its square's share in the squares of the tensor's weights that are not smaller.
+
+    The largest of a tensor becomes 1, so that no tensor loses all. What was pruned before stays where it is.
+    """
+    left = magnitudes != _PRUNED_BEFORE
+    squares, order = magnitudes[left].double().square().sort(stable=True)
+    shares = squares / squares.flip(0).cumsum(0).flip(0).clamp_min(torch.finfo(torch.float64).tiny)
+    magnitudes[left.nonzero().flatten()[order]] = shares.float()
 
 
 def _keep_largest(scores: Tensor, sparsity: float) -> Tensor:
