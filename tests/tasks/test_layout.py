@@ -409,6 +409,23 @@ def test_a_student_from_a_folder_gets_the_classes_of_the_data(data: Path, tmp_pa
     assert docstill.load(done["model"]).model.labels == list(KINDS)
 
 
+def test_a_student_is_taught_made_narrower_and_taught_again(data: Path, tmp_path: Path, one_thread: None) -> None:
+    lesson = {
+        "objectives": [{"kind": "labels"}, {"kind": "heads", "frozen": False}, {"kind": "roi"}, {"kind": "graphkd"}],
+        "epochs": 1,
+        "batch_size": 2,
+    }
+    content = layout_recipe(
+        data, TINY_RCNN, stages=[{"distill": lesson}, {"prune": {"method": "channels", "keep": 0.5}}, {"distill": lesson}]
+    )
+    results = docstill.compress(parse_recipe({**content, "controls": ["teacher", "no-kd"]}), tmp_path / "run")
+    narrow = docstill.load(tmp_path / "run" / "model").model.network
+    assert narrow.config.widths == [32, 32, 64, 128, 256]
+    student, twin = (next(row for row in results["rows"] if row["name"] == name) for name in ("student", "no-kd"))
+    assert student["params"] == twin["params"]
+    assert student["params"]["total"] < 0.4 * results["rows"][0]["params"]["total"]
+
+
 @pytest.mark.parametrize(
     ("kind", "objectives"),
     [
