@@ -361,12 +361,16 @@ def hole_section(study: dict[str, Any]) -> str:
         if cell["twin"] is not None:
             lines.append(hole_line("its no-KD twin", cell["twin"], best, slow))
     gains = "; ".join(
-        f"*{cell['method']}* {signed(cell['over_twin'])} points of F1 over its twin" for cell in done if cell["over_twin"] is not None
+        f"*{cell['method']}* {signed(cell['over_twin'])} points of F1 over its twin"
+        for cell in done
+        if cell["over_twin"] is not None
     )
     waiting = [f"*{cell['method']}*" for cell in study["cells"] if cell["state"] != "done"]
     still = f" Not run yet: {', '.join(waiting)}." if waiting else ""
     return (
-        f"## DONUT-hole, small\n\n{HOLE_IN_WORDS[0]}\n\n" + "\n".join(lines) + f"\n\n{gains}. Weights: those that are not zero, "
+        f"## DONUT-hole, small\n\n{HOLE_IN_WORDS[0]}\n\n"
+        + "\n".join(lines)
+        + f"\n\n{gains}. Weights: those that are not zero, "
         "without the embedding, in per cent of the teacher's. CKA is the unbiased global number, with the teacher. ± is the standard "
         f"deviation over {study['repeats']} seeds; differences are taken seed by seed.{still}\n\n{HOLE_IN_WORDS[1]}\n\n"
         f"{study['seconds'] / 3600:.1f} hours, one thread, other work beside it. {machine(study['hardware'])}. "

@@ -8,10 +8,9 @@ from typing import Any, Literal
 import torch
 
 from docstill.data.document import Document
-from docstill.data.images import open_image
 from docstill.models.io import DocumentModel
 from docstill.objectives.graphkd import Graphkd
-from docstill.tasks.base import Advance, Pages, Task, as_learnt, on_device
+from docstill.tasks.base import Advance, Pages, Task, example_in_use, on_device
 
 
 def graphs_of(
@@ -50,7 +49,7 @@ def graphs_of(
 def _graph_of(
     task: Task, model: DocumentModel, document: Document, labels: Sequence[str], objective: Graphkd
 ) -> dict[str, Any]:
-    example = task.example(model, document, as_learnt(model, open_image(document.file)), labels, None)
+    example = example_in_use(task, model, document, labels)
     width, height = document.target.size
     single = [n for n, crowd in enumerate(document.target.crowd) if not crowd]
     page: dict[str, Any] = {

@@ -44,7 +44,7 @@ from docstill.settings import (
     ResolutionPrune,
     VocabularyPrune,
 )
-from docstill.tasks.base import Pages, Task, as_learnt, drawn, on_device, open_page
+from docstill.tasks.base import Pages, Task, drawn, example_in_use, on_device
 
 
 class Splits(NamedTuple):
@@ -228,8 +228,7 @@ def _run(task: Task, student: DocumentModel, pages: Pages, count: int) -> None:
     student.network.eval()
     with torch.no_grad(), counter("looking at what passes through the student", len(chosen)) as advance:
         for document in chosen:
-            page = as_learnt(student, open_page(document, None))
-            example = task.example(student, document, page, pages.labels, None)
+            example = example_in_use(task, student, document, pages.labels)
             batch = task.collate(student, [example])
             task.forward(student, on_device(batch, student.device))
             advance(1)

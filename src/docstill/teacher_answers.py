@@ -28,7 +28,7 @@ from docstill.fingerprints import add_model, add_page
 from docstill.models.io import DocumentModel, fastest_device
 from docstill.progress import counter
 from docstill.run import write_text
-from docstill.tasks.base import Pages, Task, as_learnt, on_device
+from docstill.tasks.base import Pages, Task, example_in_use, on_device
 from docstill.tasks.kie import answer_ids
 
 CHUNK = 16
@@ -130,7 +130,7 @@ def _probability(task: Task, teacher: DocumentModel, document: Document | None) 
     if len(ids) - 1 > teacher.network.config.decoder.max_position_embeddings:
         return None  # it filled the decoder to the last place, without an end
     try:
-        example = task.example(teacher, document, as_learnt(teacher, open_image(document.file)), [], None)
+        example = example_in_use(task, teacher, document, [])
     except DataError:  # so it is in the order of the labels
         return None
     batch = task.collate(teacher, [{**example, "ids": torch.tensor(ids)}])

@@ -416,7 +416,9 @@ def test_a_student_is_taught_made_narrower_and_taught_again(data: Path, tmp_path
         "batch_size": 2,
     }
     content = layout_recipe(
-        data, TINY_RCNN, stages=[{"distill": lesson}, {"prune": {"method": "channels", "keep": 0.5}}, {"distill": lesson}]
+        data,
+        TINY_RCNN,
+        stages=[{"distill": lesson}, {"prune": {"method": "channels", "keep": 0.5}}, {"distill": lesson}],
     )
     results = docstill.compress(parse_recipe({**content, "controls": ["teacher", "no-kd"]}), tmp_path / "run")
     narrow = docstill.load(tmp_path / "run" / "model").model.network

@@ -22,7 +22,7 @@ from docstill.similarity.agreement import Answered
 from docstill.similarity.exact import joined
 from docstill.similarity.layers import Features, layers_of, look, matched
 from docstill.similarity.streaming import LayerCka
-from docstill.tasks.base import Advance, Pages, Task, as_learnt
+from docstill.tasks.base import Advance, Pages, Task, example_in_use
 
 SAMPLES = {"pooled": 256, "flattened": 32}
 """Documents of one batch of CKA: their features are held at once, and those of all tokens are large."""
@@ -94,7 +94,7 @@ class Pair:
         seen, logits = [], []
         for model, blocks in zip(self.models, self.blocks, strict=True):
             examples = [
-                self.task.example(model, document, as_learnt(model, image), pages.labels, None)
+                example_in_use(self.task, model, document, pages.labels, image)
                 for document, image in zip(documents, images, strict=True)
             ]
             outputs, rows = look(self.task, model, blocks, self.task.collate(model, examples), self.tokens)

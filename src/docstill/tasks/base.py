@@ -224,6 +224,22 @@ def open_page(document: Document, view: View | None) -> Image.Image:
     return image if view is None else view(image, document)
 
 
+def example_in_use(
+    task: Task, model: DocumentModel, document: Document, labels: Sequence[str], image: Image.Image | None = None
+) -> dict[str, Any]:
+    """`Task.example` of a page that is looked at and not learnt from: whoever asks for one outside training asks here.
+
+    Args:
+        task: the model's.
+        model: what looks.
+        document: what is looked at.
+        labels: class names of the document's split, as `Task.example` takes them.
+        image: its page, if it is open already.
+    """
+    page = open_page(document, None) if image is None else image
+    return task.example(model, document, as_learnt(model, page), labels, None)
+
+
 def difference_of_classes(first: str, first_labels: Sequence[str], second: str, second_labels: Sequence[str]) -> str:
     """In a sentence: which classes only one of the two has."""
     only_first = sorted(set(first_labels) - set(second_labels))
