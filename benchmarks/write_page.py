@@ -100,7 +100,7 @@ def main() -> str:
         sections.append(teacher_section(teacher))
     hole = read(HERE / "kie" / "micro" / "results.json")
     if hole is not None:
-        sections.append(hole_section(hole))
+        sections.append(hole_section(hole, read(HERE / "kie" / "ways.json")))
     normalised = read(HERE / "normalisation" / "results.json")
     if normalised is not None:
         sections.append(normalisation_section(normalised))
@@ -226,7 +226,8 @@ def detectors_section(pairs: list[dict[str, Any]], first: dict[str, Any], rates:
             f"| teacher | 1 | {100 * teacher['ap']:.1f} | | {100 * teacher['ap50']:.1f} | {100 * teacher['ap75']:.1f} | |",
         ]
         for name, seeds in ways.items():
-            alone = ways.get("smaller-no-kd" if name.startswith("smaller") else "no-kd", [])
+            kind = next((f"{word}-" for word in ("smaller", "narrow") if name.startswith(word)), "")
+            alone = ways.get(f"{kind}no-kd", [])
             over = [each["metrics"]["ap"] - other["metrics"]["ap"] for each, other in zip(seeds, alone, strict=False)]
             more = "" if alone is seeds or not over else signed(summary(over))
             ap, ap50, ap75 = (summary([each["metrics"][key] for each in seeds]) for key in ("ap", "ap50", "ap75"))
@@ -346,8 +347,8 @@ def teacher_section(teacher: dict[str, Any]) -> str:
     )
 
 
-def hole_section(study: dict[str, Any]) -> str:
-    """DONUT-hole's study at the smallest scale: a line for each student and for its twin without a teacher."""
+def hole_section(study: dict[str, Any], ways: dict[str, Any]) -> str:
+    """DONUT-hole's study at the smallest scale: a line for each student and for its twin without a teacher; what was tried first."""
     done = [cell for cell in study["cells"] if cell["state"] == "done"]
     best = done[0]["of_teacher"]
     lines = [
@@ -365,6 +366,15 @@ def hole_section(study: dict[str, Any]) -> str:
         for cell in done
         if cell["over_twin"] is not None
     )
+    tried = [
+        "| one epoch, one seed | field F1 | TED accuracy | weights, % |",
+        "|---|---|---|---|",
+        f"| teacher | {100 * ways['teacher']['field_f1']:.1f} | {100 * ways['teacher']['ted_accuracy']:.1f} | |",
+        *(
+            f"| {name} | {100 * way['metrics']['field_f1']:.1f} | {100 * way['metrics']['ted_accuracy']:.1f} | {share(way['of_teacher'])} |"
+            for name, way in ways["ways"].items()
+        ),
+    ]
     waiting = [f"*{cell['method']}*" for cell in study["cells"] if cell["state"] != "done"]
     still = f" Not run yet: {', '.join(waiting)}." if waiting else ""
     return (
@@ -373,6 +383,8 @@ def hole_section(study: dict[str, Any]) -> str:
         + f"\n\n{gains}. Weights: those that are not zero, "
         "without the embedding, in per cent of the teacher's. CKA is the unbiased global number, with the teacher. ± is the standard "
         f"deviation over {study['repeats']} seeds; differences are taken seed by seed.{still}\n\n{HOLE_IN_WORDS[1]}\n\n"
+        + "\n".join(tried)
+        + f"\n\n{HOLE_IN_WORDS[2]} `python benchmarks/kie/ways.py RUN`\n\n"
         f"{study['seconds'] / 3600:.1f} hours, one thread, other work beside it. {machine(study['hardware'])}. "
         "`bash benchmarks/kie/micro.sh`\n"
     )

@@ -55,7 +55,7 @@ STUDENT: dict[str, Any] = {
 }
 TEACHER = {**STUDENT, "epochs": 36}
 RATES = {"mobilenet-v2": (0.0015, 0.0012)}
-"""Learning rates on generated and on book pages, of networks that want others than the usual ones (`rates.py`)."""
+"""Learning rates on generated and on book pages, of networks that want others than the usual ones: the first by `first_rates.py`."""
 SMALLER: dict[str, Any] = {"method": "resolution", "keep": 0.7}
 """Pages of 224 × 160 for the student: half the pixels."""
 NARROWER: dict[str, Any] = {"method": "channels", "keep": 0.5}

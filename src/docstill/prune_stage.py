@@ -93,9 +93,14 @@ def _magnitude(task: Task, student: DocumentModel, settings: MagnitudePrune, spl
         student.network, settings.sparsity, scope=settings.scope, of=settings.of, within=within
     )
     apply_masks(student.network, student.masks)
-    return (
-        f"Set {settings.sparsity:.1%} of the weights ({settings.of}, {settings.scope} threshold) to zero by magnitude."
-    )
+    return f"Set {settings.sparsity:.1%} of the weights ({settings.of}) to zero, {_SCOPES[settings.scope]}."
+
+
+_SCOPES = {
+    "global": "the smallest of all",
+    "layer": "the smallest of each tensor",
+    "lamp": "the smallest of all by LAMP, which weighs each against the larger ones of its tensor",
+}
 
 
 def _pattern(task: Task, student: DocumentModel, settings: PatternPrune, splits: Splits) -> str:
