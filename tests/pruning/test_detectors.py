@@ -212,6 +212,16 @@ def test_channels_of_a_faster_rcnn_that_do_nothing_go_and_change_nothing(
     assert swap_backbone(again, "faster-rcnn-r34", backbones())[0].config.widths is None
 
 
+@pytest.mark.parametrize(
+    ("new", "widths"),
+    [("mobilenet-v2", [8, 8, 8, 8, 8]), ("r18", [8, 8, 8]), ("r50", [8, 30, 60, 120, 240])],
+    ids=["no resnet", "too few", "no multiple of 4"],
+)
+def test_widths_that_no_resnet_can_have(new: str, widths: list[int]) -> None:
+    with pytest.raises(ModelError, match=r"widths: \[8, .* given; give five numbers"):
+        made({**TINY_RCNN, "new": f"faster-rcnn-{new}"}, widths=widths)
+
+
 def test_channels_of_a_backbone_that_is_no_resnet() -> None:
     with pytest.raises(ModelError, match="the backbone of this d_fine is a hgnet_v2; use ffn or depth"):
         prune_channels(made(D_FINE).network, {}, 0.5)

@@ -26,6 +26,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from transformers import PretrainedConfig, PreTrainedModel
 
+from docstill.errors import ModelError
 from docstill.models.blocks import TWO_STAGE_DETECTOR
 
 _STAGES = {"layer1": "0", "layer2": "1", "layer3": "2", "layer4": "3"}
@@ -229,9 +230,15 @@ class FasterRcnn(PreTrainedModel):  # type: ignore[misc]  # transformers has no 
         return RegionAnswers(logits, boxes.view(len(logits), -1, 4)[:, 1:], pooled)
 
 
-def _set_widths(body: ResNet, widths: Sequence[int]) -> None:
+def _set_widths(body: Any, widths: Sequence[int]) -> None:
     """Gives torchvision's ResNet, which knows the widths of its paper alone, others: a stem and stages of its own making."""
-    body.inplanes, block = widths[0], type(body.layer1[0])
+    block = type(body.layer1[0]) if isinstance(body, ResNet) else None
+    if block is None or len(widths) != 5 or any(width < 1 or width % block.expansion for width in widths[1:]):
+        raise ModelError(
+            f"widths: {list(widths)} given; give five numbers, of a ResNet's stem and of its four stages (multiples of 4 from ResNet-50 "
+            "on), or leave it out"
+        )
+    body.inplanes = widths[0]
     body.conv1 = nn.Conv2d(3, widths[0], kernel_size=7, stride=2, padding=3, bias=False)
     body.bn1 = nn.BatchNorm2d(widths[0])
     for number, width in enumerate(widths[1:], 1):
