@@ -61,7 +61,11 @@ KINDS_IN_WORDS = (
 )
 HOLE_IN_WORDS = (
     "Prune, then distil, from the teacher that ships, on 6,000 generated labels of small packets, three epochs; 300 others to score on.",
-    "",
+    "In words: with a quarter of its weights and two of six decoder layers the student keeps 98 % of the teacher's TED accuracy (the published "
+    "system has 93 % of its Donut's) and 90 % of its field F1, where one wrong character loses a field. The teacher is worth more than "
+    "3 points of F1 on every seed. CKA is high for the twin, too: both begin as the teacher.",
+    "All begin as the teacher, on other labels than the study's. Taking whole layers out first leaves more weights to those that stay; LAMP's scores "
+    "are better than bare magnitudes. One decoder layer is too few, with all its weights even: this teacher learnt with two to six.",
 )
 DETECTORS_IN_WORDS = (
     "288 printed book pages of the 18th to 20th century to learn from, 45 to score on (with 7 of the 9 classes), 320 × 224 px; Faster R-CNNs with a "
@@ -73,7 +77,7 @@ DETECTORS_IN_WORDS = (
     "(*heads-given*: labels alone from then on), and what heads say (*roi*) does not help by itself. On pages of half the pixels "
     "(*smaller*, beside its own twin) page numbers and small figures are lost: this is no way to be three times as fast. Halving the "
     "channels of the R18 that *together* left, and teaching it once more (*narrow*), is one: it keeps what that R18 has, with a sixth of "
-    "the teacher's weights. It has learnt twice as long as *together*, and its twin, the same without the teacher, has not been run. "
+    "the teacher's weights. It has learnt twice as long as *together*, and so has its twin. "
     "The R50 had three times as many epochs of book pages as the R18; with as many steps on generated pages it was behind it.",
 )
 EXTRA = {
