@@ -15,7 +15,7 @@ from typing import Any
 import docstill
 from docstill.measure import hardware
 from docstill.models.size import count_parameters
-from docstill.run import DONE, read_json, write_json
+from docstill.run import DONE, read_json, step, write_json
 from docstill.shipped import find_teacher
 
 LABELS = {"train": (6000, 2001), "validation": (200, 2003)}
@@ -78,19 +78,19 @@ def keep(run: Path) -> None:
     for name, (layers, changes) in WAYS.items():
         if (run / name / DONE).is_file():
             done = read_json(run / name / DONE)
-            metrics = scores(run / name / "model", run)
+            metrics = scores(run / name / "model", run, run / name / "evaluation")
             kept = count_parameters(docstill.load(run / name / "model").model.network).nonzero_non_embedding
             found[name] = {"decoder_layers": layers, "settings": changes, "metrics": metrics, "weights": kept}
             found[name] |= {"of_teacher": kept / whole, "seconds": done["seconds"]}
     write_json(
         Path(__file__).with_suffix(".json"),
-        {"training": TRAINING, "teacher": scores(teacher, run), "ways": found, "hardware": hardware()},
+        {"training": TRAINING, "teacher": scores(teacher, run, run / "teacher"), "ways": found, "hardware": hardware()},
     )
 
 
-def scores(model: Path, run: Path) -> dict[str, float]:
-    """What a model scores on the labels that nothing learns from."""
-    metrics = docstill.evaluate(model, run / "labels" / "validation")["metrics"]
+def scores(model: Path, run: Path, kept: Path) -> dict[str, float]:
+    """What a model scores on the labels that nothing learns from; found once, and kept in a folder."""
+    metrics = step(kept, lambda: docstill.evaluate(model, run / "labels" / "validation"))["metrics"]
     return {key: metrics[key] for key in ("field_f1", "ted_accuracy", "reading")}
 
 
