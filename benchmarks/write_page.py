@@ -108,7 +108,7 @@ def main() -> str:
         sections.append(teacher_section(teacher))
     hole = read(HERE / "kie" / "micro" / "results.json")
     if hole is not None:
-        sections.append(hole_section(hole, read(HERE / "kie" / "ways.json")))
+        sections.append(hole_section(hole, *(read(HERE / "kie" / f"{name}.json") for name in ("longer", "ways"))))
     normalised = read(HERE / "normalisation" / "results.json")
     if normalised is not None:
         sections.append(normalisation_section(normalised))
@@ -361,8 +361,8 @@ def teacher_section(teacher: dict[str, Any]) -> str:
     )
 
 
-def hole_section(study: dict[str, Any], ways: dict[str, Any]) -> str:
-    """DONUT-hole's study at the smallest scale: a line for each student and for its twin without a teacher; what was tried first."""
+def hole_section(study: dict[str, Any], longer: dict[str, Any], ways: dict[str, Any]) -> str:
+    """DONUT-hole's study at the smallest scale: a line for each student and for its twin without a teacher; more of it; what was tried first."""
     done = [cell for cell in study["cells"] if cell["state"] == "done"]
     best = done[0]["of_teacher"]
     lines = [
@@ -397,10 +397,27 @@ def hole_section(study: dict[str, Any], ways: dict[str, Any]) -> str:
         + f"\n\n{gains}. Weights: those that are not zero, "
         "without the embedding, in per cent of the teacher's. CKA is the unbiased global number, with the teacher. ± is the standard "
         f"deviation over {study['repeats']} seeds; differences are taken seed by seed.{still}\n\n{HOLE_IN_WORDS[1]}\n\n"
+        + longer_taught(longer)
+        + "\n\n"
         + "\n".join(tried)
         + f"\n\n{HOLE_IN_WORDS[2]} `python benchmarks/kie/ways.py RUN`\n\n"
         f"{study['seconds'] / 3600:.1f} hours, one thread, other work beside it. {machine(study['hardware'])}. "
         "`bash benchmarks/kie/micro.sh`\n"
+    )
+
+
+def longer_taught(found: dict[str, Any]) -> str:
+    """In a sentence, what the student learns from more labels in more steps."""
+    seeds, teacher = found["seeds"], found["teacher"]
+    said = []
+    for key, word in (("field_f1", "field F1"), ("ted_accuracy", "TED accuracy")):
+        scored = summary([each["metrics"][key] for each in seeds])
+        said.append(f"{word} {spread(scored)}, {share(scored['mean'] / teacher[key])} of the teacher's")
+    alike = figure(summary([each["global_cka"] for each in seeds]), 1)
+    count, epochs = found["labels"]["train"][0], found["training"]["epochs"]
+    return (
+        f"*Shallow-hole* on {count:,} labels for {epochs} epochs, {len(seeds)} seed{'s' * (len(seeds) > 1)}: {'; '.join(said)}; CKA {alike}; "
+        f"{share(max(each['of_teacher'] for each in seeds))} of the weights. `python benchmarks/kie/longer.py RUN`"
     )
 
 

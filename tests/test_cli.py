@@ -160,6 +160,24 @@ def test_score(tmp_path: Path) -> None:
         (["train", "--new", "resnet-81", "--data", "{data}", "--out", "{empty}/y"], "did you mean resnet-18"),
         (["evaluate", "{run}/model", "{data}", "--task", "kie"], "is a model for classification"),
         (["evaluate", "{run}/model", "{data}", "--split", "test"], "has no split test"),
+        (
+            ["distill", "{run}/model", "--data", "{data}", "--out", "{empty}/z", "objectives=[{{kind: labels"],
+            "is no YAML",
+        ),
+        (
+            [
+                "distill",
+                "{run}/model",
+                "--data",
+                "{data}",
+                "--out",
+                "{empty}/z",
+                "objectives=[{{kind: kd}}]",
+                "--alpha",
+                "1",
+            ],
+            "--temperature and --alpha are for the usual objectives",
+        ),
     ],
 )
 def test_a_users_mistake_is_one_sentence_and_exit_code_2(

@@ -252,6 +252,20 @@ def test_yolo_boxes_polygons_and_empty_pages(tmp_path: Path) -> None:
     assert (found["n"], found["unmarked"], found["regions"]) == (3, 1, {"text": 1, "täble": 1})
 
 
+def test_what_macos_leaves_beside_files_is_none_of_them(tmp_path: Path) -> None:
+    picture(tmp_path / "y" / "a.png")
+    (tmp_path / "y" / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    (tmp_path / "y" / "._a.txt").write_bytes(b"\0\5\x16\7")
+    (tmp_path / "n.txt").write_text("text\n")
+    docstill.convert("yolo", tmp_path / "y", tmp_path / "y.json", classes=tmp_path / "n.txt")
+    assert len(boxes(tmp_path / "y.json")["a.png"]) == 1
+    picture(tmp_path / "x" / "a.png")
+    page_xml(tmp_path / "x" / "a.xml", text())
+    (tmp_path / "x" / "._a.xml").write_bytes(b"\0\5\x16\7")
+    docstill.convert("page-xml", tmp_path / "x", tmp_path / "x.json")
+    assert len(boxes(tmp_path / "x.json")["a.png"]) == 1
+
+
 def test_yolo_text_beside_the_pictures_or_elsewhere(tmp_path: Path) -> None:
     images = yolo(tmp_path, a="0 0.5 0.5 1 1")
     assert labels_beside(images) == tmp_path / "labels" / "train"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from tokenizers import normalizers
 
 import docstill
 import tiny
@@ -16,11 +17,13 @@ from docstill import compression, single_stage
 from docstill.data import validator
 from docstill.data.document import Document
 from docstill.data.validator import same_files
-from docstill.doubts import unmeasured_classes
+from docstill.doubts import extra_pages, respelt, unmeasured_classes
 from docstill.errors import DataError
 from docstill.models.classifier import new_classifier
+from docstill.models.donut_tokens import character_tokenizer
 from docstill.recipe import parse_recipe
 from docstill.tasks import task_named
+from docstill.tasks.base import Pages
 from layout_tiny import coco_folder
 
 
@@ -156,3 +159,24 @@ def test_regions_that_only_training_has_are_named_but_not_classes_without_any(tm
     (said,) = unmeasured_classes(layout, training, layout.read(data / "validation", training))
     assert said.startswith(f"{data / 'validation'} has no regions of text, which {data / 'train'} has")
     assert unmeasured_classes(layout, training, training) == []
+
+
+def test_answers_that_a_tokenizer_spells_otherwise_are_named() -> None:
+    tokenizer = character_tokenizer(["é１"], ["<s_a>", "</s_a>"])
+    documents = [
+        Document(Path(str(n)), {"a": text}, ({"a": text},), f"m:{n}") for n, text in enumerate(["x  y", "é", "１2"])
+    ]
+    assert list(respelt(tokenizer, documents)) == []
+    tokenizer.backend_tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace("  ", " ")])
+    assert list(respelt(tokenizer, documents)) == ["m:0 ('x  y' becomes 'x y')", "m:2 ('１2' becomes '12')"]
+
+
+def test_scans_of_several_pages_are_named(tmp_path: Path) -> None:
+    first, second = (Image.new("L", (8, 8), shade) for shade in (0, 255))
+    first.save(tmp_path / "two.tif", save_all=True, append_images=[second])
+    second.save(tmp_path / "one.tif")
+    (tmp_path / "cut.tif").write_bytes((tmp_path / "two.tif").read_bytes()[:20])
+    documents = [Document(tmp_path / name, {}, ({},), name) for name in ("two.tif", "one.tif", "cut.tif")]
+    (said,) = extra_pages(Pages(tmp_path, documents))
+    assert said.startswith(f"1 of 3 pictures in {tmp_path} have several pages")
+    assert said.endswith("split them: two.tif (2)")

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import docstill
 from docstill.cli.app import app
 from docstill.data.regions import Regions
-from docstill.errors import ModelError
+from docstill.errors import ModelError, UserError
 from docstill.explaining import graphs_of
 from docstill.models.detector import new_detector
 from docstill.reporting.graphs import draw_graph, in_words
@@ -83,3 +83,10 @@ def test_the_verb(data: Path, tmp_path: Path) -> None:
     assert out.read_text(encoding="utf-8").count('<svg class="graph" viewBox') == 2
     with pytest.raises(ModelError, match="non_text names stamp"):
         docstill.explain(folder, data, out, non_text=["stamp"])
+
+
+def test_options_and_places_that_do_not_go_together(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="covariance looks at no names"):
+        docstill.explain("model", "data", tmp_path / "g.html", by="covariance", non_text=["figure"])
+    with pytest.raises(UserError, match="is a folder; give the path of an HTML file"):
+        docstill.explain("model", "data", tmp_path)

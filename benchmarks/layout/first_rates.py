@@ -18,7 +18,7 @@ from docstill.measure import hardware
 from docstill.run import read_json, write_json
 
 sys.path.insert(0, str(Path(__file__).parent))
-from small import FIRST, HERE, PAIRS, new
+from small import FIRST, HERE, PAIRS, new, own
 
 RATES = (0.0005, 0.0015, 0.004)
 LAST = 0.2
@@ -27,7 +27,7 @@ LAST = 0.2
 def main(run: Path, network: str) -> None:
     found = {}
     for rate in RATES:
-        settings = {**FIRST, "epochs": 1, "evaluate_every": 1, "learning_rate": rate}
+        settings = {**own(FIRST, network, 0), "epochs": 1, "evaluate_every": 1, "learning_rate": rate}
         folder = run / "first-rates" / network / f"{rate:g}"
         docstill.train("layout", new(network), run / "generated", folder, **settings)
         found[f"{rate:g}"] = last_loss(folder / "metrics.jsonl")

@@ -54,8 +54,29 @@ STUDENT: dict[str, Any] = {
     "keep": "last",
 }
 TEACHER = {**STUDENT, "epochs": 36}
-RATES = {"mobilenet-v2": (0.0015, 0.0012)}
-"""Learning rates on generated and on book pages, of networks that want others than the usual ones: the first by `first_rates.py`."""
+DETR: dict[str, Any] = {
+    "backbone_config": {"hidden_sizes": [32, 64, 128, 256], "embedding_size": 32},
+    "encoder_in_channels": [64, 128, 256],
+    "d_model": 96,
+    "encoder_hidden_dim": 96,
+    "encoder_ffn_dim": 256,
+    "decoder_ffn_dim": 256,
+    "decoder_in_channels": [96, 96, 96],
+    "num_queries": 100,
+    "num_denoising": 50,
+}
+"""An RT-DETRv2 narrow throughout: its backbone has half the channels of a ResNet-18."""
+OWN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "mobilenet-v2": ({"learning_rate": 0.0015}, {"learning_rate": 0.0012}),
+    "rt-detrv2-r18": (
+        {"epochs": 12, "evaluate_every": 4, "batch_size": 4, "learning_rate": 0.001, "max_grad_norm": 0.1},
+        {"epochs": 18, "evaluate_every": 18, "learning_rate": 0.0006, "max_grad_norm": 0.1},
+    ),
+}
+"""Settings on generated and on book pages, of networks that want others than the usual ones: rates on the first by `first_rates.py`.
+
+That of the RT-DETRv2 was found with batches of 8, and is smaller with those of 4; it learns more slowly than the others.
+"""
 SMALLER: dict[str, Any] = {"method": "resolution", "keep": 0.7}
 """Pages of 224 × 160 for the student: half the pixels."""
 NARROWER: dict[str, Any] = {"method": "channels", "keep": 0.5}
@@ -65,6 +86,7 @@ HEADS = {"kind": "heads", "frozen": False}
 PKD = [{"kind": "pkd", "student_module": f"backbone.fpn.layer_blocks.{level}"} for level in range(4)]
 ROI = {"kind": "roi", "temperature": 1.0}
 GRAPH = {"kind": "graphkd", "weight": 0.5}
+QUERY = {"kind": "query", "weight": 2.0}
 METHODS: dict[str, list[dict[str, Any]]] = {
     "no-kd": [],
     "together": [LABELS, HEADS, ROI, GRAPH],
@@ -78,6 +100,7 @@ METHODS: dict[str, list[dict[str, Any]]] = {
     "pkd": [LABELS, *PKD],
     "graphkd": [LABELS, GRAPH],
     "dsig": [LABELS, {"kind": "dsig"}],
+    "query": [LABELS, QUERY],
     "without": [],
 }
 """Objectives by name; none: the student alone, ``smaller``: on smaller pages, ``without``: alone and without generated pages.
@@ -86,13 +109,14 @@ With ``heads-given`` the student begins with the teacher's heads, and learns fro
 ``together`` left, ``narrow-no-kd`` with that of ``no-kd``, of the same seed.
 """
 PAIRS = {
-    "r50-r18": ("r50", "r18", list(METHODS)),
+    "r50-r18": ("r50", "r18", [method for method in METHODS if method != "query"]),
     "r50-mobilenet-v2": ("r50", "mobilenet-v2", ["no-kd", "together"]),
     "r101-r50": ("r101", "r50", ["no-kd", "together"]),
     "r101-efficientnet-b0": ("r101", "efficientnet-b0", ["no-kd", "together"]),
     "r152-r101": ("r152", "r101", ["no-kd", "together"]),
+    "r50-rt-detrv2-r18": ("r50", "rt-detrv2-r18", ["no-kd", "query"]),
 }
-"""Teacher, student and the methods."""
+"""Teacher, student and the methods. The last is across families: a Faster R-CNN teaches an RT-DETRv2."""
 
 
 def main(pages: Path, run: Path, pair: str, methods: list[str]) -> None:
@@ -113,17 +137,19 @@ def main(pages: Path, run: Path, pair: str, methods: list[str]) -> None:
 
 
 def new(network: str) -> docstill.NewModel:
+    if network.startswith("rt-detr"):
+        return docstill.NewModel(new=network, image_size=SIDE, config=DETR)
     return docstill.NewModel(new=f"faster-rcnn-{network}", image_size=SIDE, config=NARROW)
 
 
-def at_rate(settings: dict[str, Any], network: str, place: int) -> dict[str, Any]:
-    """The settings with the network's own rate, if it has one."""
-    return {**settings, "learning_rate": RATES[network][place]} if network in RATES else settings
+def own(settings: dict[str, Any], network: str, place: int) -> dict[str, Any]:
+    """The settings with the network's own, if it has some."""
+    return {**settings, **OWN[network][place]} if network in OWN else settings
 
 
 def learnt_first(network: str, generated: Path, run: Path) -> str:
     """The folder of a detector that has learnt from generated pages; what it scores on others of them is noted."""
-    done = docstill.train("layout", new(network), generated, run / "first" / network, **at_rate(FIRST, network, 0))
+    done = docstill.train("layout", new(network), generated, run / "first" / network, **own(FIRST, network, 0))
     known = read_json(HERE / "pretraining.json") if (HERE / "pretraining.json").is_file() else {}
     known[network] = {"ap": done["best"], "seconds": done["seconds"], "hardware": hardware()}
     write_json(HERE / "pretraining.json", known)
@@ -133,7 +159,7 @@ def learnt_first(network: str, generated: Path, run: Path) -> str:
 def learnt(method: str, begun: str, taught: str, pages: Path, run: Path, pair: str, seed: int) -> None:
     """One student or control; its folder is ``run/pair/method/seed-n``."""
     folder, student = run / pair / method / f"seed-{seed}", begins(method, begun, run, pair, seed)
-    settings = at_rate(STUDENT, PAIRS[pair][1], 1)
+    settings = own(STUDENT, PAIRS[pair][1], 1)
     if METHODS[method]:
         docstill.distill(taught, student, pages, folder, seed=seed, objectives=METHODS[method], **settings)
     else:

@@ -73,6 +73,10 @@ def explain(
     Returns:
         ``{"model", "data", "page", "graphs"}``; what a graph holds stands at `docstill.explaining.graphs_of`.
     """
+    if by == "covariance" and non_text:
+        raise UserError("names that are no text were given, but covariance looks at no names; leave one of them out")
+    if Path(out).is_dir():
+        raise UserError(f"{out} is a folder; give the path of an HTML file")
     loaded = load(model, "layout")
     folder = resolve_split(Path(data), split)
     pages = drawn(loaded.task.read(folder), limit)

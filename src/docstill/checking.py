@@ -39,6 +39,7 @@ def check(data: str | Path, task: str | None = None, model: str | Path | None = 
 def _unfit(splits: dict[str, Path], source: str) -> list[str]:
     """The documents of all splits that a model cannot write, with the tags that training would add; a line each."""
     try:
+        from docstill.doubts import respelt
         from docstill.models.donut import add_tags
         from docstill.models.donut_tokens import addable
         from docstill.tasks.base import Pages
@@ -66,4 +67,6 @@ def _unfit(splits: dict[str, Path], source: str) -> list[str]:
             task.check_model(model, split)
         except DataError as error:
             warnings += [f"{split.folder}: {line}" for line in error.problems]
+        spelt = respelt(model.processor.tokenizer, split.documents)
+        warnings += [f"{split.folder}: {line}, as the tokenizer of {source} spells it" for line in spelt]
     return warnings

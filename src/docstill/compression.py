@@ -20,7 +20,15 @@ from docstill.data.images import open_image
 from docstill.data.unlabelled import problems_of, read_unlabelled
 from docstill.data.validator import check_splits
 from docstill.decoding.schema import SCHEMA
-from docstill.doubts import lossy_answers, shared_pictures, unmeasured_classes, unwritable_answers, warn
+from docstill.doubts import (
+    classes_without_regions,
+    extra_pages,
+    lossy_answers,
+    shared_pictures,
+    unmeasured_classes,
+    unwritable_answers,
+    warn,
+)
 from docstill.engine import BEST, CHECKPOINT
 from docstill.errors import DataError, ModelError, UserError
 from docstill.measure import measure
@@ -89,6 +97,9 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "", known
         bench = Bench(task, training, validation)
         warnings = warn(
             checked.get("warnings", [])  # runs begun by older versions have none
+            + extra_pages(training)
+            + extra_pages(validation)
+            + classes_without_regions(task, training)
             + unmeasured_classes(task, training, validation)
             + lossy_answers(task, training)
             + lossy_answers(task, validation)
@@ -197,6 +208,12 @@ def _teacher(recipe: Recipe, bench: Bench, run: Path) -> Taught:
         raise ModelError(
             f"the teacher's {task.primary_metric} on the validation split is {figure:.4f}, below the recipe's teacher_floor of "
             f"{recipe.teacher_floor}; train it further, or lower the floor"
+        )
+    if figure == 0:
+        warn(
+            [
+                f"the teacher's {task.primary_metric} on the validation split is 0, so that it has nothing to teach; a teacher_floor refuses such"
+            ]
         )
     if recipe.calibrate:
         found = step(folder / CALIBRATION, lambda: _temperature(bench, model, folder / EVALUATION))

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from docstill.data.coco import some
+from docstill.data.document import Document
+from docstill.data.images import page_count
+from docstill.data.json_tokens import json_to_tokens, tokens_to_json
 from docstill.data.validator import lossy
-from docstill.errors import DataError
+from docstill.errors import DataError, UserError
+from docstill.models.donut_tokens import decode, encode, unknown_characters
 from docstill.models.io import DocumentModel
 from docstill.progress import say
 from docstill.robustness import missing_labels
@@ -46,6 +53,58 @@ def unwritable_answers(task: Task, model: DocumentModel, pages: Pages) -> list[s
     return []
 
 
+def respelt_answers(task: Task, model: DocumentModel, pages: Pages) -> list[str]:
+    """A sentence on the answers of a split that come back from the model's tokenizer changed; nothing if there are none.
+
+    Many tokenizers make one space of several, or of letters that look alike the usual ones.
+    """
+    found = [] if task.name != "kie" else list(respelt(model.processor.tokenizer, pages.documents))
+    if not found:
+        return []
+    return [
+        f"{len(found):,} of {len(pages.documents):,} answers in {pages.folder} are spelt otherwise by the model's tokenizer, so that they "
+        f"cannot come out right to the letter; spell them so, too: {some(found, SHOWN)}"
+    ]
+
+
+def respelt(tokenizer: Any, documents: Sequence[Document]) -> Iterator[str]:
+    """For each document whose answer a tokenizer gives back changed, where it is and the first value that is."""
+    for document in documents:
+        text = json_to_tokens(document.target)
+        if unknown_characters(tokenizer, text):
+            continue  # said elsewhere
+        again = decode(tokenizer, encode(tokenizer, text))
+        values, spelt = (list(_values(tokens_to_json(written))) for written in (text, again))
+        for value, other in itertools.zip_longest(values, spelt):
+            if value != other:
+                yield f"{document.where} ({value!r} becomes {other!r})"
+                break
+
+
+def _values(answer: Any) -> Iterator[str]:
+    if isinstance(answer, dict | list):
+        for part in answer.values() if isinstance(answer, dict) else answer:
+            yield from _values(part)
+    elif answer.strip():
+        yield answer.strip()
+
+
+def extra_pages(pages: Pages) -> list[str]:
+    """A sentence on pictures of several pages, of which only the first is seen; nothing if there are none."""
+    found = []
+    for document in pages.documents:
+        if document.file.suffix.lower() in (".tif", ".tiff"):
+            with contextlib.suppress(UserError):  # a damaged one is told of where it is read
+                if (count := page_count(document.file)) > 1:
+                    found.append(f"{document.where} ({count})")
+    if not found:
+        return []
+    return [
+        f"{len(found):,} of {len(pages.documents):,} pictures in {pages.folder} have several pages, of which only the first is seen; "
+        f"split them: {some(found, SHOWN)}"
+    ]
+
+
 def unmeasured_classes(task: Task, training: Pages, validation: Pages) -> list[str]:
     """A sentence on the classes that are learnt but that no page of the validation split has; nothing if there are none."""
     missing = set(missing_labels(training, validation)) - set(missing_labels(training, training))
@@ -55,6 +114,16 @@ def unmeasured_classes(task: Task, training: Pages, validation: Pages) -> list[s
     return [
         f"{validation.folder} has no {what} of {some(sorted(missing))}, which {training.folder} has, so that nothing says how "
         f"well a model knows them; add some, or remove them from {training.folder}"
+    ]
+
+
+def classes_without_regions(task: Task, training: Pages) -> list[str]:
+    """A sentence on the classes that the training split lists but has no region of; nothing if there are none."""
+    missing = missing_labels(training, training) if task.name == "layout" else []
+    if not missing or len(missing) == len(training.labels):
+        return []
+    return [
+        f"{training.folder} has no regions of {some(missing)}, which it lists; the student does not learn that there is such a class"
     ]
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from docstill.data.coco import read_coco, read_results
+from docstill.data.json_tokens import canonical
 from docstill.errors import DataError, UserError
 from docstill.metrics import bootstrap
 from docstill.metrics.bootstrap import Figures
@@ -171,7 +172,7 @@ def _lines(path: Path, problems: list[str]) -> list[Any]:
 def _kie(given: list[Any], right: list[Any], given_file: Path, right_file: Path) -> Scored:
     problems: list[str] = []
     predictions, truths = (
-        [_unwrap(value, f"{file}:{number}", problems) for number, value in enumerate(values, 1)]
+        [canonical(_unwrap(value, f"{file}:{number}", problems)) for number, value in enumerate(values, 1)]
         for file, values in ((given_file, given), (right_file, right))
     )
     if problems:

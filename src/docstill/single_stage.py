@@ -13,7 +13,14 @@ from docstill.chains import MODEL
 from docstill.compression import score_teacher
 from docstill.data.splits import resolve_split
 from docstill.data.validator import same_files
-from docstill.doubts import lossy_answers, shared_pictures, unmeasured_classes, warn
+from docstill.doubts import (
+    classes_without_regions,
+    extra_pages,
+    lossy_answers,
+    shared_pictures,
+    unmeasured_classes,
+    warn,
+)
 from docstill.engine import METRICS
 from docstill.errors import RecipeError, UserError
 from docstill.gradients import drowning
@@ -116,6 +123,9 @@ def _doubts(task: Task, training: Pages, validation: Pages) -> list[str]:
     pairs = [] if training.stream else same_files(training.documents, validation.documents)  # drawn ones are no files
     return [
         *shared_pictures(pairs, *folders, len(validation.documents)),
+        *([] if training.stream else extra_pages(training)),
+        *extra_pages(validation),
+        *classes_without_regions(task, training),
         *unmeasured_classes(task, training, validation),
         *lossy_answers(task, training),
         *lossy_answers(task, validation),

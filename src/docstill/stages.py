@@ -17,7 +17,7 @@ from docstill.checkpoint import Extra
 from docstill.data.document import Document
 from docstill.decoding.confidence import CONFIDENCE
 from docstill.decoding.schema import SCHEMA
-from docstill.doubts import unwritable_answers, warn
+from docstill.doubts import respelt_answers, unwritable_answers, warn
 from docstill.engine import Trainee, fit
 from docstill.errors import RecipeError, UserError
 from docstill.lesson import Lesson, make_objectives
@@ -118,7 +118,9 @@ def learn(
     if unfit := unfit_objectives(objectives, task.name):
         raise RecipeError("these objectives do not fit", [f"objectives.{line}" for line in unfit])
     task.check_model(student, bench.training)
-    warnings = warn(unwritable_answers(task, student, bench.validation))
+    warnings = warn(
+        unwritable_answers(task, student, bench.validation) + respelt_answers(task, student, bench.validation)
+    )
     task.check_scored(bench.validation)
     if bench.teacher is not None:
         task.check_pair(bench.teacher, student)

@@ -224,6 +224,27 @@ def test_pictures_that_are_not_there_or_lie_elsewhere(tmp_path: Path) -> None:
     ]
 
 
+def test_missing_pictures_are_not_named_by_the_thousand(tmp_path: Path) -> None:
+    picture(tmp_path / "p" / "ok.png")
+    names = [f"{number}.png" for number in range(300)]
+    write(tmp_path / "p.json", [image(n, name) for n, name in enumerate(["ok.png", *names])], [])
+    _, problems, _ = scan_coco_folder(tmp_path / "p")
+    assert len(problems) == 21
+    assert "280 more of its 301 pictures are missing" in problems[-1]
+
+
+def test_file_names_that_begin_with_the_folder(tmp_path: Path) -> None:
+    picture(tmp_path / "p" / "ok.png")
+    write(tmp_path / "p.json", [image(1, "p/ok.png")], [])
+    _, [problem], _ = scan_coco_folder(tmp_path / "p")
+    assert problem.endswith(f"the picture is missing; file_name is relative to {tmp_path / 'p'}, where ok.png lies")
+
+
+def test_null_is_as_good_as_nothing(tmp_path: Path) -> None:
+    found = read_coco(write(tmp_path / "p.json", [image(1, "a.png")], [region(1, 3, area=None, iscrowd=None)]))
+    assert [(truth.area, truth.crowd) for truth in found.truths] == [(600.0, False)]
+
+
 def test_umlauts_may_be_written_in_either_way(tmp_path: Path) -> None:
     picture(tmp_path / "p" / unicodedata.normalize("NFD", "Bücher.png"))
     write(tmp_path / "p.json", [image(1, unicodedata.normalize("NFC", "Bücher.png"))], [region(1, 3)])

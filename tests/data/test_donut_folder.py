@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +126,31 @@ def test_an_empty_split_no_metadata_and_no_utf_8(tmp_path: Path) -> None:
     (tmp_path / METADATA).unlink()
     assert f"there is no {tmp_path / METADATA}" in problems(tmp_path)[0]
     assert "there is no" in problems(tmp_path / "nowhere")[0]
+
+
+@pytest.mark.parametrize(
+    ("truth", "wanted"),
+    [
+        ('{"gt_parse": {"a": "x\\ud83d"}}', "half a character"),
+        ('{"gt_parse": {"a\\ud83d": "x"}}', "half a character"),
+        ('{"gt_parse": {"a": %s}}' % ("9" * 5000), "a number of thousands of digits"),
+        ('{{"gt_parse": {{"a": {}"x"{}}}}}'.format('{"a": ' * 480, "}" * 480), "nested more than 50 deep"),
+    ],
+    ids=["half a character", "half in a key", "digits", "deep"],
+)
+@pytest.mark.parametrize("quoted", [False, True])
+def test_json_that_no_text_can_be_made_of(tmp_path: Path, truth: str, wanted: str, quoted: bool) -> None:
+    truth = json.dumps(truth) if quoted else truth
+    [problem] = problems(folder(tmp_path, f'{{"file_name": "a.jpg", "ground_truth": {truth}}}'))
+    assert problem.startswith(f"{METADATA}:1: ")
+    assert wanted in problem
+
+
+def test_names_are_found_as_macos_and_windows_write_them(tmp_path: Path) -> None:
+    names = [unicodedata.normalize("NFD", "Bücher.png"), "sub/c.jpg"]
+    root = folder(
+        tmp_path, line(unicodedata.normalize("NFC", "Bücher.png"), gt_parse={"a": "1"}), pictures=tuple(names)
+    )
+    assert read_donut_folder(root)[0].file.name == names[0]
+    (root / METADATA).write_text(line("sub\\c.jpg", gt_parse={"a": "1"}))
+    assert "is missing; write folders with /" in problems(root)[0]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
+from PIL import ExifTags, Image, ImageFile, PngImagePlugin
 
-from docstill.data.images import MAX_PIXELS, open_image, probe_image
+from docstill.data.images import MAX_PIXELS, open_image, probe_image, upright_size
 from docstill.errors import UserError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -30,12 +30,13 @@ def noise(path: Path, size: tuple[int, int] = (200, 160)) -> Path:
     return path
 
 
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """Of a PNG."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
 def png_header(width: int, height: int) -> bytes:
     """A PNG that says how large it is and holds next to nothing."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
     head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
 
@@ -47,6 +48,12 @@ def bmp_header(width: int, height: int) -> bytes:
 
 def close(pixel: object, wanted: tuple[int, int, int], by: int = 6) -> bool:
     return all(abs(one - other) <= by for one, other in zip(pixel, wanted, strict=True))  # type: ignore[call-overload]
+
+
+def turned(orientation: int) -> Image.Exif:
+    tags = Image.Exif()
+    tags[ExifTags.Base.Orientation] = orientation
+    return tags
 
 
 # What is legal -----------------------------------------------------------------------------------------------------
@@ -286,3 +293,31 @@ def test_damaged_bytes_never_bring_anything_but_a_sentence(tmp_path: Path, suffi
         path.write_bytes(damaged)
         problem = probe_image(path)  # must not raise
         assert problem is None or "\n" not in problem
+
+
+# What is told from the head of a file -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp"])
+def test_the_upright_size_is_that_of_the_page_as_read(tmp_path: Path, suffix: str, orientation: int) -> None:
+    path = tmp_path / f"page.{suffix}"
+    arrow().save(path, exif=turned(orientation))
+    upright, stored = upright_size(path)
+    assert stored == (64, 32)
+    assert upright == open_image(path).size == ((32, 64) if orientation > 4 else (64, 32))
+
+
+@pytest.mark.parametrize("where", ["raw profile", "XMP", "behind the pixels"])
+def test_tags_of_a_png_wherever_they_lie(tmp_path: Path, where: str) -> None:
+    path, tags, info = tmp_path / "page.png", turned(6).tobytes(), PngImagePlugin.PngInfo()
+    if where == "raw profile":  # as ImageMagick wrote them before PNG had a chunk for them
+        info.add_text("Raw profile type exif", f"\nexif\n{len(tags):8d}\n{tags.hex()}\n", zip=True)
+    if where == "XMP":
+        info.add_itxt("XML:com.adobe.xmp", '<rdf:Description tiff:Orientation="6"/>')
+    arrow().save(path, pnginfo=info)
+    if where == "behind the pixels":
+        data = path.read_bytes()
+        end = data.index(b"IEND") - 4
+        path.write_bytes(data[:end] + chunk(b"eXIf", tags.removeprefix(b"Exif\0\0")) + data[end:])
+    assert upright_size(path)[0] == open_image(path).size == (32, 64)

@@ -200,6 +200,7 @@ def test_what_the_format_can_carry(value: Any, carried: Any) -> None:
         ({"note": "a <s_total> b"}, "the value of note holds a tag"),
         ({"a": "one<sep/>two"}, "the value of a holds a tag"),
         ({"a": "x</s_a>y"}, "the value of a holds a tag"),
+        ({"a": "x <s_y"}, "the value of a holds a tag"),
         ({"a": [{"b": "1"}, "2"]}, "a mixes objects and values"),
         ({"a": [{"b": "1"}, {}]}, "a holds an empty object"),
         ({"a>b": "1"}, "holds characters that break tags"),

@@ -57,6 +57,33 @@ def test_a_picture_is_one_page(tmp_path: Path) -> None:
     assert [page.size for page in open_pages(tmp_path / "page.jpg")] == [(120, 160)]
 
 
+PDF = b"""%%PDF-1.7
+1 0 obj<</Type/Catalog/Pages 2 0 R/AcroForm<</Fields[4 0 R]/DR<</Font<</Helv 5 0 R>>>>/DA(/Helv 24 Tf 0 g)>>>>endobj
+2 0 obj<</Type/Pages/Kids[3 0 R%s]/Count %d>>endobj
+3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 300 200]/Annots[4 0 R]>>endobj
+4 0 obj<</Type/Annot/Subtype/Widget/FT/Tx/T(n)/V(FILLED IN)/Rect[20 100 280 130]/DA(/Helv 20 Tf 0 g)/F 4/P 3 0 R>>endobj
+5 0 obj<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>endobj
+trailer<</Root 1 0 R/Size 6>>
+%%%%EOF
+"""
+"""A form with a filled field; with room for another page."""
+
+
+def test_what_was_filled_into_a_form_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "form.pdf").write_bytes(PDF % (b"", 1))
+    (page,) = open_pages(tmp_path / "form.pdf")
+    dark = np.asarray(page.convert("L")) < 100
+    assert dark[: page.height // 2].sum() > 100
+
+
+def test_a_damaged_page_of_a_whole_pdf_is_named(tmp_path: Path) -> None:
+    (tmp_path / "form.pdf").write_bytes(PDF % (b" 9 0 R", 2))
+    pages = open_pages(tmp_path / "form.pdf")
+    assert next(pages).width > 0
+    with pytest.raises(UserError, match=r"form\.pdf: page 2 is damaged"):
+        next(pages)
+
+
 def test_a_plan_is_drawn_smaller(tmp_path: Path) -> None:
     Image.new("L", (400, 5000), 255).save(tmp_path / "plan.pdf", resolution=36)
     (page,) = open_pages(tmp_path / "plan.pdf")

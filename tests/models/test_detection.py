@@ -84,7 +84,45 @@ def test_other_classes_change_nothing_but_the_heads(kind: dict[str, Any]) -> Non
     assert model.labels == ["a", "b", "c", "d", "e"]
 
 
+@BOTH
+def test_classes_of_the_same_name_keep_what_they_know(kind: dict[str, Any]) -> None:
+    model = made(kind)
+    before = {name: value.clone() for name, value in model.network.state_dict().items()}
+    replace_classes(model, ["aa", "figure", "zz"])
+    after = model.network.state_dict()
+    name, first = ("class_embed.0.weight", 0) if kind is TINY_DETR else ("roi_heads.box_predictor.cls_score.weight", 1)
+    old = first + KINDS.index("figure")
+    assert torch.equal(after[name][first + 1], before[name][old])
+    for row in (first, first + 2):
+        assert not any(torch.equal(after[name][row], known) for known in before[name])
+    if first:
+        assert torch.equal(after[name][0], before[name][0]), "the background stays"
+        boxes = "roi_heads.box_predictor.bbox_pred.weight"
+        assert torch.equal(after[boxes][4 * 2 : 4 * 3], before[boxes][4 * old : 4 * old + 4])
+    else:
+        noise = "model.denoising_class_embed.weight"
+        assert torch.equal(after[noise][1], before[noise][old])
+        assert torch.equal(after[noise][3], before[noise][3]), "that of no class stays"
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"anchor_sizes": [8, 16, 32]}, "anchor_sizes must be 5 numbers above 0"),
+        ({"anchor_ratios": [0]}, "anchor_ratios must be a list of numbers above 0"),
+        ({"pyramid_channels": 0}, "pyramid_channels must be a whole number above 0, 0 given"),
+        ({"pyramid_channels": "8"}, "whole number above 0, '8' given"),
+        ({"backbone": "resnet34x"}, "did you mean resnet34"),
+    ],
+)
+def test_configurations_that_no_network_can_be_made_of(config: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        new_detector("faster-rcnn-r18", config, KINDS, (96, 64))
+
+
 def test_sizes_that_do_not_exist_or_fit() -> None:
+    with pytest.raises(UserError, match="126 places for the 300 queries"):
+        new_detector("rt-detrv2-r18", {}, KINDS, (96, 64))
     with pytest.raises(UserError, match="did you mean rt-detrv2-r18"):
         new_detector("rt-detr-v2-r18", {}, KINDS, (96, 64))
     with pytest.raises(UserError, match="multiples of 32"):
@@ -146,12 +184,16 @@ def test_pages_without_regions_can_be_learnt_from(kind: dict[str, Any]) -> None:
     assert len(learnt.given)
 
 
-def test_all_labelled_regions_are_among_those_that_detrs_are_compared_on() -> None:
-    learnt = learn(made(TINY_DETR).network, pages(), BOXES, LABELS, looks=True, pools=False)
+def test_all_labelled_regions_are_among_those_whose_features_are_compared() -> None:
+    learnt = learn(made(TINY_DETR).network, pages(), BOXES, LABELS, looks=True, pools=True)
     for page, boxes in enumerate(BOXES):
         given = learnt.given[learnt.pages == page]
         assert torch.cdist(boxes, given).min(1).values.max() < 1e-5
     assert learnt.pages.bincount().tolist() == [12, 12]
+    learnt = learn(made(TINY_DETR).network, pages(), BOXES, LABELS, looks=True, pools=False)
+    for page, boxes in enumerate(BOXES):
+        given = learnt.given[learnt.pages == page]
+        assert torch.cdist(boxes, given).min() > 0.01, "with answers alone, the queries are told nothing of where things lie"
 
 
 def test_a_query_finds_its_content_at_the_regions_centre_on_the_level_of_its_size() -> None:
@@ -188,6 +230,32 @@ def test_a_detector_that_only_teaches_answers_with_its_own_boxes() -> None:
         look(network, pages(), WHOLE, torch.tensor([0]), own, pools=True)
 
 
+@pytest.mark.parametrize("kind", ["detr", "conditional_detr", "deformable_detr"])
+def test_a_page_is_seen_alike_alone_and_padded_beside_others(kind: str) -> None:
+    """These networks answer in shares of the page, whatever padding lies behind it."""
+    torch.manual_seed(0)
+    backbone = AutoConfig.for_model(
+        "resnet", embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], out_features=["stage2"]
+    )
+    config = AutoConfig.for_model(
+        kind, d_model=32, encoder_layers=1, decoder_layers=2, encoder_attention_heads=2, decoder_attention_heads=2,
+        encoder_ffn_dim=16, decoder_ffn_dim=16, num_queries=6, num_labels=3, use_pretrained_backbone=False,
+        use_timm_backbone=False, backbone=None, backbone_config=backbone,
+        **({"num_feature_levels": 1} if kind == "deformable_detr" else {}),
+    )  # fmt: skip
+    network = AutoModelForObjectDetection.from_config(config).eval()
+    page = torch.rand(1, 3, 64, 64)
+    padded = torch.zeros(1, 3, 64, 128)
+    padded[..., :64] = page
+    frame = torch.tensor([[0.5, 1.0, 0.5, 1.0]])
+    with torch.no_grad():
+        [alone], [beside] = detect(network, page, WHOLE[:1], 6), detect(network, padded, frame, 6)
+        given = alone["boxes"][:1]
+        asked = look(network, padded, frame, torch.tensor([0]), given * frame, pools=False)
+    assert torch.allclose(beside["boxes"] / frame, alone["boxes"], atol=0.02)
+    assert torch.allclose(asked.boxes[:, 0] / frame, given, atol=0.02), "the box of its own that lies there is found"
+
+
 def test_boxes_are_reckoned_in_float32_whatever_the_networks_run_in() -> None:
     """In bf16 proposals have steps of up to two pixels; those of thin regions lose their height, and the loss is NaN."""
     network = made(TINY_RCNN).network.eval()
@@ -200,6 +268,29 @@ def test_boxes_are_reckoned_in_float32_whatever_the_networks_run_in() -> None:
         assert one.dtype == other.dtype == torch.float32
         assert not torch.equal(other, other.bfloat16().float())
     assert found[0]["boxes"].dtype == torch.float32
+
+
+def test_only_the_backbone_of_a_detr_runs_in_half_precision() -> None:
+    network = made(TINY_DETR).network.train()
+    seen: dict[str, set[torch.dtype]] = {"backbone": set(), "rest": set()}
+
+    def note(name: str, output: Any) -> None:
+        found = list(output if isinstance(output, (tuple, list)) else [output])
+        seen[name] |= {each.dtype for each in found if isinstance(each, Tensor)}
+
+    for path, module in network.named_modules():
+        if not list(module.children()):
+            where = "backbone" if path.startswith("model.backbone.") else "rest"
+            module.register_forward_hook(lambda _module, _given, output, where=where: note(where, output))
+    with torch.autocast("cpu", torch.bfloat16):
+        learn(network, pages(), BOXES, LABELS, looks=True, pools=False).loss.backward()
+    assert torch.bfloat16 in seen["backbone"]
+    assert seen["rest"] == {torch.float32}
+    assert "forward" not in vars(network.model.backbone)
+    assert all(torch.isfinite(each.grad).all() for each in network.parameters() if each.grad is not None)
+    seen["backbone"].clear()
+    learn(network, pages(), BOXES, LABELS, looks=True, pools=False)
+    assert seen["backbone"] == {torch.float32}, "without autocast nothing is half"
 
 
 def test_regions_thinner_than_a_pixel() -> None:

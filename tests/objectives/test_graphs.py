@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -388,3 +389,13 @@ def test_unlabelled_pages_take_the_teachers_opinion() -> None:
     one, two = (Graphkd().graphs(looked(whole)) for whole in (teacher, known))
     assert [graph.members for _, graph in one] == [graph.members for _, graph in two]
     assert [regions.tolist() for regions, _ in one] == [regions.tolist() for regions, _ in two]
+
+
+def test_names_that_no_list_knows_are_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    ours, theirs = look([4]), look([4], seed=1)
+    for objective, warned in ((Graphkd(), False), (Graphkd(split="covariance"), False)):
+        objective.prepare(ours, theirs)
+        assert ("takes all classes for text" in capsys.readouterr().err) is warned
+    german = replace(looked(theirs), names=("absatz", "bild", "liste", "spalte", "titel"))
+    Graphkd().prepare(replace(ours, looks=replace(looked(ours), names=german.names)), replace(theirs, looks=german))
+    assert "takes all classes for text" in capsys.readouterr().err

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
 
 from docstill.errors import ModelError
 from docstill.objectives import OBJECTIVES
@@ -110,13 +110,12 @@ def test_hint_normalises_by_the_teachers_variance() -> None:
     assert scaled[0](*scaled[1:]).item() == pytest.approx(plain[0](*plain[1:]).item() / variance, rel=1e-5)
 
 
-def test_hint_of_equals_is_zero_with_an_identity_projector() -> None:
+def test_hint_of_equals_begins_at_zero() -> None:
     features = torch.randn(4, 3, 5)
     hint, ours, theirs = _hint(features, features)
     [projector] = hint.projectors
     assert isinstance(projector, TokenProjector)
-    nn.init.eye_(projector.linear.weight)
-    nn.init.zeros_(projector.linear.bias)
+    assert projector.linear.weight.requires_grad
     assert hint(ours, theirs).item() == pytest.approx(0, abs=1e-10)
 
 
@@ -135,6 +134,13 @@ def test_projectors_refuse_grids_that_cannot_be_matched() -> None:
         TokenProjector(torch.randn(2, 9, 4), torch.randn(2, 10, 4))
     with pytest.raises(ModelError, match="cannot be compared"):
         as_tokens(torch.randn(2))
+
+
+def test_tokens_that_are_not_as_many_are_refused() -> None:
+    hint, ours, theirs = _hint(torch.randn(4, 3, 5), torch.randn(4, 3, 5))
+    more = replace(ours, features={path: torch.randn(4, 6, 5) for path in ours.features})
+    with pytest.raises(ModelError, match=r"gives 6 positions and the teacher's .* 3"):
+        hint(more, theirs)
 
 
 def test_every_objective_says_what_it_averages_and_is_documented() -> None:

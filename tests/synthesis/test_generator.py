@@ -202,14 +202,17 @@ def test_a_sheet_without_wear_is_as_drawn_and_every_fault_shows(monkeypatch: pyt
 
 def test_pages_of_any_corpus(tmp_path: Path) -> None:
     corpus = tmp_path / "corpus.txt"
-    corpus.write_text("Straße\x07 \u200bcafé naïve\nשלום мир 日本 plain words 😀 here", encoding="utf-8")
+    corpus.write_text(
+        "Straße\x07 \u200bcafé naïve\nשלום мир 日本 plain <sep/> a</s>b 1<2 words 😀 here", encoding="utf-8"
+    )
     words = {
         word
         for index in range(6)
         for word in Generator("pages", corpus=corpus).sheet(index)[1]["text_sequence"].split()
     }
     assert {"Straße", "café", "plain", "words"} <= words
-    assert not words & {"שלום", "日本", "😀"}
+    assert "1<2" in words
+    assert not words & {"שלום", "日本", "😀", "<sep/>", "a</s>b"}
     assert all(character.isprintable() for word in words for character in word)
 
 
@@ -222,6 +225,8 @@ def test_scripts_without_spaces_are_broken_into_lines(tmp_path: Path) -> None:
 
 def test_what_does_not_hold_is_said_in_a_sentence(tmp_path: Path) -> None:
     empty, latin, fontless = tmp_path / "empty.txt", tmp_path / "latin.txt", tmp_path / "fonts"
+    foreign = tmp_path / "foreign.txt"
+    foreign.write_text("日本 東京 大阪 plain", encoding="utf-8")
     empty.write_text(" \n\x00\n", encoding="utf-8")
     latin.write_bytes("fine\nStra\xdfe".encode("latin-1"))
     fontless.mkdir()
@@ -241,6 +246,7 @@ def test_what_does_not_hold_is_said_in_a_sentence(tmp_path: Path) -> None:
         ({"fonts": tmp_path / "nowhere"}, "there is no font folder"),
         ({"kind": "pages", "corpus": empty}, "holds no words that can be drawn"),
         ({"kind": "pages", "corpus": tmp_path / "gone.txt"}, "cannot read the corpus"),
+        ({"kind": "pages", "corpus": foreign}, "the fonts can draw 25% of the words of the corpus"),
         ({"out": tmp_path / "full"}, "is not empty; give a new folder"),
     ):
         with pytest.raises(UserError, match=message):

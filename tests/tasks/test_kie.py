@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+import docstill
 from docstill.data.document import Document
 from docstill.data.images import open_image
 from docstill.data.json_tokens import json_to_tokens
@@ -20,7 +22,7 @@ from docstill.models.donut import add_tags, resize_positions
 from docstill.models.donut_tokens import decode, encode
 from docstill.models.io import DocumentModel
 from docstill.tasks.base import ModelSpec, Pages
-from docstill.tasks.kie import Kie
+from docstill.tasks.kie import Kie, pages_at_once
 from kie_tiny import ANSWERS, page, tiny_donut, tiny_folder
 
 KIE = Kie()
@@ -222,6 +224,32 @@ def test_whatever_cannot_be_parsed_scores_nothing(pages: Pages, monkeypatch: pyt
     assert evaluation.metrics["field_f1"] == 0
     assert len(evaluation.documents) == 4
     assert [judged.score for judged in evaluation.documents] == [0, 0, 0, 0]
+
+
+def test_zero_and_false_are_right_as_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny_folder(tmp_path / "zeros", [{"tax": 0, "open": False, "a": "x"}, {"a": 0.0}])
+    pages = KIE.read(folder)
+    right = iter([json_to_tokens(document.target) for document in pages.documents])
+
+    def write(self: Kie, model: DocumentModel, images: list[Any]) -> list[Reading]:
+        tokenizer = model.processor.tokenizer
+        return [reading(tokenizer, ids := encode(tokenizer, next(right)), [0.0] * len(ids)) for _ in images]
+
+    monkeypatch.setattr(Kie, "_write", write)
+    model = KIE.new_model(ModelSpec("donut-tiny"), pages)
+    evaluation = KIE.evaluate(model, pages)
+    assert evaluation.metrics["field_f1"] == evaluation.metrics["ted_accuracy"] == 1
+    assert [judged.score for judged in evaluation.documents] == [1, 1]
+    (tmp_path / "said.jsonl").write_text("\n".join(json.dumps(line) for line in evaluation.answers))
+    scored = docstill.score("kie", tmp_path / "said.jsonl", folder / "metadata.jsonl")
+    assert scored["metrics"]["field_f1"] == 1
+
+
+@pytest.mark.parametrize(("height", "width", "pages"), [(150, 150, 16), (1280, 960, 4), (2560, 1920, 1)])
+def test_large_pages_are_read_in_small_batches(height: int, width: int, pages: int) -> None:
+    model = tiny_donut()
+    model.processor.image_processor.size = {"height": height, "width": width}
+    assert pages_at_once(model) == pages
 
 
 def test_latency_parts_count_what_they_do() -> None:

@@ -16,6 +16,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
+from torchvision.ops import FrozenBatchNorm2d
 from transformers import AutoConfig, AutoModelForObjectDetection, DetrImageProcessor
 from typer.testing import CliRunner
 
@@ -25,8 +26,9 @@ from docstill.cli.app import app
 from docstill.data.augment import augmented
 from docstill.data.document import Document
 from docstill.data.regions import Regions, moved
+from docstill.doubts import classes_without_regions
 from docstill.errors import DataError, ModelError, RecipeError, UserError
-from docstill.lesson import Lesson
+from docstill.lesson import Lesson, make_objectives
 from docstill.loaded import Model
 from docstill.models.detector import new_detector
 from docstill.models.io import DocumentModel
@@ -36,7 +38,8 @@ from docstill.run import read_metrics
 from docstill.settings import Stage
 from docstill.stages import Bench, run_stage
 from docstill.studies.grid import cells, parse_study
-from docstill.tasks.base import Evaluation, Pages
+from docstill.tasks import layout
+from docstill.tasks.base import Evaluation, ModelSpec, Pages, open_page
 from docstill.tasks.layout import Layout
 from layout_tiny import KINDS, TINY_DETR, TINY_RCNN, coco_folder, drawn_page, layout_recipe
 from published_boxes import of_files
@@ -111,11 +114,85 @@ def test_a_perfect_detector_scores_one_whatever_its_input(data: Path, monkeypatc
 def test_a_page_is_fitted_in_and_not_squashed(data: Path) -> None:
     model = made(TINY_RCNN)
     wide = Image.new("RGB", (600, 300), "white")
-    prepared = TASK._prepared(model, [wide])
-    assert prepared["pixel_values"].shape == (1, 3, 96, 64)
-    assert prepared["frames"][0].tolist() == pytest.approx([1, 1 / 3, 1, 1 / 3])
+    pixels, frame = TASK._prepared(model, wide)
+    assert pixels.shape == (3, 96, 64)
+    assert frame.tolist() == pytest.approx([1, 1 / 3, 1, 1 / 3])
     tall = Image.new("RGB", (40, 20_000), "white")  # a scan of a roll
-    assert TASK._prepared(model, [tall])["frames"][0].tolist() == pytest.approx([1 / 64, 1, 1 / 64, 1], abs=0.02)
+    assert TASK._prepared(model, tall)[1].tolist() == pytest.approx([1 / 64, 1, 1 / 64, 1], abs=0.02)
+
+
+def test_pages_are_opened_one_at_a_time(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight scans of two metres do not fit into memory together."""
+    pages, order = TASK.read(data / "validation"), []
+    opened = layout.open_page
+    monkeypatch.setattr(layout, "open_page", lambda *given: order.append("open") or opened(*given))
+    prepared = TASK._prepared
+    monkeypatch.setattr(Layout, "_prepared", lambda _, *given: order.append("prepare") or prepared(*given))
+    TASK.regions(made(TINY_RCNN), pages)
+    assert order == ["open", "prepare"] * 4
+
+
+@BOTH
+def test_a_teacher_may_know_more_classes_than_its_student(kind: dict[str, Any], data: Path) -> None:
+    pages = TASK.read(data / "train")
+    teacher, student = made(kind, ("advert", *KINDS)), made(kind)
+    TASK.check_pair(teacher, student)
+    TASK.check_model(teacher, pages)
+    assert "ap" in TASK.evaluate(teacher, pages).metrics
+    lesson = Lesson(TASK, student, teacher, make_objectives([{"kind": "labels"}, {"kind": "query"}]))
+    batch = {
+        side: TASK.collate(
+            model,
+            [TASK.example(model, page, open_page(page, None), pages.labels, None) for page in pages.documents[:2]],
+        )
+        for side, model in (("student", student), ("teacher", teacher))
+    }
+    ours, theirs = lesson.outputs({**batch, "indices": [0, 1], "files": ["a", "b"]})
+    assert theirs is not None
+    assert theirs.looks is not None
+    assert ours.looks is not None
+    assert theirs.looks.names == ours.looks.names == tuple(sorted(KINDS))
+    assert torch.equal(theirs.looks.truths, ours.looks.truths)
+    assert theirs.logits.shape == ours.logits.shape
+    with pytest.raises(ModelError, match="only the student has advert"):
+        TASK.check_pair(student, teacher)
+
+
+@pytest.mark.parametrize("kind", [TINY_RCNN, TINY_DETR], ids=["faster-rcnn", "rt-detr"])
+def test_a_teacher_that_is_tapped_alone_is_not_asked_about_regions(
+    kind: dict[str, Any], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages, model = TASK.read(data / "train"), made(kind)
+    example = TASK.example(model, pages.documents[0], open_page(pages.documents[0], None), pages.labels, None)
+    monkeypatch.setattr(layout, "learn", None)
+    seen: list[Any] = []
+    for module in model.network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d | FrozenBatchNorm2d):
+            module.register_forward_hook(lambda *_: seen.append(1))
+    outputs = TASK.forward(model, {**TASK.collate(model, [example]), "glance": True})
+    assert seen
+    assert outputs.loss is None
+    assert outputs.looks is None
+
+
+def test_a_class_that_is_listed_and_has_no_regions(data: Path, tmp_path: Path) -> None:
+    """Roboflow lists the name of the project among the classes."""
+    for split in ("train", "validation"):
+        shutil.copytree(data / split, tmp_path / split)
+        content = json.loads((data / f"{split}.json").read_text())
+        content["categories"].append({"id": 1, "name": "project"})
+        (tmp_path / f"{split}.json").write_text(json.dumps(content))
+    training = TASK.read(tmp_path / "train")
+    assert set(training.labels) == {*KINDS, "project"}
+    assert "ap" in TASK.evaluate(made(TINY_RCNN), training).metrics
+    begun = TASK.new_model(ModelSpec(TINY_RCNN["new"], TINY_RCNN["config"], (96, 64)), training)
+    assert set(begun.labels) == set(KINDS)
+    [said] = classes_without_regions(TASK, training)
+    assert "no regions of project" in said
+    content["annotations"][0]["category_id"] = 1
+    (tmp_path / "validation.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match="project: has regions here, but none in"):
+        TASK.read(tmp_path / "validation", training)
 
 
 @BOTH

@@ -60,7 +60,9 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
-TaskName = Annotated[str | None, typer.Option("--task", help="classification or kie; default: what the model is.")]
+TaskName = Annotated[
+    str | None, typer.Option("--task", help="classification, kie or layout; default: what the model is.")
+]
 Out = Annotated[Path, typer.Option("--out", help="New folder; the result lies in OUT/model.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 Settings = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Further settings of the stage.")]

@@ -17,7 +17,10 @@ from docstill.cli.output import print_run, print_stage, print_value
 from docstill.errors import UserError
 
 ImageSize = Annotated[
-    str | None, typer.Option(help="With --new: HEIGHTxWIDTH of the input in pixels; default: the size's own.")
+    str | None,
+    typer.Option(
+        help="With --new: HEIGHTxWIDTH of the input in pixels; default: the size's own, for layout what fits the pages."
+    ),
 ]
 
 
@@ -165,7 +168,10 @@ def prune(
         str | None, typer.Option(help="all, non-embedding or a glob over names; for depth and ffn encoder or decoder.")
     ] = None,
     scope: Annotated[
-        str | None, typer.Option(help="One threshold for all tensors (global) or one for each (layer).")
+        str | None,
+        typer.Option(
+            help="One threshold for all tensors (global; lamp: magnitudes made comparable first) or one for each (layer)."
+        ),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Folder that holds train/ and validation/, for methods that look at pages.")
@@ -195,10 +201,13 @@ def distill(
     ] = None,
     out: Out = ...,  # type: ignore[assignment]
     image_size: ImageSize = None,
-    temperature: Annotated[float, typer.Option(help="Temperature of kd; not for layout.")] = 2.0,
+    temperature: Annotated[
+        float | None, typer.Option(help="Temperature of kd; not for layout.  [default: 2.0]")
+    ] = None,
     alpha: Annotated[
-        float, typer.Option(min=0, max=1, help="Weight of kd, for layout of query; the labels get 1 − alpha.")
-    ] = 0.5,
+        float | None,
+        typer.Option(min=0, max=1, help="Weight of kd, for layout of query; the labels get 1 − alpha.  [default: 0.5]"),
+    ] = None,
     task: TaskName = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
@@ -213,11 +222,17 @@ def distill(
     pairs, places = _apart(settings)
     chosen = _settings(pairs, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
     splits = _data(data, places)
-    if "objectives" not in chosen:
+    if "objectives" in chosen:
+        if temperature is not None or alpha is not None:
+            raise UserError(
+                "--temperature and --alpha are for the usual objectives, and objectives=… was given; write both into it"
+            )
+    else:
         from docstill.loaded import task_of
 
-        task = task or task_of(teacher)
-        taught = {"kind": "query"} if task == "layout" else {"kind": "kd", "temperature": temperature}
+        task, alpha = task or task_of(teacher), 0.5 if alpha is None else alpha
+        kd = {"kind": "kd", "temperature": 2.0 if temperature is None else temperature}
+        taught = {"kind": "query"} if task == "layout" else kd
         chosen["objectives"] = [{"kind": "labels", "weight": 1 - alpha}, {**taught, "weight": alpha}]
     source = _source(new, student, image_size)
     print_stage(docstill.distill(teacher, source, splits, out, task, seed, **chosen), as_json)
@@ -229,7 +244,10 @@ def _settings(pairs: list[str] | None, **flags: Any) -> dict[str, Any]:
         key, separator, text = pair.partition("=")
         if not separator:
             raise UserError(f"{pair!r} is not a setting; write key=value")
-        chosen[key] = yaml.safe_load(text)
+        try:
+            chosen[key] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UserError(f"{pair!r} is no YAML ({' '.join(str(error).split())}); mend the value") from error
     return chosen
 
 

@@ -74,9 +74,11 @@ def score(
     ],
     task: Annotated[str, typer.Option(help="classification, kie or layout.")],
     intervals: Annotated[
-        bool, typer.Option("--intervals", help="Add 95 % intervals over resampled documents.")
+        bool, typer.Option("--intervals", help="Add 95 % intervals over resampled documents; not for layout.")
     ] = False,
-    against: Annotated[Path | None, typer.Option(help="Another system's predictions: add differences.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Another system's predictions: add differences; not for layout.")
+    ] = None,
     ood: Annotated[Path | None, typer.Option(help="Predictions of pages of no known class: are they noticed?")] = None,
     as_json: Json = False,
 ) -> None:

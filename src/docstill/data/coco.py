@@ -284,7 +284,8 @@ def _truths(entries: list[Any], against: _Entries) -> tuple[list[Truth], list[in
         box = placed and against.box(entry, place, _LEAST)
         if not placed or not box:
             continue
-        area, crowd = entry.get("area", box[2] * box[3]), entry.get("iscrowd", 0)
+        area, crowd = entry.get("area"), entry.get("iscrowd")  # null is as good as none
+        area, crowd = box[2] * box[3] if area is None else area, 0 if crowd is None else crowd
         if type(area) not in _NUMBERS or not 0 <= area < FAR**2 or crowd not in (0, 1):
             expected = "area must be a number that is not negative and iscrowd 0 or 1"
             against.wrong(place, f"{expected}, {_short(area)} and {_short(crowd)} given")

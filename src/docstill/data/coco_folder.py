@@ -21,6 +21,9 @@ from docstill.errors import DataError
 from docstill.metrics.detection import Detection, Truth
 
 INSIDE = "_annotations.coco.json"
+MISSING = "the picture is missing"
+NAMED = 20
+"""So many missing pictures are named; of more the number is told."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +85,12 @@ def scan_coco_folder(folder: Path, labels: Sequence[str] | None = None) -> tuple
     for entry, truth in zip(coco.entries, coco.truths, strict=True):
         if coco.labels[truth.label] in known:
             regions[truth.page].append((entry, truth))
-    documents, clipped = [], []
+    documents, clipped, missing = [], [], 0
     for page, name in enumerate(coco.names):
         where = f"{path.name}: {name}"
         file, size, wrong = _picture(folder, name, coco.sizes[page])
-        if wrong:
+        missing += wrong is not None and wrong.startswith(MISSING)
+        if wrong and (missing <= NAMED or not wrong.startswith(MISSING)):
             problems.append(f"{where}: {wrong}")
         if file is None or size is None:
             continue
@@ -105,6 +109,10 @@ def scan_coco_folder(folder: Path, labels: Sequence[str] | None = None) -> tuple
             label = known.index(coco.labels[truth.label])
             kept.append(truth._replace(label=label))
         documents.append(Document(file, target := _regions(size, kept), (target,), where))
+    if missing > NAMED:
+        problems.append(
+            f"{path.name}: {missing - NAMED:,} more of its {len(coco.names):,} pictures are missing; is {folder} their folder?"
+        )
     warnings = []
     if clipped:
         warnings.append(
@@ -167,7 +175,9 @@ def _picture(folder: Path, name: str, size: Size | None) -> tuple[Path | None, S
         return None, None, "file_name leads out of the folder; give a path relative to it"
     file = find_file(folder, name)
     if file is None:
-        return None, None, "the picture is missing"
+        if len(Path(name).parts) > 1 and find_file(folder, Path(name).name) is not None:
+            return None, None, f"{MISSING}; file_name is relative to {folder}, where {Path(name).name} lies"
+        return None, None, MISSING
     upright, stored = upright_size(file)
     if upright is None or stored is None:
         return file, size, None  # `check` decodes all pictures and says what is wrong with them

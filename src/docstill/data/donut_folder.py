@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from array import array
 from pathlib import Path
 from typing import Any
 
 from docstill.data.document import Document, Glyphs
+from docstill.data.images import find_file
 from docstill.errors import DataError
 
 METADATA = "metadata.jsonl"
+DEEPEST = 50
+"""Objects and lists within one another."""
 _GLYPHS_WRONG = "glyphs must be a list of [character, x, y] with x and y as shares of the picture's width and height"
 
 
@@ -67,8 +69,8 @@ def _read_line(folder: Path, line: str) -> tuple[Path | None, list[Any], Glyphs 
         entry = json.loads(line)
     except json.JSONDecodeError as error:
         return None, [], None, [f"broken JSON ({error.msg} at column {error.colno})"]
-    except RecursionError:
-        return None, [], None, ["broken JSON (nested too deeply)"]
+    except (ValueError, RecursionError) as error:
+        return None, [], None, [f"broken JSON ({_too_much(error)})"]
     if not isinstance(entry, dict):
         return None, [], None, [expected]
     name, file, wrong = entry.get("file_name"), None, []
@@ -76,10 +78,9 @@ def _read_line(folder: Path, line: str) -> tuple[Path | None, list[Any], Glyphs 
         wrong.append(f"{expected}, but file_name is missing")
     elif Path(name).is_absolute() or ".." in Path(name).parts:
         wrong.append(f"file_name {name!r} leads out of the folder; give a path relative to it")
-    elif not os.path.isfile(folder / name):  # Path.is_file raises on names that are too long
-        wrong.append(f"the picture {name} is missing")
-    else:
-        file = folder / name
+    elif (file := find_file(folder, name)) is None:
+        hint = "; write folders with /" if "\\" in name and find_file(folder, name.replace("\\", "/")) else ""
+        wrong.append(f"the picture {name} is missing{hint}")
     if "ground_truth" not in entry:
         return file, [], None, [*wrong, f"{expected}, but ground_truth is missing"]
     variants = _variants(entry["ground_truth"])
@@ -111,8 +112,8 @@ def _variants(truth: Any) -> list[Any] | str:
             truth = json.loads(truth)
         except json.JSONDecodeError as error:
             return f"ground_truth is not JSON ({error.msg} at column {error.colno} of it)"
-        except RecursionError:
-            return "ground_truth is not JSON (nested too deeply)"
+        except (ValueError, RecursionError) as error:
+            return f"ground_truth is not JSON ({_too_much(error)})"
     if not isinstance(truth, dict):
         return "ground_truth must be an object with gt_parse or gt_parses"
     if "gt_parse" in truth:
@@ -123,20 +124,27 @@ def _variants(truth: Any) -> list[Any] | str:
         return "ground_truth holds neither gt_parse nor a list gt_parses"
     if not all(isinstance(variant, dict | list) for variant in variants):
         return "gt_parse must be an object or a list of objects"
-    if any(map(_has_nameless_key, variants)):
-        return 'gt_parse holds a key without a name (""); give every field a name'
-    return variants
+    return next(filter(None, map(_unusable, variants)), variants)
 
 
-def _has_nameless_key(value: Any) -> bool:
-    """Whether any key is empty: there is no tag for it that could be told from a broken one."""
-    rest = [value]
+def _too_much(error: Exception) -> str:
+    """What JSON has too much of to be read."""
+    return "nested too deeply" if isinstance(error, RecursionError) else "a number of thousands of digits"
+
+
+def _unusable(value: Any) -> str | None:
+    """What is wrong with an answer: there is no tag for an empty key, no text for half a character, no end to deep nesting."""
+    rest: list[tuple[Any, int]] = [(value, 0)]
     while rest:
-        item = rest.pop()
+        item, depth = rest.pop()
+        if depth > DEEPEST:
+            return f"gt_parse is nested more than {DEEPEST} deep; flatten it"
         if isinstance(item, dict):
             if "" in item:
-                return True
-            rest += item.values()
+                return 'gt_parse holds a key without a name (""); give every field a name'
+            rest += [(part, depth + 1) for part in (*item.keys(), *item.values())]
         elif isinstance(item, list):
-            rest += item
-    return False
+            rest += [(part, depth + 1) for part in item]
+        elif isinstance(item, str) and any("\ud800" <= character <= "\udfff" for character in item):
+            return f"gt_parse holds half a character in {item!r}; write it whole"
+    return None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from docstill.data.pdf import open_pdf, pdf_page_count
 from docstill.errors import UserError
@@ -140,12 +140,36 @@ def upright_size(path: Path) -> tuple[tuple[int, int] | None, tuple[int, int] | 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path, formats=FORMATS) as image:
-                # a PNG's tags may also come after its pixels; to look for them there Pillow would decode it whole
-                tagged = image.format != "PNG" or "exif" in image.info
-                turned = tagged and image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
-                return (image.size[::-1] if turned else image.size), image.size
+                if isinstance(image, TiffImagePlugin.TiffImageFile):  # its size may be reported as turned already
+                    tags = image.tag_v2
+                    stored = int(tags[ExifTags.Base.ImageWidth]), int(tags[ExifTags.Base.ImageLength])
+                    orientation = tags.get(ExifTags.Base.Orientation)
+                else:
+                    stored, orientation = image.size, _tags(image, path).get(ExifTags.Base.Orientation)
+                return (stored[::-1] if orientation in _SIDEWAYS else stored), stored
     except Exception:  # whatever Pillow raises on damaged bytes
         return None, None
+
+
+def _tags(image: Image.Image, path: Path) -> Image.Exif:
+    """EXIF's tags of a picture that is not decoded yet."""
+    if isinstance(image, PngImagePlugin.PngImageFile) and not _tagged_behind(path):
+        return Image.Image.getexif(image)  # the one of PNG would decode it whole, to look behind the pixels
+    return image.getexif()
+
+
+def _tagged_behind(path: Path) -> bool:
+    """Whether a PNG has its EXIF tags behind its pixels (PNG 3, 11.3.4.5); looks at the heads of its chunks alone."""
+    with open(path, "rb") as file:
+        file.seek(8)
+        pixels = False
+        while len(head := file.read(8)) == 8:
+            kind = head[4:]
+            if kind == b"eXIf":
+                return pixels
+            pixels = pixels or kind == b"IDAT"
+            file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+    return False
 
 
 _SIDEWAYS = {5, 6, 7, 8}

@@ -14,6 +14,8 @@ from typing import Any
 SEPARATOR = "<sep/>"
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 """Tokens of every Donut's own, in the order of their ids, which is that of every published one. An answer ends at its first ``</s>``."""
+SPELT_TAGS = ("<s_", "</s_", SEPARATOR)
+"""What the text of a value must not spell letter by letter: the reader of the answer would take it for a tag."""
 _OPEN = re.compile(r"<s_([^>]*)>", re.IGNORECASE)
 _TAG = re.compile(rf"(?i:</?s_[^>]*>|{SEPARATOR})|{'|'.join(SPECIAL)}")
 
@@ -136,6 +138,6 @@ def _loss(value: Any, path: tuple[str, ...]) -> str | None:
         for item in value:
             if found := _loss(item, path):
                 return found
-    elif isinstance(value, str) and _TAG.search(value):
+    elif isinstance(value, str) and (_TAG.search(value) or any(begun in value for begun in SPELT_TAGS)):
         return f"the value of {where} holds a tag, which a tokenizer takes for its own"
     return None

@@ -42,7 +42,7 @@ def scan_page_xml(images: Path, labels: Path) -> tuple[list[Marked], int, int, l
     problems: list[str] = []
     taken: dict[Path, Path] = {}
     others = 0
-    for path in sorted(labels.rglob("*.xml")):
+    for path in sorted(path for path in labels.rglob("*.xml") if not path.name.startswith(".")):
         root, problem = _root(path)
         if root is None:
             problems.append(f"{path}: {problem}")

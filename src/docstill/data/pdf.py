@@ -32,16 +32,29 @@ def open_pdf(path: Path) -> Iterator[Image.Image]:
     """Each page as RGB, on white, at `DPI`.
 
     Raises:
-        UserError: as for `pdf_page_count`.
+        UserError: as for `pdf_page_count`, or a page is damaged.
         MissingExtra: as there.
     """
     with closing(_opened(path)) as document:
+        document.init_forms()  # or else what was filled into a form is not drawn
         for number in range(len(document)):
-            page = document[number]
-            width, height = page.get_size()  # in points, 72 an inch
-            scale = min(DPI / 72, LONGEST / max(width, height, 1))
-            yield page.render(scale=scale).to_pil().convert("RGB")
-            page.close()
+            yield _page(document, number, path)
+
+
+def _page(document: Any, number: int, path: Path) -> Image.Image:
+    import pypdfium2
+
+    try:
+        page = document[number]
+        width, height = page.get_size()  # in points, 72 an inch
+        scale = min(DPI / 72, LONGEST / max(width, height, 1))
+        image: Image.Image = page.render(scale=scale).to_pil().convert("RGB")
+        page.close()
+    except pypdfium2.PdfiumError as error:
+        raise UserError(
+            f"{path}: page {number + 1} is damaged ({error}); restore the PDF or take the page out"
+        ) from error
+    return image
 
 
 def _opened(path: Path) -> Any:

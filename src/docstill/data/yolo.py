@@ -80,7 +80,9 @@ def scan_yolo(
     there = {
         path
         for path in labels.rglob("*.txt")
-        if path.name.lower() != "classes.txt" and not (path.name == named_in.name and path.samefile(named_in))
+        if path.name.lower() != "classes.txt"
+        and not path.name.startswith(".")
+        and not (path.name == named_in.name and path.samefile(named_in))
     }
     problems = []
     if not files:

@@ -21,13 +21,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from docstill.data.json_tokens import SEPARATOR
+from docstill.data.json_tokens import SEPARATOR, SPELT_TAGS
 from docstill.decoding.schema import Place, from_card
 
 TAG = re.compile(rf"<(/?)s_([^>]+)>|{SEPARATOR}")
 MOST_TIMES, MOST_MORE = 2, 8
-SPELT_TAGS = ("<s_", "</s_", SEPARATOR)
-"""What the text of a value must not spell letter by letter: the reader of the answer would take it for a tag."""
 ENDLESS = 1 << 30
 _WAITING = 1 << 20
 """Scores of tokens that are kept at most."""

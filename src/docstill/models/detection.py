@@ -19,7 +19,7 @@ from docstill.models.blocks import QUERY_DETECTORS, TWO_STAGE_DETECTOR
 from docstill.models.faster_rcnn import FasterRcnn
 
 ON_A_PAGE = 100
-"""Regions of a page that two DETR-type networks are compared on: all labelled ones, then the student's likeliest."""
+"""Regions of a page that two DETR-type networks are compared on: the student's likeliest, behind the labelled ones where features are."""
 SAME = 0.5
 """Overlap from which a box that a network chose itself stands for a region that it was not asked about."""
 
@@ -78,7 +78,9 @@ def learn(
     centred = [box_convert(there, "xyxy", "cxcywh") for there in boxes]
     chosen = detr.learn(network, pixels, centred, list(labels))
     count = min(ON_A_PAGE, chosen.regions.shape[1])
-    given = torch.stack([torch.cat([truths, own])[:count] for truths, own in zip(centred, chosen.regions, strict=True)])
+    # Labelled regions among its own would tell its queries where all lies; they are there for objectives that compare features of regions.
+    first = centred if pools else [there[:0] for there in centred]
+    given = torch.stack([torch.cat([truths, own])[:count] for truths, own in zip(first, chosen.regions, strict=True)])
     flat = box_convert(given, "cxcywh", "xyxy").flatten(0, 1)
     answers_ = _decoded(network, chosen.memory, given, pools) if looks else None
     return Learnt(chosen.loss, _numbered(list(given)), flat, answers_)
@@ -108,6 +110,16 @@ def look(network: Any, pixels: Tensor, frames: Tensor, pages: Tensor, given: Ten
             f"a {network.config.model_type} shows no features of regions; use objectives that compare answers, such as query"
         )
     return _matched(network, pixels, frames, parts)
+
+
+def glance(network: Any, pixels: Tensor, frames: Tensor) -> None:
+    """Passes pages through a network that somebody taps; ``frames`` as for `look`."""
+    if network.config.model_type in QUERY_DETECTORS:
+        detr.remember(network, pixels)
+    elif isinstance(network, FasterRcnn):
+        network.detect(pixels)
+    else:
+        _own(network, pixels, frames)
 
 
 def detect(network: Any, pixels: Tensor, frames: Tensor, most: int) -> list[dict[str, Tensor]]:
@@ -156,19 +168,19 @@ def _pooled(memory: dict[str, Any], given: Tensor) -> Tensor:
 
 
 def _own(network: Any, pixels: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
-    """Probabilities ``(B, Q, C)`` and boxes ``(B, Q, 4)`` of the regions that a network chose itself."""
+    """Probabilities ``(B, Q, C)`` and boxes ``(B, Q, 4)``, shares of the input, of the regions that a network chose itself."""
     height, width = pixels.shape[-2:]
     across, down = (frames[:, :2] * frames.new_tensor([width, height])).round().unbind(1)
     columns = torch.arange(width, device=pixels.device) < across[:, None]
     rows = torch.arange(height, device=pixels.device) < down[:, None]
     filled = (rows[:, :, None] & columns[:, None, :]).long()
-    # Boxes of these networks are shares of the input with its padding, as they see it.
     answer = network(pixel_values=pixels, pixel_mask=filled)
     logits = answer.logits.float()
     classes = network.config.num_labels
     # Where there is one logit more than classes, it stands for "nothing", and the classes share what is left.
     probabilities = logits.softmax(-1)[..., :classes] if logits.shape[-1] > classes else logits.sigmoid()
-    return probabilities, box_convert(answer.pred_boxes.float(), "cxcywh", "xyxy")
+    # Boxes of these networks are shares of the page, for the mask tells them where its padding begins.
+    return probabilities, box_convert(answer.pred_boxes.float(), "cxcywh", "xyxy") * frames[:, None]
 
 
 def _matched(network: Any, pixels: Tensor, frames: Tensor, parts: Sequence[Tensor]) -> Answers:

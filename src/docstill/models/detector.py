@@ -10,7 +10,14 @@ from transformers import AutoConfig, AutoModelForObjectDetection, RTDetrImagePro
 
 from docstill.errors import UserError, nearest
 from docstill.models.blocks import TWO_STAGE_DETECTOR
-from docstill.models.faster_rcnn import ANCHOR_SIZES, ANCHORS_FOR, FasterRcnn, FasterRcnnConfig, scaled_anchors
+from docstill.models.faster_rcnn import (
+    ANCHOR_SIZES,
+    ANCHORS_FOR,
+    FasterRcnn,
+    FasterRcnnConfig,
+    check_parts,
+    scaled_anchors,
+)
 from docstill.models.io import DocumentModel, local_folder
 from docstill.models.labelled import check_keys, class_names, load_labelled
 
@@ -127,13 +134,21 @@ def new_detector(
     names = class_names(labels)
     if ours:
         merged.setdefault("anchor_sizes", scaled_anchors(ANCHOR_SIZES, max(image_size) / ANCHORS_FOR))
+        check_parts(size, merged)
         network: Any = FasterRcnn(FasterRcnnConfig(**merged, **names))
     else:
         backbone = {**known["backbone_config"], **changes.get("backbone_config", {})}
         merged["backbone_config"] = AutoConfig.for_model(backbone.pop("model_type"), **backbone)
         if "freeze_backbone_batch_norms" in allowed:
             merged.setdefault("freeze_backbone_batch_norms", False)
-        network = AutoModelForObjectDetection.from_config(AutoConfig.for_model(model_type, **merged, **names))
+        config = AutoConfig.for_model(model_type, **merged, **names)
+        places = sum((height // stride) * (width // stride) for stride in config.feat_strides)
+        if config.num_queries > places:
+            raise UserError(
+                f"image_size [{height}, {width}] has {places} places for the {config.num_queries} queries of a {size}; give larger "
+                "pages, or a smaller num_queries in its config"
+            )
+        network = AutoModelForObjectDetection.from_config(config)
     network.eval()
     # Fitted, not squashed: thin regions stay as thin as they are; what the page does not fill is padded.
     processor = RTDetrImageProcessor(

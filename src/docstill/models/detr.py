@@ -53,7 +53,7 @@ def learn(network: Any, pixel_values: Tensor, boxes: list[Tensor], labels: list[
         The network's own loss: a mean over the labelled regions of the batch.
     """
     truths = [{"boxes": there, "class_labels": what} for there, what in zip(boxes, labels, strict=True)]
-    with _in_float32(pixel_values), _remembered(network) as memory:
+    with _float32_but_for_backbone(network, pixel_values), _remembered(network) as memory:
         answer = network(pixel_values=pixel_values, labels=truths)
     queries = network.config.num_queries  # behind those that are noisy copies of the truths
     return Chosen(answer.loss, memory["reference_points"][:, -queries:].sigmoid().detach(), memory)
@@ -61,7 +61,7 @@ def learn(network: Any, pixel_values: Tensor, boxes: list[Tensor], labels: list[
 
 def remember(network: Any, pixel_values: Tensor) -> dict[str, Any]:
     """What the decoder needs to be asked about regions."""
-    with _in_float32(pixel_values), _remembered(network) as memory:
+    with _float32_but_for_backbone(network, pixel_values), _remembered(network) as memory:
         network(pixel_values=pixel_values)
     return memory
 
@@ -124,6 +124,27 @@ def detect(network: Any, pixel_values: Tensor, most: int) -> list[dict[str, Tens
 def _in_float32(tensor: Tensor) -> torch.autocast:
     """No autocast: the decoder takes and gives boxes as shares of the page, and in bf16 these have steps of 1/256."""
     return torch.autocast(tensor.device.type, enabled=False)
+
+
+@contextmanager
+def _float32_but_for_backbone(network: Any, pixel_values: Tensor) -> Iterator[None]:
+    """Lets the backbone alone run in the autocast that holds outside: it knows nothing of boxes, and most of the time goes there."""
+    kind = pixel_values.device.type
+    outside = torch.autocast(kind, torch.get_autocast_dtype(kind), enabled=torch.is_autocast_enabled(kind))
+    backbone = network.model.backbone
+    forward = backbone.forward
+
+    def as_outside(*given: Any) -> list[tuple[Tensor, Tensor]]:
+        with outside:
+            maps = forward(*given)
+        return [(each.float(), mask) for each, mask in maps]
+
+    backbone.forward = as_outside
+    try:
+        with _in_float32(pixel_values):
+            yield
+    finally:
+        del backbone.forward
 
 
 @contextmanager

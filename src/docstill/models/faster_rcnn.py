@@ -9,7 +9,7 @@ Boxes here are left, top, right, bottom in pixels of the network's input.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from transformers import PretrainedConfig, PreTrainedModel
 
-from docstill.errors import ModelError
+from docstill.errors import ModelError, UserError, nearest
 from docstill.models.blocks import TWO_STAGE_DETECTOR
 
 _STAGES = {"layer1": "0", "layer2": "1", "layer3": "2", "layer4": "3"}
@@ -44,6 +44,8 @@ BACKBONES: dict[str, tuple[Any, dict[str, str], list[int]]] = {
 ANCHOR_SIZES = (32, 64, 128, 256, 512)
 """On pages with a longer side of `ANCHORS_FOR` pixels."""
 ANCHORS_FOR = 1024
+LEVELS = len(ANCHOR_SIZES)
+"""Maps of the pyramid."""
 
 SMALLEST_SCORE = 0.05
 """Detections below it are dropped, as everywhere in the field; COCO's figures hardly change by what lies below."""
@@ -85,6 +87,41 @@ class FasterRcnnConfig(PretrainedConfig):  # type: ignore[misc]  # transformers 
         self.anchor_sizes, self.anchor_ratios = list(anchor_sizes), list(anchor_ratios)
         self.proposals, self.regions, self.most = proposals, regions, most
         super().__init__(**others)
+
+
+def check_parts(size: str, parts: Mapping[str, Any]) -> None:
+    """Refuses values of a configuration that no network can be made of.
+
+    Args:
+        size: what it is called in messages.
+        parts: some of the attributes of `FasterRcnnConfig`.
+
+    Raises:
+        UserError: names the key, what was given and what is expected.
+    """
+
+    def whole(value: Any) -> bool:
+        return type(value) is int and value > 0
+
+    def positive(value: Any, count: int | None) -> bool:
+        numbers = isinstance(value, (list, tuple)) and all(type(part) in (int, float) and part > 0 for part in value)
+        return numbers and (len(value) == count if count else len(value) > 0)
+
+    backbone = parts.get("backbone")
+    if backbone is not None and backbone not in BACKBONES:
+        raise UserError(
+            f"{size}: there is no backbone {backbone!r}; choose one of {', '.join(BACKBONES)}{nearest(str(backbone), BACKBONES)}"
+        )
+    expected = {
+        "anchor_sizes": f"{LEVELS} numbers above 0, one for each level",
+        "anchor_ratios": "a list of numbers above 0",
+    }
+    fits = {"anchor_sizes": lambda value: positive(value, LEVELS), "anchor_ratios": lambda value: positive(value, None)}
+    for key, value in parts.items():
+        if key in ("pyramid_channels", "head_channels", "proposals", "regions", "most") and not whole(value):
+            raise UserError(f"{size}: {key} must be a whole number above 0, {value!r} given")
+        if key in expected and not fits[key](value):
+            raise UserError(f"{size}: {key} must be {expected[key]}, {value!r} given")
 
 
 @dataclass(frozen=True)

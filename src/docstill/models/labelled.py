@@ -6,9 +6,11 @@ import copy
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
+import torch
 from transformers import AutoImageProcessor
 
 from docstill.errors import ModelError, UserError, nearest
+from docstill.models.blocks import TWO_STAGE_DETECTOR
 from docstill.models.head import names_in_order
 from docstill.models.io import DocumentModel, load_masks_into, load_whole, local_folder, read_card
 
@@ -34,18 +36,42 @@ def check_keys(what: str, changes: Iterable[str], allowed: Collection[str]) -> N
 
 
 def replace_classes(model: DocumentModel, labels: Sequence[str]) -> None:
-    """Gives the model other classes: tensors whose shape depends on their number are made anew, all others stay."""
-    old = model.network
-    config = copy.deepcopy(old.config)
-    names = class_names(labels)
-    config.id2label, config.label2id = names["id2label"], names["label2id"]
-    network = type(old)(config)
+    """Gives the model other classes.
+
+    Of tensors whose shape depends on the number of classes, the rows of classes that it knew by the same name stay, as do those of
+    the background; the others are made anew, and all other tensors stay.
+    """
+    old, known = model.network, model.labels
+    network = type(old)(_of_classes(old.config, labels))
+    with torch.device("meta"):
+        grown = type(old)(_of_classes(old.config, [*known, ""])).state_dict()
     kept, fresh = old.state_dict(), network.state_dict()
-    network.load_state_dict(
-        {name: kept[name] if kept[name].shape == value.shape else value for name, value in fresh.items()}
-    )
+    counted = {name for name, value in kept.items() if value.shape != grown[name].shape}
+    first = int(
+        old.config.model_type == TWO_STAGE_DETECTOR
+    )  # the background stands before the classes there, elsewhere behind
+    for name, value in fresh.items():
+        if name not in counted:
+            fresh[name] = kept[name]
+            continue
+        rows = grown[name].shape[0] - kept[name].shape[0]
+        places = [
+            (first + labels.index(label), first + number) for number, label in enumerate(known) if label in labels
+        ]
+        if len(kept[name]) > rows * len(known):
+            places.append((0, 0) if first else (len(labels), len(known)))
+        for new, before in places:
+            value[rows * new : rows * (new + 1)] = kept[name][rows * before : rows * (before + 1)].to(value)
+    network.load_state_dict(fresh)
     model.network, model.labels = network.to(model.device).eval(), list(labels)
-    model.masks = {name: mask for name, mask in model.masks.items() if mask.shape == fresh[name].shape}
+    model.masks = {name: mask for name, mask in model.masks.items() if name not in counted}
+
+
+def _of_classes(config: Any, labels: Sequence[str]) -> Any:
+    """A copy of a configuration for other classes."""
+    config, names = copy.deepcopy(config), class_names(labels)
+    config.id2label, config.label2id = names["id2label"], names["label2id"]
+    return config
 
 
 def same_pages_and_classes(first: DocumentModel, second: DocumentModel) -> bool:

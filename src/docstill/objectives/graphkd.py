@@ -29,6 +29,7 @@ from docstill.objectives.positions import as_tokens
 from docstill.objectives.projectors import channel_projector, matched
 from docstill.objectives.region_edges import Spread, relations
 from docstill.objectives.region_graph import RegionGraph, distinct, region_graph, text_by_covariance
+from docstill.progress import say
 
 NON_TEXT = tuple(
     "advert barcode chart chemistry diagram drawing equation figure formula graphic illustration image line-drawing logo map "
@@ -76,8 +77,11 @@ class Graphkd(Objective):
         """
         ours, theirs = both("graphkd", student, teacher)
         self.projector = channel_projector(pooled("graphkd", ours), pooled("graphkd", theirs))
-        if self.split == "labels":
-            self._others(theirs)
+        if self.split == "labels" and not any(self._others(theirs)):
+            say(
+                f"warning: graphkd takes all classes for text, as none of {', '.join(theirs.names)} is called what classes usually are that "
+                "are not; name those by non_text, or use split: covariance"
+            )
 
     def forward(self, student: Outputs, teacher: Outputs | None) -> Tensor:
         """Mean over the pages."""

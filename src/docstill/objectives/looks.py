@@ -39,6 +39,35 @@ def both(objective: str, student: Outputs, teacher: Outputs | None) -> tuple[Loo
     )
 
 
+def with_looks(outputs: Outputs, looks: Looks) -> Outputs:
+    """The outputs with these looks, and as logits what these say: of the background first, if it has one."""
+    logits = looks.classes if looks.background is None else beside_background(looks)
+    return replace(outputs, logits=logits, looks=looks)
+
+
+def of_classes(looks: Looks, names: tuple[str, ...], truths: Tensor) -> Looks:
+    """The looks of a detector that knows these classes alone.
+
+    Args:
+        looks: a detector's that knows them and more: to the softmax the others become background.
+        names: in alphabetical order.
+        truths: what lies in each region, by these classes.
+    """
+    kept = [looks.names.index(name) for name in names]
+    background = looks.background
+    if background is not None:
+        others = [number for number in range(len(looks.names)) if number not in kept]
+        background = torch.cat([background[:, None], looks.classes[:, others]], dim=1).logsumexp(1)
+    return replace(
+        looks,
+        classes=looks.classes[:, kept],
+        background=background,
+        boxes=looks.boxes[:, kept],
+        truths=truths,
+        names=names,
+    )
+
+
 def pooled(objective: str, looks: Looks) -> Tensor:
     """The features of the regions, ``(N, D, S, S)``.
 

@@ -75,6 +75,12 @@ def _alike(student: Outputs, ours: str, teacher: Outputs, theirs: str) -> bool:
     if one.dim() == two.dim() == 4 or 2 in (one.dim(), two.dim()) or counts == (1, 1):
         return True
     if one.dim() == two.dim() == 3 and student.patches == teacher.patches:
+        if student.patches is None and counts[0] != counts[1]:
+            raise ModelError(
+                f"the student's {ours} gives {counts[0]} positions and the teacher's {theirs} {counts[1]}, which cannot be compared one by "
+                "one; tap modules that give as many. The decoder of an RT-DETR or D-FINE also looks at noisy labels in training: with the "
+                "objective query beside it both look at the same regions"
+            )
         return student.patches is None or counts[0] == counts[1]
     return False
 

@@ -39,6 +39,9 @@ def channel_projector(student: Tensor, teacher: Tensor) -> nn.Module:
 class TokenProjector(nn.Module):
     """Linear over channels; maps of another grid are resized to the teacher's first.
 
+    With as many channels on both sides it begins as the identity: the features of a pruned copy are nearly the teacher's already, and a
+    random map would teach them away from there first.
+
     Args:
         student: shape of the student's features, batch first.
         teacher: shape of the teacher's features.
@@ -53,6 +56,10 @@ class TokenProjector(nn.Module):
         self.grid = tuple(teacher.shape[2:]) if student.dim() == teacher.dim() == 4 else None
         source, target = matched(student, teacher), as_tokens(teacher)
         self.linear = nn.Linear(source.shape[-1], target.shape[-1], bias=bias)
+        if source.shape[-1] == target.shape[-1]:
+            nn.init.eye_(self.linear.weight)
+            if bias:
+                nn.init.zeros_(self.linear.bias)
 
     def _resize(self, features: Tensor) -> Tensor:
         if self.grid is None or tuple(features.shape[2:]) == self.grid:

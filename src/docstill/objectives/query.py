@@ -11,7 +11,8 @@ The same queries for both, so that nothing has to be matched, as in KD-DETR (Wan
 
 Most regions hold nothing: the weights keep them from drowning the few that do, and Σ_i m_i / max(1, Σ_i m_i) is small
 on a page where the teacher sees nothing. 5 and 2 are DETR's own (arXiv 2005.12872). Boxes are shares of the page. Zero when the
-student equals the teacher.
+student equals the teacher. A teacher that finds a thing many times is brought to once for a student that does: see
+`docstill.objectives.assigned`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from docstill.objectives.assigned import one_each
 from docstill.objectives.base import Objective, Outputs
 from docstill.objectives.looks import binary_logits, both, boxes_of, page_mean
 
@@ -55,10 +57,16 @@ class Query(Objective):
         """Mean over the pages."""
         ours, theirs = both("query", student, teacher)
         pages, documents = ours.pages, student.documents
-        said, meant = binary_logits(ours), binary_logits(theirs)
-        sure, likeliest = meant.sigmoid().max(1)
+        said = binary_logits(ours)
+        if ours.background is None and theirs.background is not None:
+            meant, its = one_each(ours, theirs)
+            sure, likeliest = meant.sigmoid().max(1)
+        else:
+            meant = binary_logits(theirs)
+            sure, likeliest = meant.sigmoid().max(1)
+            its = boxes_of(theirs, likeliest)
         loss = page_mean(bernoulli(said, meant).sum(1), pages, documents, sure**self.gamma + FLOOR)
-        mine, its = boxes_of(ours, likeliest), boxes_of(theirs, likeliest)
+        mine = boxes_of(ours, likeliest)
         off = L1 * (mine - its).abs().sum(1) + GIOU * (1 - giou(mine, its))
         return loss + self.box_weight * page_mean(off, pages, documents, sure, least=1.0)
 

@@ -33,9 +33,9 @@ def swap_backbone(network: Any, to: str, choices: Mapping[str, Mapping[str, Any]
     wanted = changes.pop("model_type")
     if wanted != network.config.model_type:
         fitting = [name for name, choice in choices.items() if choice["model_type"] == network.config.model_type]
+        which = f"choose one of {', '.join(fitting)}" if fitting else "there is no other one for it"
         raise ModelError(
-            f"the backbone of {to} is for a {wanted}, the student is a {network.config.model_type}; choose one of "
-            f"{', '.join(fitting) or 'none, there is no other'}"
+            f"the backbone of {to} is for a {wanted}, the student is a {network.config.model_type}; {which}"
         )
     config = copy.deepcopy(network.config)
     for key, value in changes.items():

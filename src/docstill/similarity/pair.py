@@ -14,6 +14,7 @@ from torch import Tensor
 
 from docstill.data.document import Document
 from docstill.data.images import open_image
+from docstill.data.json_tokens import canonical
 from docstill.metrics.cka import LEAST
 from docstill.models.blocks import Block
 from docstill.models.io import DocumentModel
@@ -131,7 +132,8 @@ class Pair:
     def _fields(self, document: Document, teacher: dict[str, Any], student: dict[str, Any]) -> None:
         truths = document.variants or [document.target]
         answers = (teacher["fields"], student["fields"])
-        right = (agreement.same_answer(answers[0], truths[0]), agreement.same_answer(answers[1], truths[0]))
+        truth = canonical(truths[0])
+        right = (agreement.same_answer(answers[0], truth), agreement.same_answer(answers[1], truth))
         self.texts.append((teacher["text"], student["text"]))
         self.documents.append(
             Answered(

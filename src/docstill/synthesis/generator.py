@@ -20,7 +20,7 @@ from docstill.data.coco import coco_content
 from docstill.data.coco_folder import INSIDE
 from docstill.data.regions import Regions
 from docstill.errors import MissingExtra, UserError
-from docstill.progress import counter
+from docstill.progress import counter, say
 from docstill.synthesis.composing import LABELS
 from docstill.synthesis.fonts import Face, Fonts
 from docstill.synthesis.labels import draw_label, shipment
@@ -199,6 +199,10 @@ class Generator:
         drawn = self.drawn(index)
         return drawn.image, drawn.truth
 
+    def drawable(self) -> float:
+        """The share of the corpus that the fonts have glyphs for; 1 where there is no corpus."""
+        return 1.0 if self.corpus is None else self._corpus.drawable(self._fonts)
+
     def drawn(self, index: int) -> Drawn:
         """The document of a number, and where its characters stand; as `document`."""
         sheet, truth = self.sheet(index)
@@ -276,7 +280,9 @@ class Generator:
 
     @cached_property
     def _corpus(self) -> Corpus:
-        return Corpus(self.corpus)
+        corpus = Corpus(self.corpus)
+        corpus.drawable(self._fonts)
+        return corpus
 
 
 def write_documents(generator: Generator, folder: Path, count: int, workers: int = 1, glyphs: bool = False) -> None:
@@ -294,6 +300,10 @@ def write_documents(generator: Generator, folder: Path, count: int, workers: int
     """
     with new_folder(folder) as scratch:
         generator.document(0)  # what is wrong with fonts or corpus is said before any process starts
+        if (share := generator.drawable()) < 1:
+            say(
+                f"warning: the fonts have no glyphs for some {1 - share:.1%} of the words of the corpus; they are left out"
+            )
         truths: list[Noted] = []
         chunks = [range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
         with counter(f"drawing {generator.kind}", count) as advance:

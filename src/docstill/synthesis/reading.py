@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from docstill.data.json_tokens import survives
 from docstill.errors import DataError, UserError
 from docstill.synthesis.fonts import Face, Fonts
 from docstill.synthesis.parties import COUNTRIES, party
@@ -20,13 +21,17 @@ SIZES = ((640, 480), (480, 640))
 """Width and height of the pictures, in pixels."""
 _SMALLER = (0.82, 0.95)
 _TRIES = 50
+_LOOKED_AT = 400
+"""Words of a corpus."""
+_LEAST = 0.5
 _RIGHT_TO_LEFT = {"R", "AL", "AN"}
 
 
 class Corpus:
     """The words of a text file, or of Faker where there is none.
 
-    Control characters become spaces; words written from right to left are left out, as Pillow cannot shape them.
+    Control characters become spaces; words written from right to left are left out, as Pillow cannot shape them, and words that hold
+    tags, which a tokenizer takes for its own.
 
     Raises:
         UserError: the file cannot be read, or holds no words.
@@ -37,6 +42,21 @@ class Corpus:
         self.words = _faked() if path is None else _words(path)
         if not self.words:
             raise UserError(f"{path} holds no words that can be drawn; give a UTF-8 text file")
+
+    def drawable(self, fonts: Fonts) -> float:
+        """The share of the words that the fonts have glyphs for, by some of them, evenly spaced.
+
+        Raises:
+            UserError: it is less than a half, so that pages would hold scraps.
+        """
+        some = self.words[:: max(1, len(self.words) // _LOOKED_AT)]
+        share = sum(any(face.covers(word) for face in fonts.faces) for word in some) / len(some)
+        if share < _LEAST:
+            raise UserError(
+                f"the fonts can draw {share:.0%} of the words of the corpus, and the rest would be left out; give --fonts with a face for "
+                "its script"
+            )
+        return share
 
     def passage(self, rng: random.Random, face: Face, count: int) -> list[str]:
         """``count`` words on end, from a random place, without those that the face cannot write."""
@@ -126,7 +146,12 @@ def _words(path: Path) -> list[str]:
             "the corpus is not UTF-8", [f"{path}:{line}: a byte that is no UTF-8; save it as UTF-8"]
         ) from error
     clean = "".join(" " if unicodedata.category(character)[0] == "C" else character for character in text)
-    return [word for word in clean.split() if not any(unicodedata.bidirectional(one) in _RIGHT_TO_LEFT for one in word)]
+    return [
+        word
+        for word in clean.split()
+        if not any(unicodedata.bidirectional(one) in _RIGHT_TO_LEFT for one in word)
+        and ("<" not in word or survives({"text_sequence": word}) is None)
+    ]
 
 
 @lru_cache(maxsize=1)

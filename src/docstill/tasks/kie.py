@@ -20,7 +20,7 @@ from torch import Tensor
 
 from docstill.data.document import Document
 from docstill.data.donut_folder import read_donut_folder
-from docstill.data.json_tokens import json_to_tokens, tag_tokens
+from docstill.data.json_tokens import canonical, json_to_tokens, tag_tokens
 from docstill.decoding.blank import is_blank
 from docstill.decoding.confidence import CONFIDENCE, calibrated, curve_of, curves, sure_and_right, worth
 from docstill.decoding.reading import Reading, nothing, reading
@@ -39,7 +39,8 @@ from docstill.models.io import DocumentModel
 from docstill.objectives.base import Outputs
 from docstill.tasks.base import Advance, Batch, Evaluation, Judged, ModelSpec, Pages, View, as_learnt, open_page
 
-EVALUATION_BATCH = 16
+MOST_PAGES, MOST_PIXELS = 16, 16 * 640 * 480
+"""What is read at a time: so many pages, and so many pixels of the network's input, for memory grows with them."""
 TIMED_TOKENS = 32
 WRITING_PART = "decoder."
 """Path of the part that writes; its activations have one position for each token of the answer."""
@@ -245,7 +246,9 @@ class Kie:
         What the model writes and cannot be parsed has no fields, and scores 0. ``confidence`` says what the confidences
         of fields and of documents are worth, calibrated as the model's card says.
         """
-        truths = [_answers(document)[0] for document in pages.documents]
+        truths = [
+            canonical(_answers(document)[0]) for document in pages.documents
+        ]  # a 0 is read as "0", which is right
         readings = self._read_all(model, pages, advance, view)
         answers = [found.fields for found in readings]
         sure = sure_and_right(readings, truths, model.card)
@@ -281,7 +284,7 @@ class Kie:
                 "text": found.text,
                 "blank": found.blank,
             }
-            for chunk in _chunks(images, EVALUATION_BATCH)
+            for chunk in _chunks(images, pages_at_once(model))
             for found in self._read(model, chunk)
         ]
 
@@ -293,7 +296,9 @@ class Kie:
 
     def after_learning(self, model: DocumentModel, pages: Pages, advance: Advance | None = None) -> None:
         """Fits the confidences of fields and documents to what is right on ``pages``, and notes the curves on the card."""
-        truths = [_answers(document)[0] for document in pages.documents]
+        truths = [
+            canonical(_answers(document)[0]) for document in pages.documents
+        ]  # a 0 is read as "0", which is right
         model.card[CONFIDENCE] = curves(self._read_all(model, pages, advance), truths)
 
     def latency_parts(self, model: DocumentModel, images: Sequence[Image.Image]) -> dict[str, Callable[[], int]]:
@@ -334,7 +339,7 @@ class Kie:
     ) -> list[Reading]:
         """What the model reads on every page of a split, in order."""
         readings: list[Reading] = []
-        for documents in _chunks(pages.documents, EVALUATION_BATCH):
+        for documents in _chunks(pages.documents, pages_at_once(model)):
             readings += self._read(model, [open_page(document, view) for document in documents])
             if advance is not None:
                 advance(len(documents))
@@ -389,6 +394,12 @@ def _unwritable(model: DocumentModel, vocabulary: Set[str], answer: Any) -> list
     if (length := len(encode(tokenizer, text)) + 1) > room:
         wrong.append(f"the answer takes {length} tokens, the decoder has room for {room}")
     return wrong
+
+
+def pages_at_once(model: DocumentModel) -> int:
+    """How many pages are read in one batch; of 2560 × 1920 pixels, as published, one."""
+    height, width = canvas_size(model.processor.image_processor)
+    return max(1, min(MOST_PAGES, MOST_PIXELS // (height * width)))
 
 
 def answer_ids(model: DocumentModel, text: str) -> list[int]:

@@ -25,11 +25,12 @@ from docstill.data.regions import Regions
 from docstill.errors import DataError, MissingExtra, ModelError
 from docstill.metrics.detection import Detection, Truth, detection_metrics
 from docstill.metrics.regions import page_f1
-from docstill.models.detection import Answers, check_learns, detect, learn, look
+from docstill.models.detection import Answers, check_learns, detect, glance, learn, look
 from docstill.models.detector import fitting_size, load_detector, new_detector
 from docstill.models.io import DocumentModel
 from docstill.models.labelled import replace_classes, same_pages_and_classes
 from docstill.objectives.base import BACKGROUND, Looks, Outputs
+from docstill.objectives.looks import of_classes, with_looks
 from docstill.tasks.base import (
     Advance,
     Batch,
@@ -64,32 +65,41 @@ class Layout:
         if importlib.util.find_spec("faster_coco_eval") is None:
             raise MissingExtra("scoring boxes", "layout")
         found = read_coco_folder(folder, labels=training.labels if training else None)
-        return Pages(folder, found.documents, found.labels)
+        pages = Pages(folder, found.documents, found.labels)
+        if training is not None and (strange := set(_there(pages)) - set(_there(training))):
+            raise DataError(
+                f"the pages in {folder} cannot be used",
+                [
+                    f"{name}: has regions here, but none in {training.folder}; label some there, or remove these"
+                    for name in sorted(strange)
+                ],
+            )
+        return pages
 
     def new_model(self, spec: ModelSpec, pages: Pages, teacher: DocumentModel | None = None) -> DocumentModel:
         """A detector from scratch for the classes of ``pages``; its input is no squarer than they are."""
         size = spec.image_size or fitting_size([document.target.size for document in pages.documents])
-        return new_detector(spec.new, spec.config, pages.labels, size)
+        return new_detector(spec.new, spec.config, _there(pages) or pages.labels, size)
 
     def load_model(self, source: str) -> DocumentModel:
         """Loads a detector whole."""
         return load_detector(source)
 
     def adapt(self, model: DocumentModel, pages: Pages) -> None:
-        """New classes where the model knows others; all else stays."""
-        if set(model.labels) != set(pages.labels):
-            replace_classes(model, pages.labels)
+        """New classes where the model knows others than those that ``pages`` have regions of; all else stays."""
+        if set(model.labels) != set(there := _there(pages) or pages.labels):
+            replace_classes(model, there)
 
     def check_pair(self, teacher: DocumentModel, student: DocumentModel) -> None:
-        """Both must know the same classes, in any order."""
-        if set(teacher.labels) != set(student.labels):
+        """The teacher must know the student's classes, in any order; it may know more, which `aligned` leaves out."""
+        if not set(teacher.labels) >= set(student.labels):
             raise ModelError(difference_of_classes("the teacher", teacher.labels, "the student", student.labels))
         check_learns(student.network)
 
     def check_model(self, model: DocumentModel, pages: Pages) -> None:
-        """Every class of the pages must be one of the model's."""
-        if not set(pages.labels) <= set(model.labels):
-            raise ModelError(difference_of_classes("the model", model.labels, str(pages.folder), pages.labels))
+        """Every class that the pages have regions of must be one of the model's."""
+        if not set(there := _there(pages)) <= set(model.labels):
+            raise ModelError(difference_of_classes("the model", model.labels, str(pages.folder), there))
 
     def check_scored(self, pages: Pages) -> None:
         """At least one page must have a region; crowds are none, for nobody can miss them."""
@@ -104,12 +114,14 @@ class Layout:
         return []
 
     def aligned(self, teacher: DocumentModel, student: DocumentModel, theirs: Outputs, ours: Outputs) -> Outputs:
-        """As they are: both were asked about the same regions."""
-        return theirs
+        """Both were asked about the same regions; a class that the student does not know is background to it."""
+        if ours.looks is None or theirs.looks is None or ours.looks.names == theirs.looks.names:
+            return theirs
+        return with_looks(theirs, of_classes(theirs.looks, ours.looks.names, ours.looks.truths))
 
     def shown(self, ours: Outputs) -> Batch:
-        """The student's regions."""
-        return {} if ours.looks is None else {"given": ours.looks.given, "pages": ours.looks.pages}
+        """The student's regions; if none are compared, the teacher need not answer, and is seen through its features alone."""
+        return {"glance": True} if ours.looks is None else {"given": ours.looks.given, "pages": ours.looks.pages}
 
     def example(
         self,
@@ -120,7 +132,7 @@ class Layout:
         rng: random.Random | None,
     ) -> dict[str, Any]:
         """The page through the model's own processor, how much of the input it fills, and its regions."""
-        prepared = self._prepared(model, [image])
+        pixels, frame = self._prepared(model, image)
         regions: Regions = document.target
         names = sorted(model.labels)
         single = [index for index, crowd in enumerate(regions.crowd) if not crowd]
@@ -129,8 +141,8 @@ class Layout:
         boxes[:, 2:] += boxes[:, :2]
         width, height = regions.size
         return {
-            "pixel_values": prepared["pixel_values"][0],
-            "frame": prepared["frames"][0],
+            "pixel_values": pixels,
+            "frame": frame,
             "boxes": torch.from_numpy(boxes / np.array([width, height, width, height], dtype=np.float32)),
             "classes": torch.tensor(
                 [names.index(labels[regions.labels[index]]) for index in single], dtype=torch.int64
@@ -149,18 +161,8 @@ class Layout:
         for row, example in enumerate(examples):
             boxes[row, : len(example["classes"])] = example["boxes"]
             classes[row, : len(example["classes"])] = example["classes"]
-        # Some processors of others keep no fixed size: their pages are padded to the largest of the batch.
-        height, width = (max(example["pixel_values"].shape[side] for example in examples) for side in (1, 2))
-        pixels = torch.zeros(len(examples), 3, height, width)
-        frames = torch.ones(len(examples), 4)
-        for row, example in enumerate(examples):
-            _, down, across = example["pixel_values"].shape
-            pixels[row, :, :down, :across] = example["pixel_values"]
-            share = torch.tensor([across / width, down / height])
-            frames[row] = example["frame"] * share.repeat(2)
         return {
-            "pixel_values": pixels,
-            "frames": frames,
+            **padded([(example["pixel_values"], example["frame"]) for example in examples]),
             "boxes": boxes,
             "classes": classes,
             "targets": torch.zeros(len(examples), dtype=torch.int64),
@@ -171,6 +173,9 @@ class Layout:
         pixels, frames, pools = batch["pixel_values"], batch["frames"], bool(batch.get("pools"))
         order = np.argsort(model.labels).tolist()
         answers: Answers | None
+        if "glance" in batch:
+            glance(model.network, pixels, frames)
+            return Outputs(pixels.new_zeros(len(pixels), 1), batch["targets"], documents=len(pixels))
         if "given" in batch:
             pages, given = batch["pages"], batch["given"]
             answers, loss = look(model.network, pixels, frames, pages, given * frames[pages], pools), None
@@ -194,10 +199,8 @@ class Layout:
             answers.pooled,
             tuple(sorted(model.labels)),
         )
-        logits = looks.classes
-        if looks.background is not None:
-            logits = torch.cat([looks.background[:, None], logits], dim=1)
-        return Outputs(logits, batch["targets"], documents=len(pixels), loss=loss, looks=looks)
+        plain = Outputs(looks.classes, batch["targets"], documents=len(pixels), loss=loss)
+        return with_looks(plain, looks)
 
     def page_size(self, model: DocumentModel) -> tuple[int, int]:
         """(width, height) of the network's input."""
@@ -222,7 +225,7 @@ class Layout:
         for start in range(0, len(pages.documents), EVALUATION_BATCH):
             part = pages.documents[start : start + EVALUATION_BATCH]
             sizes = [document.target.size for document in part]
-            found += self._found(model, [open_page(document, view) for document in part], sizes)
+            found += self._found(model, (open_page(document, view) for document in part), sizes)
             if advance is not None:
                 advance(len(part))
         return found
@@ -277,10 +280,10 @@ class Layout:
         return {"document": document}
 
     def _found(
-        self, model: DocumentModel, images: Sequence[Image.Image], sizes: Sequence[tuple[int, int]]
+        self, model: DocumentModel, images: Iterable[Image.Image], sizes: Sequence[tuple[int, int]]
     ) -> list[list[dict[str, Any]]]:
-        """What lies on each page, in pixels of pages of these sizes."""
-        prepared = self._prepared(model, [as_learnt(model, image) for image in images])
+        """What lies on each page, in pixels of pages of these sizes; one page at a time is held as large as it is."""
+        prepared = padded([self._prepared(model, as_learnt(model, image)) for image in images])
         training = model.network.training
         model.network.eval()
         # Not inference_mode: what DETR-type networks keep from call to call (anchors) must serve in training, too.
@@ -293,17 +296,35 @@ class Layout:
             for page, frame, size in zip(found, prepared["frames"], sizes, strict=True)
         ]
 
-    def _prepared(self, model: DocumentModel, images: Sequence[Image.Image]) -> dict[str, Tensor]:
-        """``pixel_values`` and, of each page, which share of the input's width, height, width, height it fills."""
-        width, height = self.page_size(model)
-        fit = [_wide_enough(image, width, height) for image in images]
-        batch = model.processor(images=fit, return_tensors="pt")
-        pixels = batch["pixel_values"]
+    def _prepared(self, model: DocumentModel, image: Image.Image) -> tuple[Tensor, Tensor]:
+        """``(3, H, W)`` pixels, and ``(4,)`` which share of the input's width, height, width, height the page fills."""
+        batch = model.processor(images=[_wide_enough(image, *self.page_size(model))], return_tensors="pt")
+        pixels = batch["pixel_values"][0]
         if "pixel_mask" not in batch:
-            return {"pixel_values": pixels, "frames": torch.ones(len(pixels), 4)}
-        filled = batch["pixel_mask"].bool()
-        across, down = filled.any(1).float().mean(1), filled.any(2).float().mean(1)
-        return {"pixel_values": pixels, "frames": torch.stack([across, down, across, down], dim=1)}
+            return pixels, torch.ones(4)
+        filled = batch["pixel_mask"][0].bool()
+        across, down = filled.any(0).float().mean(), filled.any(1).float().mean()
+        return pixels, torch.stack([across, down, across, down])
+
+
+def padded(prepared: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    """Pages in one batch: ``pixel_values`` (B, 3, H, W), and ``frames`` (B, 4) which share of it each page fills.
+
+    Some processors of others keep no fixed size: their pages are padded to the largest of the batch.
+    """
+    height, width = (max(pixels.shape[side] for pixels, _ in prepared) for side in (1, 2))
+    together, frames = torch.zeros(len(prepared), 3, height, width), torch.ones(len(prepared), 4)
+    for row, (pixels, frame) in enumerate(prepared):
+        _, down, across = pixels.shape
+        together[row, :, :down, :across] = pixels
+        frames[row] = frame * torch.tensor([across / width, down / height]).repeat(2)
+    return {"pixel_values": together, "frames": frames}
+
+
+def _there(pages: Pages) -> list[str]:
+    """The classes that have regions, in the order of ``pages``."""
+    seen = {label for document in pages.documents for label in document.target.labels}
+    return [label for number, label in enumerate(pages.labels) if number in seen]
 
 
 def _wide_enough(image: Image.Image, width: int, height: int) -> Image.Image:
