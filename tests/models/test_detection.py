@@ -193,7 +193,9 @@ def test_all_labelled_regions_are_among_those_whose_features_are_compared() -> N
     learnt = learn(made(TINY_DETR).network, pages(), BOXES, LABELS, looks=True, pools=False)
     for page, boxes in enumerate(BOXES):
         given = learnt.given[learnt.pages == page]
-        assert torch.cdist(boxes, given).min() > 0.01, "with answers alone, the queries are told nothing of where things lie"
+        assert torch.cdist(boxes, given).min() > 0.01, (
+            "with answers alone, the queries are told nothing of where things lie"
+        )
 
 
 def test_a_query_finds_its_content_at_the_regions_centre_on_the_level_of_its_size() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from docstill.objectives.base import Objective, Outputs
 from docstill.objectives.hint import Hint
 from docstill.objectives.mgd import Mgd
 from docstill.objectives.pkd import Pkd
+from docstill.objectives.positions import reframed
 from docstill.objectives.review import Review
 from docstill.objectives.vkd import Vkd
 from docstill.optimiser import seed_everything
@@ -301,3 +303,23 @@ def test_whole_runs_across_families(tmp_path: Path, student: dict[str, Any], tea
     curve = next(curve for curve in results["curves"] if curve["name"] == "student")
     for point in curve["points"]:
         assert all(point[entry["kind"]] > 0 for entry in entries)
+
+
+def test_maps_of_pages_that_are_squashed_and_padded_are_compared_place_by_place() -> None:
+    """Each cell says where on the page it stands: the teacher fills its input, the student's page two thirds by a half of its own."""
+
+    def places(height: int, width: int, across: float, down: float) -> Tensor:
+        rows, columns = (torch.arange(height) + 0.5) / height / down, (torch.arange(width) + 0.5) / width / across
+        return torch.stack([columns.expand(height, width), rows[:, None].expand(height, width)])[None]
+
+    one, two = torch.ones(1, 4), torch.tensor([[2 / 3, 0.5, 2 / 3, 0.5]])
+    whole = Outputs(
+        torch.zeros(1, 1), torch.zeros(1), 1, features={"a": places(12, 12, 1, 1), "b": torch.zeros(1, 5)}, frames=one
+    )
+    found = reframed(whole, replace(whole, frames=two)).features
+    expected = places(12, 12, 2 / 3, 0.5)
+    inside = (expected < 1 - 0.5 / 12).all(1) & (expected > 0.5 / 12).all(1)
+    assert inside.sum() > 20
+    assert torch.allclose(found["a"].movedim(1, -1)[inside], expected.movedim(1, -1)[inside], atol=1e-5)
+    assert torch.equal(found["b"], torch.zeros(1, 5))
+    assert reframed(whole, whole) is whole

@@ -71,6 +71,8 @@ class Outputs:
         tags: for a network that writes, ``(N,)`` bool, True where the right token is a tag or the end, False in a value.
         looks: for a detector, what it makes of the regions that are compared.
         patches: for a page classifier that hands on tokens, where on the page they stand, if that is known.
+        frames: for a detector, ``(B, 4)``: the share of the input's width, height, width, height that each page fills, from the top
+            left; the rest is padding.
     """
 
     logits: Tensor
@@ -84,6 +86,7 @@ class Outputs:
     tags: Tensor | None = None
     looks: Looks | None = None
     patches: Patches | None = None
+    frames: Tensor | None = None
 
 
 class Objective(nn.Module):

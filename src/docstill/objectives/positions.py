@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from docstill.errors import ModelError
 from docstill.models.patches import laid_out
@@ -83,6 +84,26 @@ def _alike(student: Outputs, ours: str, teacher: Outputs, theirs: str) -> bool:
             )
         return student.patches is None or counts[0] == counts[1]
     return False
+
+
+def reframed(theirs: Outputs, ours: Outputs) -> Outputs:
+    """The teacher's outputs with maps on which a page lies where it lies on the student's.
+
+    Where one is given pages squashed and the other padded, the same place of two maps is another one of the page. Maps keep their
+    size; each place takes what the teacher has at that place of the page, between four of its own (bilinear).
+    """
+    if theirs.frames is None or ours.frames is None or torch.allclose(theirs.frames, ours.frames, atol=1e-3):
+        return theirs
+    ratio = (theirs.frames / ours.frames)[:, :2]
+    features = dict(theirs.features)
+    for path, maps in features.items():
+        if maps.dim() == 4 and len(maps) == len(ratio):
+            height, width = maps.shape[2:]
+            rows, columns = ((torch.arange(side, device=maps.device) + 0.5) / side for side in (height, width))
+            down, across = torch.meshgrid(rows, columns, indexing="ij")
+            shares = torch.stack([across, down], dim=-1) * ratio.to(maps.device)[:, None, None]
+            features[path] = functional.grid_sample(maps, 2 * shares - 1, padding_mode="border", align_corners=False)
+    return replace(theirs, features=features)
 
 
 def kept(outputs: Outputs, path: str) -> Tensor:

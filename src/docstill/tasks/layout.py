@@ -31,6 +31,7 @@ from docstill.models.io import DocumentModel
 from docstill.models.labelled import replace_classes, same_pages_and_classes
 from docstill.objectives.base import BACKGROUND, Looks, Outputs
 from docstill.objectives.looks import of_classes, with_looks
+from docstill.objectives.positions import reframed
 from docstill.tasks.base import (
     Advance,
     Batch,
@@ -114,7 +115,8 @@ class Layout:
         return []
 
     def aligned(self, teacher: DocumentModel, student: DocumentModel, theirs: Outputs, ours: Outputs) -> Outputs:
-        """Both were asked about the same regions; a class that the student does not know is background to it."""
+        """The teacher's maps as the student sees the page; a class that the student does not know is background to its teacher."""
+        theirs = reframed(theirs, ours)
         if ours.looks is None or theirs.looks is None or ours.looks.names == theirs.looks.names:
             return theirs
         return with_looks(theirs, of_classes(theirs.looks, ours.looks.names, ours.looks.truths))
@@ -175,7 +177,7 @@ class Layout:
         answers: Answers | None
         if "glance" in batch:
             glance(model.network, pixels, frames)
-            return Outputs(pixels.new_zeros(len(pixels), 1), batch["targets"], documents=len(pixels))
+            return Outputs(pixels.new_zeros(len(pixels), 1), batch["targets"], documents=len(pixels), frames=frames)
         if "given" in batch:
             pages, given = batch["pages"], batch["given"]
             answers, loss = look(model.network, pixels, frames, pages, given * frames[pages], pools), None
@@ -188,7 +190,9 @@ class Layout:
             answers, loss = learnt.answers, learnt.loss
             pages, given = learnt.pages, (learnt.given / frames[learnt.pages]).detach()
         if answers is None:
-            return Outputs(pixels.new_zeros(len(pixels), 1), batch["targets"], documents=len(pixels), loss=loss)
+            return Outputs(
+                pixels.new_zeros(len(pixels), 1), batch["targets"], documents=len(pixels), loss=loss, frames=frames
+            )
         looks = Looks(
             pages,
             given,
@@ -199,7 +203,7 @@ class Layout:
             answers.pooled,
             tuple(sorted(model.labels)),
         )
-        plain = Outputs(looks.classes, batch["targets"], documents=len(pixels), loss=loss)
+        plain = Outputs(looks.classes, batch["targets"], documents=len(pixels), loss=loss, frames=frames)
         return with_looks(plain, looks)
 
     def page_size(self, model: DocumentModel) -> tuple[int, int]:
