@@ -63,7 +63,8 @@ HOLE_IN_WORDS = (
     "Prune, then distil, from the teacher that ships, on 6,000 generated labels of small packets, three epochs; 300 others to score on.",
     "In words: with a quarter of its weights and two of six decoder layers the student keeps 98 % of the teacher's TED accuracy (the published "
     "system has 93 % of its Donut's) and 90 % of its field F1, where one wrong character loses a field. The teacher is worth more than "
-    "3 points of F1 on every seed. CKA is high for the twin, too: both begin as the teacher.",
+    "3 points of F1 on every seed. CKA is high for the twin, too: both begin as the teacher. What is missing is practice more than weights: "
+    "taught as many epochs of four times the labels, the same quarter of the weights keeps nearly all.",
     "All begin as the teacher, on other labels than the study's. Taking whole layers out first leaves more weights to those that stay; LAMP's scores "
     "are better than bare magnitudes. One decoder layer is too few, with all its weights even: this teacher learnt with two to six.",
 )

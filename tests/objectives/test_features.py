@@ -56,7 +56,7 @@ def test_attention_by_hand() -> None:
 def test_attention_resizes_maps_and_refuses_tokens_of_another_length() -> None:
     value = Attention("a", "b")(seen({"a": random(2, 4, 8, 8)}), seen({"b": random(2, 6, 4, 4)}))
     assert 0 < value.item() < 2
-    with pytest.raises(ModelError, match="attention compares positions, a has 9 and b 10"):
+    with pytest.raises(ModelError, match="the student's a gives 9 positions and the teacher's b 10"):
         Attention("a", "b")(seen({"a": random(2, 9, 4)}), seen({"b": random(2, 10, 4)}))
 
 

@@ -47,9 +47,8 @@ def replace_classes(model: DocumentModel, labels: Sequence[str]) -> None:
         grown = type(old)(_of_classes(old.config, [*known, ""])).state_dict()
     kept, fresh = old.state_dict(), network.state_dict()
     counted = {name for name, value in kept.items() if value.shape != grown[name].shape}
-    first = int(
-        old.config.model_type == TWO_STAGE_DETECTOR
-    )  # the background stands before the classes there, elsewhere behind
+    # The background stands before the classes in a Faster R-CNN, elsewhere behind them, if anywhere.
+    first = int(old.config.model_type == TWO_STAGE_DETECTOR)
     for name, value in fresh.items():
         if name not in counted:
             fresh[name] = kept[name]

@@ -23,7 +23,7 @@ OVERLAP = 0.5
 NOTHING = 1e-4
 """Probability of each class where nothing is."""
 CLASS, L1, GIOU = 2.0, 5.0, 2.0
-"""DETR's own weights in RT-DETR's assignment (Zhao et al. 2024, arXiv 2304.08069, table A)."""
+"""Weights of the costs, as RT-DETR and D-FINE assign labels (``matcher_class_cost`` and so on in their configurations)."""
 
 
 def one_each(ours: Looks, theirs: Looks) -> tuple[Tensor, Tensor]:
