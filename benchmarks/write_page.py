@@ -81,6 +81,9 @@ DETECTORS_IN_WORDS = (
     "channels of the R18 that *together* left, and teaching it once more (*narrow*), is one: it keeps what that R18 has, with a sixth of "
     "the teacher's weights. It has learnt twice as long as *together*, and so has its twin. "
     "The MobileNetV2's rate on book pages, twice the others', is a guess. "
+    "A Faster R-CNN does not teach an RT-DETRv2, narrow throughout and alone with 12 epochs of generated pages and 18 of book pages, what it "
+    "teaches its kin: told what the teacher sees at its queries (*query*), each thing once, the student ends a point behind its twin, one seed, "
+    "which says little. "
     "The R50 had three times as many epochs of book pages as the R18; with as many steps on generated pages it was behind it.",
 )
 EXTRA = {

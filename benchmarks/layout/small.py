@@ -101,20 +101,22 @@ METHODS: dict[str, list[dict[str, Any]]] = {
     "graphkd": [LABELS, GRAPH],
     "dsig": [LABELS, {"kind": "dsig"}],
     "query": [LABELS, QUERY],
+    "graph": [LABELS, {**GRAPH, "weight": 5.0}],
     "without": [],
 }
 """Objectives by name; none: the student alone, ``smaller``: on smaller pages, ``without``: alone and without generated pages.
 
 With ``heads-given`` the student begins with the teacher's heads, and learns from the labels alone. ``narrow`` begins with the student that
-``together`` left, ``narrow-no-kd`` with that of ``no-kd``, of the same seed.
+``together`` left, ``narrow-no-kd`` with that of ``no-kd``, of the same seed. ``graph`` is ``graphkd`` for a student whose labels' loss, a sum
+over the decoder's layers, is some ten times a Faster R-CNN's.
 """
 PAIRS = {
-    "r50-r18": ("r50", "r18", [method for method in METHODS if method != "query"]),
+    "r50-r18": ("r50", "r18", [method for method in METHODS if method not in ("query", "graph")]),
     "r50-mobilenet-v2": ("r50", "mobilenet-v2", ["no-kd", "together"]),
     "r101-r50": ("r101", "r50", ["no-kd", "together"]),
     "r101-efficientnet-b0": ("r101", "efficientnet-b0", ["no-kd", "together"]),
     "r152-r101": ("r152", "r101", ["no-kd", "together"]),
-    "r50-rt-detrv2-r18": ("r50", "rt-detrv2-r18", ["no-kd", "query"]),
+    "r50-rt-detrv2-r18": ("r50", "rt-detrv2-r18", ["no-kd", "query", "graph"]),
 }
 """Teacher, student and the methods. The last is across families: a Faster R-CNN teaches an RT-DETRv2."""
 

@@ -11,7 +11,7 @@ from typing import Any
 from docstill.data.coco import some
 from docstill.data.document import Document
 from docstill.data.images import page_count
-from docstill.data.json_tokens import json_to_tokens, tokens_to_json
+from docstill.data.json_tokens import json_to_tokens, survives, tokens_to_json
 from docstill.data.validator import lossy
 from docstill.errors import DataError, UserError
 from docstill.models.donut_tokens import decode, encode, unknown_characters
@@ -71,7 +71,7 @@ def respelt(tokenizer: Any, documents: Sequence[Document]) -> Iterator[str]:
     """For each document whose answer a tokenizer gives back changed, where it is and the first value that is."""
     for document in documents:
         text = json_to_tokens(document.target)
-        if unknown_characters(tokenizer, text):
+        if survives(document.target) or unknown_characters(tokenizer, text):
             continue  # said elsewhere
         again = decode(tokenizer, encode(tokenizer, text))
         values, spelt = (list(_values(tokens_to_json(written))) for written in (text, again))

@@ -32,7 +32,7 @@ from docstill.tasks.base import Pages, Task, example_in_use, on_device
 from docstill.tasks.kie import answer_ids
 
 CHUNK = 16
-"""Pages whose answers are written down together."""
+"""Pages that are read at a time."""
 
 
 def with_teacher_answers(
@@ -74,7 +74,7 @@ def read_by_teacher(task: Task, teacher: DocumentModel, pages: Pages, folder: Pa
     with counter("the teacher is reading", len(pages.documents)) as advance:
         advance(len(lines))
         while rest := pages.documents[len(lines) : len(lines) + CHUNK]:
-            answers = task.predict(teacher, (open_image(document.file) for document in rest))
+            answers = task.predict(teacher, [open_image(document.file) for document in rest])
             more = [
                 {
                     "file": document.where,

@@ -120,5 +120,5 @@ def test_a_corpus_of_ones_own(tmp_path: Path) -> None:
     assert any("Größe" in text for text, _ in sheet.written)
     corpus = tmp_path / "other.txt"
     corpus.write_text("日本 語", encoding="utf-8")
-    with pytest.raises(UserError, match="the fonts have no glyphs for the words of the corpus"):
+    with pytest.raises(UserError, match="the fonts can draw 0% of the words of the corpus"):
         Generator("layout", corpus=corpus).sheet(0)
