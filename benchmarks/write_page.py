@@ -81,6 +81,8 @@ DETECTORS_IN_WORDS = (
     "channels of the R18 that *together* left, and teaching it once more (*narrow*), is one: it keeps what that R18 has, with a sixth of "
     "the teacher's weights. It has learnt twice as long as *together*, and so has its twin. "
     "The MobileNetV2's rate on book pages, twice the others', is a guess. "
+    "An RT-DETRv2, with 18 epochs of book pages, is not taught by a Faster R-CNN as the others are: told what the teacher sees at its queries, each "
+    "thing once (*query*), it ends behind its twin, one seed. "
     "The R50 had three times as many epochs of book pages as the R18; with as many steps on generated pages it was behind it.",
 )
 EXTRA = {
