@@ -19,6 +19,9 @@ from docstill.models.size import count_parameters
 from docstill.run import DONE, read_json, step, write_json
 from docstill.shipped import find_teacher
 
+sys.path.insert(0, str(Path(__file__).parent))
+from ways import scores
+
 LABELS = {"train": (24000, 2101), "validation": (300, 2002)}
 """How many of each split, and the seed that they are drawn with."""
 SHALLOW: dict[str, Any] = {"method": "depth", "of": "decoder", "keep": 2}
@@ -70,12 +73,6 @@ def keep(run: Path, teacher: Path) -> None:
     about = {"labels": LABELS, "student": SHALLOW, "training": TRAINING, "hardware": hardware()}
     taught = scores(teacher, run, run / "teacher")
     write_json(Path(__file__).with_suffix(".json"), {**about, "teacher": taught, "seeds": found})
-
-
-def scores(model: Path, run: Path, kept: Path) -> dict[str, float]:
-    """What a model scores on the labels that nothing learns from; found once, and kept in a folder."""
-    metrics = step(kept, lambda: docstill.evaluate(model, run / "labels" / "validation"))["metrics"]
-    return {key: metrics[key] for key in ("field_f1", "ted_accuracy", "reading")}
 
 
 if __name__ == "__main__":

@@ -135,15 +135,15 @@ def test_what_a_teacher_finds_many_times_goes_to_one_query() -> None:
     pages = torch.zeros(5, dtype=torch.int64)
     theirs = Looks(pages, its, sure, torch.zeros(5), its[:, None].expand(-1, 2, -1), pages)
     ours = Looks(pages, its, torch.zeros(5, 2), None, mine[:, None].expand(-1, 2, -1), pages)
-    logits, boxes = one_each(ours, theirs)
-    said = logits.sigmoid()
+    found = one_each(ours, theirs)
+    said, boxes = found.classes.sigmoid(), found.boxes[:, 0]
     likely = probabilities(theirs)
     assert said[2, 0].item() == pytest.approx(likely[0, 0].item(), rel=1e-4), "the surest of the three, at the best box"
     assert torch.allclose(boxes[2], thing)
     assert said[3, 1].item() == pytest.approx(likely[3, 1].item(), rel=1e-4)
     assert said[[0, 1, 4]].max() < 2e-4, "all others say nothing"
     shifted = replace(ours, boxes=(mine + torch.tensor([0.0, 0.0, 0.1, 0.0]))[:, None].expand(-1, 2, -1))
-    worse = one_each(shifted, theirs)[0].sigmoid()
+    worse = one_each(shifted, theirs).classes.sigmoid()
     assert worse[2, 0].item() == pytest.approx(0.8 * likely[0, 0].item(), rel=1e-3), "as far as the boxes overlap"
 
 
@@ -151,7 +151,7 @@ def test_a_page_on_which_the_teacher_finds_nothing_and_none_at_all() -> None:
     blank = look([3], background=True)
     nothing = replace(looked(blank), classes=torch.full((3, 5), -20.0))
     ours = look([3], seed=1, background=False)
-    assert one_each(looked(ours), nothing)[0].sigmoid().max() < 2e-4
+    assert one_each(looked(ours), nothing).classes.sigmoid().max() < 2e-4
     loss = Query()(ours, replace(blank, looks=nothing))
     assert torch.isfinite(loss)
     empty = look([0], background=False), look([0], background=True)

@@ -10,8 +10,9 @@ itself in use; each that is left goes to one of the student's, by the costs with
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
-from torch import Tensor
 from torchvision.ops import batched_nms, box_iou, generalized_box_iou
 
 from docstill.objectives.base import Looks
@@ -26,7 +27,7 @@ CLASS, L1, GIOU = 2.0, 5.0, 2.0
 """Weights of the costs, as RT-DETR and D-FINE assign labels (``matcher_class_cost`` and so on in their configurations)."""
 
 
-def one_each(ours: Looks, theirs: Looks) -> tuple[Tensor, Tensor]:
+def one_each(ours: Looks, theirs: Looks) -> Looks:
     """The teacher's answers, each given to one of the student's regions.
 
     Args:
@@ -34,7 +35,7 @@ def one_each(ours: Looks, theirs: Looks) -> tuple[Tensor, Tensor]:
         theirs: of a teacher that finds it many times, at the same regions.
 
     Returns:
-        Logits ``(N, C)``, each class by itself, and boxes ``(N, 4)``; no gradients.
+        The teacher's looks as one of the student's kind would have them; no gradients.
     """
     from scipy.optimize import linear_sum_assignment  # of the extra `layout`, whose students alone come here
 
@@ -57,4 +58,4 @@ def one_each(ours: Looks, theirs: Looks) -> tuple[Tensor, Tensor]:
         lies = box_iou(ours.boxes[taken, 0].detach(), there[given]).diagonal()
         targets[taken] = (meant[given].sigmoid() * lies[:, None]).clamp_min(NOTHING)
         boxes[taken] = there[given]
-    return targets.logit(), boxes
+    return replace(theirs, classes=targets.logit(), background=None, boxes=boxes[:, None].expand_as(theirs.boxes))

@@ -57,16 +57,12 @@ class Query(Objective):
         """Mean over the pages."""
         ours, theirs = both("query", student, teacher)
         pages, documents = ours.pages, student.documents
-        said = binary_logits(ours)
         if ours.background is None and theirs.background is not None:
-            meant, its = one_each(ours, theirs)
-            sure, likeliest = meant.sigmoid().max(1)
-        else:
-            meant = binary_logits(theirs)
-            sure, likeliest = meant.sigmoid().max(1)
-            its = boxes_of(theirs, likeliest)
+            theirs = one_each(ours, theirs)
+        said, meant = binary_logits(ours), binary_logits(theirs)
+        sure, likeliest = meant.sigmoid().max(1)
         loss = page_mean(bernoulli(said, meant).sum(1), pages, documents, sure**self.gamma + FLOOR)
-        mine = boxes_of(ours, likeliest)
+        mine, its = boxes_of(ours, likeliest), boxes_of(theirs, likeliest)
         off = L1 * (mine - its).abs().sum(1) + GIOU * (1 - giou(mine, its))
         return loss + self.box_weight * page_mean(off, pages, documents, sure, least=1.0)
 

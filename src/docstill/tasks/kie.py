@@ -246,9 +246,7 @@ class Kie:
         What the model writes and cannot be parsed has no fields, and scores 0. ``confidence`` says what the confidences
         of fields and of documents are worth, calibrated as the model's card says.
         """
-        truths = [
-            canonical(_answers(document)[0]) for document in pages.documents
-        ]  # a 0 is read as "0", which is right
+        truths = _truths(pages)
         readings = self._read_all(model, pages, advance, view)
         answers = [found.fields for found in readings]
         sure = sure_and_right(readings, truths, model.card)
@@ -296,9 +294,7 @@ class Kie:
 
     def after_learning(self, model: DocumentModel, pages: Pages, advance: Advance | None = None) -> None:
         """Fits the confidences of fields and documents to what is right on ``pages``, and notes the curves on the card."""
-        truths = [
-            canonical(_answers(document)[0]) for document in pages.documents
-        ]  # a 0 is read as "0", which is right
+        truths = _truths(pages)
         model.card[CONFIDENCE] = curves(self._read_all(model, pages, advance), truths)
 
     def latency_parts(self, model: DocumentModel, images: Sequence[Image.Image]) -> dict[str, Callable[[], int]]:
@@ -377,6 +373,11 @@ def _answers(document: Document) -> Sequence[Any]:
     if document.target is None:
         raise UserError(f"{document.where} has no ground_truth; kie needs one for every page, add it to metadata.jsonl")
     return document.variants or [document.target]
+
+
+def _truths(pages: Pages) -> list[Any]:
+    """Of each document the first answer, as a model can write it: a 0 is read as "0", which is right."""
+    return [canonical(_answers(document)[0]) for document in pages.documents]
 
 
 def _inside(folder: Path, file: Path) -> str:
