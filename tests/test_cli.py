@@ -200,6 +200,26 @@ def test_bad_pictures_are_each_one_line(world: tuple[Path, Path], tmp_path: Path
         assert message in " ".join(errors.split())
 
 
+def test_what_cannot_be_read_keeps_no_other_page_from_being_answered(world: tuple[Path, Path], tmp_path: Path) -> None:
+    data, run = world
+    whole, cut, tiff = data / "validation" / "bars" / "0.png", tmp_path / "cut.png", tmp_path / "two.tif"
+    cut.write_bytes(whole.read_bytes()[:60])
+    page = Image.open(whole).convert("RGB")
+    page.save(tiff, save_all=True, append_images=[page])
+    files = [cut, whole, tmp_path / "none.png", tiff]
+    printed, errors = docstill("predict", run / "model", *files, "--json", code=2)
+    answers = json.loads(printed)
+    assert [(answer["file"], "label" in answer, answer.get("page")) for answer in answers] == [
+        (str(cut), False, None),
+        (str(whole), True, None),
+        (str(files[2]), False, None),
+        (str(tiff), True, 1),
+        (str(tiff), True, 2),
+    ]
+    assert "2 of 4 files could not be read" in errors
+    assert all(answer["error"] in errors for answer in answers if "error" in answer)
+
+
 def test_import_is_light_and_never_brings_torch() -> None:
     code = (
         "import time; began = time.perf_counter(); import docstill, sys; took = time.perf_counter() - began\n"

@@ -53,7 +53,7 @@ STUDENT: dict[str, Any] = {
     "evaluate_every": 12,
     "keep": "last",
 }
-TEACHER = {**STUDENT, "epochs": 36}
+TEACHER_EPOCHS = 36
 DETR: dict[str, Any] = {
     "backbone_config": {"hidden_sizes": [32, 64, 128, 256], "embedding_size": 32},
     "encoder_in_channels": [64, 128, 256],
@@ -66,12 +66,16 @@ DETR: dict[str, Any] = {
     "num_denoising": 50,
 }
 """An RT-DETRv2 narrow throughout: its backbone has half the channels of a ResNet-18."""
+DETR_TEACHER = {**DETR, "backbone_config": {}, "encoder_in_channels": [128, 256, 512]}
+"""The same with all channels of a ResNet-18."""
+DETR_SETTINGS: tuple[dict[str, Any], dict[str, Any]] = (
+    {"epochs": 12, "evaluate_every": 4, "batch_size": 4, "learning_rate": 0.001, "max_grad_norm": 0.1},
+    {"epochs": 18, "evaluate_every": 18, "learning_rate": 0.0006, "max_grad_norm": 0.1},
+)
 OWN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "mobilenet-v2": ({"learning_rate": 0.0015}, {"learning_rate": 0.0012}),
-    "rt-detrv2-r18": (
-        {"epochs": 12, "evaluate_every": 4, "batch_size": 4, "learning_rate": 0.001, "max_grad_norm": 0.1},
-        {"epochs": 18, "evaluate_every": 18, "learning_rate": 0.0006, "max_grad_norm": 0.1},
-    ),
+    "rt-detrv2-r18": DETR_SETTINGS,
+    "rt-detrv2-wide": DETR_SETTINGS,
 }
 """Settings on generated and on book pages, of networks that want others than the usual ones: rates on the first by `first_rates.py`.
 
@@ -102,23 +106,27 @@ METHODS: dict[str, list[dict[str, Any]]] = {
     "dsig": [LABELS, {"kind": "dsig"}],
     "query": [LABELS, QUERY],
     "graph": [LABELS, {**GRAPH, "weight": 5.0}],
+    "cut-no-kd": [],
+    "cut": [LABELS, QUERY],
     "without": [],
 }
 """Objectives by name; none: the student alone, ``smaller``: on smaller pages, ``without``: alone and without generated pages.
 
 With ``heads-given`` the student begins with the teacher's heads, and learns from the labels alone. ``narrow`` begins with the student that
 ``together`` left, ``narrow-no-kd`` with that of ``no-kd``, of the same seed. ``graph`` is ``graphkd`` for a student whose labels' loss, a sum
-over the decoder's layers, is some ten times a Faster R-CNN's.
+over the decoder's layers, is some ten times a Faster R-CNN's. ``cut`` begins as the teacher with half the channels of its backbone, and so
+does ``cut-no-kd``, which then learns alone.
 """
 PAIRS = {
-    "r50-r18": ("r50", "r18", [method for method in METHODS if method not in ("query", "graph")]),
+    "r50-r18": ("r50", "r18", [method for method in METHODS if method not in ("query", "graph", "cut", "cut-no-kd")]),
     "r50-mobilenet-v2": ("r50", "mobilenet-v2", ["no-kd", "together"]),
     "r101-r50": ("r101", "r50", ["no-kd", "together"]),
     "r101-efficientnet-b0": ("r101", "efficientnet-b0", ["no-kd", "together"]),
     "r152-r101": ("r152", "r101", ["no-kd", "together"]),
     "r50-rt-detrv2-r18": ("r50", "rt-detrv2-r18", ["no-kd", "query", "graph"]),
+    "rt-detrv2": ("rt-detrv2-wide", "rt-detrv2-r18", ["no-kd", "cut-no-kd", "cut"]),
 }
-"""Teacher, student and the methods. The last is across families: a Faster R-CNN teaches an RT-DETRv2."""
+"""Teacher, student and the methods. The last but one is across families: a Faster R-CNN teaches an RT-DETRv2."""
 
 
 def main(pages: Path, run: Path, pair: str, methods: list[str]) -> None:
@@ -128,7 +136,8 @@ def main(pages: Path, run: Path, pair: str, methods: list[str]) -> None:
             docstill.synth("layout", generated / split, count, seed=seed, workers=2)
     teacher, student, usual = PAIRS[pair]
     begun = {network: learnt_first(network, generated, run) for network in (teacher, student)}
-    taught = docstill.train("layout", begun[teacher], pages, run / "teachers" / teacher, **TEACHER)["model"]
+    settings = {**own(STUDENT, teacher, 1), "epochs": TEACHER_EPOCHS}
+    taught = docstill.train("layout", begun[teacher], pages, run / "teachers" / teacher, **settings)["model"]
     for seed in SEEDS:
         for method in methods or usual:
             try:
@@ -140,7 +149,8 @@ def main(pages: Path, run: Path, pair: str, methods: list[str]) -> None:
 
 def new(network: str) -> docstill.NewModel:
     if network.startswith("rt-detr"):
-        return docstill.NewModel(new=network, image_size=SIDE, config=DETR)
+        config = DETR_TEACHER if network == "rt-detrv2-wide" else DETR
+        return docstill.NewModel(new="rt-detrv2-r18", image_size=SIDE, config=config)
     return docstill.NewModel(new=f"faster-rcnn-{network}", image_size=SIDE, config=NARROW)
 
 
@@ -160,7 +170,7 @@ def learnt_first(network: str, generated: Path, run: Path) -> str:
 
 def learnt(method: str, begun: str, taught: str, pages: Path, run: Path, pair: str, seed: int) -> None:
     """One student or control; its folder is ``run/pair/method/seed-n``."""
-    folder, student = run / pair / method / f"seed-{seed}", begins(method, begun, run, pair, seed)
+    folder, student = run / pair / method / f"seed-{seed}", begins(method, begun, taught, run, pair, seed)
     settings = own(STUDENT, PAIRS[pair][1], 1)
     if METHODS[method]:
         docstill.distill(taught, student, pages, folder, seed=seed, objectives=METHODS[method], **settings)
@@ -168,10 +178,12 @@ def learnt(method: str, begun: str, taught: str, pages: Path, run: Path, pair: s
         docstill.train("layout", student, pages, folder, seed=seed, **settings)
 
 
-def begins(method: str, begun: str, run: Path, pair: str, seed: int) -> str | docstill.NewModel:
+def begins(method: str, begun: str, taught: str, run: Path, pair: str, seed: int) -> str | docstill.NewModel:
     """What a student begins as."""
     if method == "without":
         return new(PAIRS[pair][1])
+    if method.startswith("cut"):
+        return str(docstill.prune(taught, run / pair / "cut-begun", **NARROWER)["model"])
     if method.startswith("smaller"):
         return str(docstill.prune(begun, run / pair / "shrunk", **SMALLER)["model"])
     if method.startswith("narrow"):

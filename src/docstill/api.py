@@ -16,7 +16,7 @@ from docstill.errors import ModelError, UserError
 from docstill.explaining import graphs_of
 from docstill.loaded import load, task_of
 from docstill.measure import hardware, measure
-from docstill.models.io import local_folder
+from docstill.models.io import fastest_device, local_folder
 from docstill.progress import counter
 from docstill.recipe import Recipe, load_recipe
 from docstill.reporting.build import write_report
@@ -153,6 +153,8 @@ def compare(
     pages = first.task.read(folder)
     if limit is not None:
         pages = drawn(pages, limit)
+    for one in (first, second):
+        one.model.network.to(fastest_device())
     with counter("comparing", len(pages.documents)) as advance:
         found = comparison(first.task, first.model, second.model, pages, tokens, advance, layers)
     result = {"task": first.task.name, "teacher": str(teacher), "student": str(student), "data": str(folder), **found}

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from docstill.data.images import as_read, open_pages, page_count
+from docstill.errors import UserError
 from docstill.models.io import DocumentModel, local_folder, read_card
 from docstill.tasks import TASKS, task_named
-from docstill.tasks.base import Task
+from docstill.tasks.base import Advance, Task
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,44 @@ class Model:
         """
         places: list[int | None] = []
         answers = self.task.predict(self.model, _pages(images, places))
-        return [
-            answer if place is None else {"page": place, **answer}
-            for place, answer in zip(places, answers, strict=True)
-        ]
+        return [_placed(place, answer) for place, answer in zip(places, answers, strict=True)]
+
+    def predict_files(self, files: Sequence[str | Path], advance: Advance | None = None) -> list[dict[str, Any]]:
+        """Answers for each page of many files, of which some may not be readable.
+
+        Args:
+            files: as for `predict`.
+            advance: told of each file that is read.
+
+        Returns:
+            In order, for each page ``{"file", …}`` with what `predict` gives; for a file that cannot be read, or not to its end,
+            ``{"file", "error"}`` behind the pages that could.
+        """
+        places: list[int | None] = []
+        starts: list[int] = []
+        errors: dict[int, str] = {}
+
+        def readable() -> Iterator[Image.Image]:
+            for number, file in enumerate(files):
+                starts.append(len(places))
+                try:
+                    yield from _pages([file], places)
+                except UserError as error:
+                    errors[number] = str(error)
+                if advance is not None:
+                    advance(1)
+
+        answers = self.task.predict(self.model, readable())
+        found = []
+        for number, (file, (start, end)) in enumerate(zip(files, pairwise([*starts, len(places)]), strict=True)):
+            found += [{"file": str(file), **_placed(places[row], answers[row])} for row in range(start, end)]
+            if number in errors:
+                found.append({"file": str(file), "error": errors[number]})
+        return found
+
+
+def _placed(place: int | None, answer: dict[str, Any]) -> dict[str, Any]:
+    return answer if place is None else {"page": place, **answer}
 
 
 def _pages(images: Iterable[str | Path | Image.Image], places: list[int | None]) -> Iterator[Image.Image]:

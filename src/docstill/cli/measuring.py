@@ -11,7 +11,8 @@ from rich.table import Table
 import docstill
 from docstill.cli.app import Json, TaskName, app
 from docstill.cli.output import print_table, print_value
-from docstill.data.images import page_count
+from docstill.errors import DataError
+from docstill.progress import counter
 from docstill.reporting.shift_tables import tables
 
 
@@ -158,13 +159,18 @@ def predict(
     task: TaskName = None,
     as_json: Json = False,
 ) -> None:
-    """Read pages with a model. Each page of a PDF or TIFF is a document of its own.
+    """Read pages with a model. Each page of a PDF or TIFF is a document of its own; files that cannot be read are listed at the end.
 
     Example: docstill predict runs/pages/model scan.jpg letters.pdf --json
     """
-    answers = docstill.load(model, task).predict(files)
-    of_file = [file for file in files for _ in range(page_count(file))]
-    print_value([{"file": str(file), **answer} for file, answer in zip(of_file, answers, strict=True)], as_json)
+    loaded = docstill.load(model, task)
+    with counter("reading", len(files)) as advance:
+        answers = loaded.predict_files(files, advance)
+    read = [answer for answer in answers if "error" not in answer]
+    if as_json or read:
+        print_value(answers if as_json else read, as_json)
+    if bad := [answer["error"] for answer in answers if "error" in answer]:
+        raise DataError(f"{len(bad)} of {len(files)} files could not be read", bad)
 
 
 def _matched(layers: dict[str, Any]) -> list[dict[str, Any]]:
