@@ -2,7 +2,8 @@
 
 The numbers are those of the network's own forward pass (tested). What is left out is what transformers prepares anew for each token:
 masks that hide nothing, since answers grow side by side from one start token; the adaptor, which is the same for all tokens;
-caches and outputs of every kind of model. For a small decoder that is half of the time: see docs/decoding.md.
+caches and outputs of every kind of model. Weights are at hand, not looked up in their modules, and queries, keys and values of a
+token come from one product: a small layer takes as long to be called as to compute. See docs/decoding.md.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import layer_norm, linear, scaled_dot_product_attention
 
 _ROOM = 64
 
@@ -41,11 +42,42 @@ class Memory:
         self.page_keys, self.page_values = self.page_keys[rows], self.page_values[rows]
 
 
+class _Layer:
+    """One layer of the decoder, and what it remembers."""
+
+    def __init__(self, layer: Any, seen: Tensor) -> None:
+        own, over = layer.self_attn, layer.encoder_attn
+        self.heads, self.activation = over.num_heads, layer.activation_fn
+        self.before_own, self.before_page, self.before_last = (
+            (norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+            for norm in (layer.self_attn_layer_norm, layer.encoder_attn_layer_norm, layer.final_layer_norm)
+        )
+        joined = own.q_proj, own.k_proj, own.v_proj
+        self.asked = torch.cat([part.weight for part in joined]), torch.cat([part.bias for part in joined])
+        self.answered, self.page_asked, self.page_answered, self.wide, self.narrow = (
+            (part.weight, part.bias) for part in (own.out_proj, over.q_proj, over.out_proj, layer.fc1, layer.fc2)
+        )
+        page = [part(seen).view(*seen.shape[:2], self.heads, -1).transpose(1, 2) for part in (over.k_proj, over.v_proj)]
+        empty = [page[0].new_empty(*page[0].shape[:2], _ROOM, page[0].shape[3]) for _ in range(2)]
+        self.memory = Memory(empty[0], empty[1], *page)
+
+    def step(self, states: Tensor, place: int) -> Tensor:
+        """What comes out for the token at ``place``; in and out ``(B, D)``."""
+        asked = linear(layer_norm(states, *self.before_own), *self.asked)
+        query, key, value = asked.view(len(states), 3, self.heads, 1, -1).unbind(1)
+        states = states + _found(query, *self.memory.add(place, key, value), self.answered)
+        asked = linear(layer_norm(states, *self.before_page), *self.page_asked)
+        query = asked.view(len(states), self.heads, 1, -1)
+        states = states + _found(query, self.memory.page_keys, self.memory.page_values, self.page_answered)
+        inner = self.activation(linear(layer_norm(states, *self.before_last), *self.wide))
+        return states + linear(inner, *self.narrow)
+
+
 class Steps:
     """Answers being written, in step.
 
     Args:
-        network: a Donut, in eval mode.
+        network: a Donut, in eval mode; its weights must not change meanwhile.
         seen: ``(B, S, D)``: what its encoder says of each page.
     """
 
@@ -54,42 +86,25 @@ class Steps:
         if network.config.encoder.hidden_size != network.config.decoder.hidden_size:
             seen = network.enc_to_dec_proj(seen)
         self.length = 0
-        self.memories = []
-        for layer in self.decoder.layers:
-            over = layer.encoder_attn
-            page = _heads(over, over.k_proj(seen)), _heads(over, over.v_proj(seen))
-            empty = [page[0].new_empty(*page[0].shape[:2], _ROOM, page[0].shape[3]) for _ in range(2)]
-            self.memories.append(Memory(empty[0], empty[1], *page))
+        self.layers = [_Layer(layer, seen) for layer in self.decoder.layers]
 
     def scores(self, tokens: Tensor) -> Tensor:
         """Scores ``(B, vocabulary)`` float32 of what follows ``tokens`` ``(B,)``, the last of each answer."""
         decoder = self.decoder
         place = decoder.embed_positions.weight[self.length + decoder.embed_positions.offset]
-        states = decoder.layernorm_embedding(decoder.embed_tokens(tokens[:, None]) + place)
-        for layer, memory in zip(decoder.layers, self.memories, strict=True):
-            over, given = layer.self_attn, layer.self_attn_layer_norm(states)
-            known = memory.add(self.length, _heads(over, over.k_proj(given)), _heads(over, over.v_proj(given)))
-            states = states + _attend(over, given, *known)
-            given = layer.encoder_attn_layer_norm(states)
-            states = states + _attend(layer.encoder_attn, given, memory.page_keys, memory.page_values)
-            states = states + layer.fc2(layer.activation_fn(layer.fc1(layer.final_layer_norm(states))))
+        states = decoder.layernorm_embedding(decoder.embed_tokens(tokens) + place)
+        for layer in self.layers:
+            states = layer.step(states, self.length)
         self.length += 1
-        scores: Tensor = self.head(decoder.layer_norm(states))[:, 0].float()
+        scores: Tensor = self.head(decoder.layer_norm(states)).float()
         return scores
 
     def keep(self, rows: Tensor) -> None:
         """Goes on with the answers of ``rows`` ``(B,)`` bool alone."""
-        for memory in self.memories:
-            memory.keep(rows)
+        for layer in self.layers:
+            layer.memory.keep(rows)
 
 
-def _heads(over: Any, states: Tensor) -> Tensor:
-    """``(B, T, D)`` as ``(B, heads, T, width)``."""
-    return states.view(*states.shape[:2], -1, over.head_dim).transpose(1, 2)
-
-
-def _attend(over: Any, given: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """What one query finds among ``keys``."""
-    found = scaled_dot_product_attention(_heads(over, over.q_proj(given)), keys, values)
-    result: Tensor = over.out_proj(found.transpose(1, 2).reshape(given.shape))
-    return result
+def _found(query: Tensor, keys: Tensor, values: Tensor, answered: tuple[Tensor, Tensor]) -> Tensor:
+    """What one query ``(B, heads, 1, width)`` finds among ``keys``, ``(B, D)``."""
+    return linear(scaled_dot_product_attention(query, keys, values).flatten(1), *answered)
