@@ -77,6 +77,14 @@ def test_answers_may_be_lines_of_metadata(files: Any, wrap: Any) -> None:
     assert plain["metrics"]["ted_accuracy"] < 0.5
 
 
+def test_of_several_right_answers_the_nearest_counts(files: Any) -> None:
+    right = [{"gt_parses": [{"answer": "27 October"}, {"answer": "27/10"}, {"answer": "27.10."}]}] * 3
+    said = [{"answer": "27.10."}, {"answer": "27/1"}, {"answer": "27 October"}]
+    result = docstill.score("kie", *files(said, right))
+    assert result["metrics"]["field_f1"] == pytest.approx(2 / 3)
+    assert [document["ted_accuracy"] for document in result["documents"]] == pytest.approx([1, 1 - 1 / 6, 1])
+
+
 def test_what_a_model_could_not_parse_scores_0_and_counts(files: Any) -> None:
     predictions = [{"text_sequence": "<s_menu><s_nm>"}, None, {}]
     result = docstill.score("kie", *files(predictions, [RECEIPTS[0]] * 3))

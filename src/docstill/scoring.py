@@ -20,7 +20,7 @@ from docstill.metrics import bootstrap
 from docstill.metrics.bootstrap import Figures
 from docstill.metrics.classification import classification_metrics, figures_without_floor, softmax
 from docstill.metrics.detection import detection_metrics
-from docstill.metrics.fields import document_f1, field_scores, pairs
+from docstill.metrics.fields import document_f1, field_scores, nearest_truth, pairs
 from docstill.metrics.ood import detection, energy
 from docstill.metrics.tree import ted_accuracy
 
@@ -47,7 +47,7 @@ def score(
 
     Args:
         task: ``layout`` (predictions are COCO results, answers COCO annotations), ``kie`` (a line is the JSON of a document, plain, under ``gt_parse``, or a line of `metadata.jsonl`; of
-            ``gt_parses`` the first counts) or ``classification`` (predictions ``{"probabilities": […]}`` or
+            ``gt_parses`` the one that the prediction is nearest to counts) or ``classification`` (predictions ``{"probabilities": […]}`` or
             ``{"logits": […]}``, answers ``{"label": i}``).
         predictions: what a system said.
         answers: what is right.
@@ -171,12 +171,17 @@ def _lines(path: Path, problems: list[str]) -> list[Any]:
 
 def _kie(given: list[Any], right: list[Any], given_file: Path, right_file: Path) -> Scored:
     problems: list[str] = []
-    predictions, truths = (
-        [canonical(_unwrap(value, f"{file}:{number}", problems)) for number, value in enumerate(values, 1)]
+    said, variants = (
+        [
+            [canonical(answer) for answer in _unwrap(value, f"{file}:{number}", problems)]
+            for number, value in enumerate(values, 1)
+        ]
         for file, values in ((given_file, given), (right_file, right))
     )
     if problems:
         raise DataError("these lines cannot be scored", problems)
+    predictions = [answers[0] for answers in said]
+    truths = [nearest_truth(prediction, these) for prediction, these in zip(predictions, variants, strict=True)]
     fields = field_scores(predictions, truths)
     documents = [
         {"ted_accuracy": ted_accuracy(prediction, truth), "field_f1": document_f1(prediction, truth)}
@@ -214,8 +219,8 @@ def _share(part: float, whole: float) -> float:
     return float(part / whole) if whole else 1.0
 
 
-def _unwrap(value: Any, where: str, problems: list[str]) -> Any:
-    """The document inside a line of `metadata.jsonl`, or the line itself; what is wrong is added to ``problems``."""
+def _unwrap(value: Any, where: str, problems: list[str]) -> list[Any]:
+    """The answers inside a line of `metadata.jsonl`, or the line itself; what is wrong is added to ``problems``."""
     if isinstance(value, dict) and isinstance(value.get("ground_truth"), str | dict):
         value = value["ground_truth"]
         if isinstance(value, str):
@@ -223,15 +228,15 @@ def _unwrap(value: Any, where: str, problems: list[str]) -> Any:
                 value = json.loads(value)
             except (ValueError, RecursionError) as error:
                 problems.append(f"{where}: ground_truth is not JSON ({error})")
-                return None
+                return [None]
         if not isinstance(value, dict) or not ("gt_parse" in value or "gt_parses" in value):
             problems.append(f"{where}: ground_truth holds neither gt_parse nor gt_parses")
-            return None
+            return [None]
     if isinstance(value, dict) and "gt_parse" in value:
-        return value["gt_parse"]
+        return [value["gt_parse"]]
     if isinstance(value, dict) and isinstance(value.get("gt_parses"), list) and value["gt_parses"]:
-        return value["gt_parses"][0]
-    return value
+        return list(value["gt_parses"])
+    return [value]
 
 
 def _classification(given: list[Any], right: list[Any], given_file: Path, right_file: Path) -> Scored:

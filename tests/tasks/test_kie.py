@@ -21,6 +21,7 @@ from docstill.errors import DataError, ModelError, UserError
 from docstill.models.donut import add_tags, resize_positions
 from docstill.models.donut_tokens import decode, encode
 from docstill.models.io import DocumentModel
+from docstill.similarity.comparison import comparison
 from docstill.tasks.base import ModelSpec, Pages
 from docstill.tasks.kie import Kie, pages_at_once
 from kie_tiny import ANSWERS, page, tiny_donut, tiny_folder
@@ -243,6 +244,25 @@ def test_zero_and_false_are_right_as_they_are_written(tmp_path: Path, monkeypatc
     (tmp_path / "said.jsonl").write_text("\n".join(json.dumps(line) for line in evaluation.answers))
     scored = docstill.score("kie", tmp_path / "said.jsonl", folder / "metadata.jsonl")
     assert scored["metrics"]["field_f1"] == 1
+
+
+def test_of_several_right_answers_the_nearest_counts(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(self: Kie, model: DocumentModel, images: list[Any]) -> list[Reading]:
+        tokenizer = model.processor.tokenizer
+        ids = encode(tokenizer, json_to_tokens({"total": "9.0"}))
+        return [reading(tokenizer, ids, [0.0] * len(ids))] * len(images)
+
+    monkeypatch.setattr(Kie, "_write", write)
+    model = tiny_donut()
+    several = with_answers(pages, {"shop": "B"}, {"total": 9.0}, {"total": "9"})
+    evaluation = KIE.evaluate(model, several)
+    assert evaluation.metrics["field_f1"] == evaluation.metrics["reading"] == 1
+    assert evaluation.documents[0].expected == {"total": "9.0"}
+    alike = comparison(KIE, model, model, Pages(several.folder, several.documents * 4))["agreement"]
+    assert alike["both_right"] == 4
+    assert alike["against_truth"]["field_f1"]["teacher"] == 1
+    one = KIE.evaluate(model, with_answers(pages, {"total": "9"}))
+    assert (one.metrics["field_f1"], one.metrics["ted_accuracy"] < 1) == (0, True)
 
 
 @pytest.mark.parametrize(("height", "width", "pages"), [(150, 150, 16), (1280, 960, 4), (2560, 1920, 1)])

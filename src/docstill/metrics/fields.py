@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from docstill.metrics.tree import normalise
+from docstill.metrics.tree import normalise, ted_accuracy
 
 Pairs = Counter[tuple[str, str]]
 
@@ -65,6 +65,13 @@ def field_scores(predictions: Sequence[Any], truths: Sequence[Any]) -> FieldScor
 def document_f1(prediction: Any, truth: Any) -> float:
     """Field F1 of one document."""
     return field_scores([prediction], [truth]).f1
+
+
+def nearest_truth(prediction: Any, truths: Sequence[Any]) -> Any:
+    """Of several answers that count as right the one that a prediction is nearest to: by F1, then TED accuracy, then the first."""
+    if len(truths) == 1:
+        return truths[0]
+    return max(truths, key=lambda truth: (document_f1(prediction, truth), ted_accuracy(prediction, truth)))
 
 
 def _scores(hits: int, given: int, wanted: int) -> dict[str, float]:

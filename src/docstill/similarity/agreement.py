@@ -72,21 +72,28 @@ def agreement_on_classes(documents: Sequence[Answered], divergences: Sequence[fl
 
 
 def agreement_on_fields(
-    documents: Sequence[Answered], texts: Sequence[tuple[str, str]], same: Sequence[bool], divergences: Sequence[float]
+    documents: Sequence[Answered],
+    nearest: Sequence[tuple[Any, Any]],
+    texts: Sequence[tuple[str, str]],
+    same: Sequence[bool],
+    divergences: Sequence[float],
 ) -> dict[str, Any]:
     """How alike the written answers are, the teacher's taken as the truth, and who is right.
 
     Args:
         documents: what was answered; ``teacher`` and ``student`` are JSON values.
-        texts: the same as text with tags, teacher and student.
+        nearest: the right answer of each document that the teacher is nearest to, and the student.
+        texts: what was answered as text with tags, teacher and student.
         same: for each token of the right answers, whether both find the same likeliest; empty where vocabularies differ.
         divergences: KL for each of these tokens.
     """
     teacher, student = [document.teacher for document in documents], [document.student for document in documents]
-    truths = [document.expected for document in documents]
     truth = {
         "exact": _both(*zip(*(document.right for document in documents), strict=True)),
-        "field_f1": _both([field_scores(teacher, truths).f1], [field_scores(student, truths).f1]),
+        "field_f1": _both(
+            [field_scores(teacher, [right for right, _ in nearest]).f1],
+            [field_scores(student, [right for _, right in nearest]).f1],
+        ),
     }
     return {
         "exact": _mean([same_answer(a, b) for a, b in zip(teacher, student, strict=True)]),

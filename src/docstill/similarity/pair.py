@@ -16,6 +16,7 @@ from docstill.data.document import Document
 from docstill.data.images import open_image
 from docstill.data.json_tokens import canonical
 from docstill.metrics.cka import LEAST
+from docstill.metrics.fields import nearest_truth
 from docstill.models.blocks import Block
 from docstill.models.io import DocumentModel
 from docstill.similarity import agreement
@@ -62,6 +63,7 @@ class Pair:
         self.blocks = layers_of(teacher.network, student.network, patterns)
         self.cka = LayerCka(len(self.blocks[0]), len(self.blocks[1]), seed=EXCHANGE_SEED)
         self.documents: list[Answered] = []
+        self.nearest: list[tuple[Any, Any]] = []
         self.texts: list[tuple[str, str]] = []
         self.same: list[bool] = []
         self.divergences: list[float] = []
@@ -130,10 +132,11 @@ class Pair:
         self.documents.append(Answered(document.where, str(document.file), expected, teacher, student, likeness, right))
 
     def _fields(self, document: Document, teacher: dict[str, Any], student: dict[str, Any]) -> None:
-        truths = document.variants or [document.target]
+        truths = document.variants or (document.target,)
         answers = (teacher["fields"], student["fields"])
-        truth = canonical(truths[0])
-        right = (agreement.same_answer(answers[0], truth), agreement.same_answer(answers[1], truth))
+        first, second = (nearest_truth(answer, [canonical(truth) for truth in truths]) for answer in answers)
+        right = (agreement.same_answer(answers[0], first), agreement.same_answer(answers[1], second))
+        self.nearest.append((first, second))
         self.texts.append((teacher["text"], student["text"]))
         self.documents.append(
             Answered(
@@ -179,7 +182,7 @@ class Pair:
         """How far the answers agree; see `docstill.similarity.agreement`."""
         if self.task.name == "classification":
             return agreement.agreement_on_classes(self.documents, self.divergences)
-        return agreement.agreement_on_fields(self.documents, self.texts, self.same, self.divergences)
+        return agreement.agreement_on_fields(self.documents, self.nearest, self.texts, self.same, self.divergences)
 
 
 def even_batches(documents: Sequence[Document], most: int) -> list[list[Document]]:

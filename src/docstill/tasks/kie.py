@@ -27,7 +27,7 @@ from docstill.decoding.reading import Reading, nothing, reading
 from docstill.decoding.schema import SCHEMA, schema_of, to_card
 from docstill.decoding.writing import asleep, generate
 from docstill.errors import DataError, ModelError, UserError
-from docstill.metrics.fields import document_f1, field_scores
+from docstill.metrics.fields import document_f1, field_scores, nearest_truth
 from docstill.metrics.reading import normalised_edit_distance
 from docstill.metrics.tree import ted_accuracy
 from docstill.models.donut import add_tags, load_donut, new_donut, new_donut_like, resize_positions
@@ -241,14 +241,14 @@ class Kie:
     def evaluate(
         self, model: DocumentModel, pages: Pages, advance: Advance | None = None, view: View | None = None
     ) -> Evaluation:
-        """Field F1, TED accuracy and reading, against the first answer of each document; a document's score is its F1.
+        """Field F1, TED accuracy and reading, against the right answer of each document that is nearest; a document's score is its F1.
 
         What the model writes and cannot be parsed has no fields, and scores 0. ``confidence`` says what the confidences
         of fields and of documents are worth, calibrated as the model's card says.
         """
-        truths = _truths(pages)
         readings = self._read_all(model, pages, advance, view)
         answers = [found.fields for found in readings]
+        truths = _truths(pages, answers)
         sure = sure_and_right(readings, truths, model.card)
         scores = field_scores(answers, truths)
         distances = [
@@ -294,8 +294,8 @@ class Kie:
 
     def after_learning(self, model: DocumentModel, pages: Pages, advance: Advance | None = None) -> None:
         """Fits the confidences of fields and documents to what is right on ``pages``, and notes the curves on the card."""
-        truths = _truths(pages)
-        model.card[CONFIDENCE] = curves(self._read_all(model, pages, advance), truths)
+        readings = self._read_all(model, pages, advance)
+        model.card[CONFIDENCE] = curves(readings, _truths(pages, [found.fields for found in readings]))
 
     def latency_parts(self, model: DocumentModel, images: Sequence[Image.Image]) -> dict[str, Callable[[], int]]:
         """`encoder`: a page; `per_token`: a token, the page being encoded; `document`: a page, from picture to JSON."""
@@ -375,9 +375,12 @@ def _answers(document: Document) -> Sequence[Any]:
     return document.variants or [document.target]
 
 
-def _truths(pages: Pages) -> list[Any]:
-    """Of each document the first answer, as a model can write it: a 0 is read as "0", which is right."""
-    return [canonical(_answers(document)[0]) for document in pages.documents]
+def _truths(pages: Pages, answers: Sequence[Any]) -> list[Any]:
+    """Of each document the right answer that its own is nearest to, as a model can write it: a 0 is read as "0", which is right."""
+    return [
+        nearest_truth(answer, [canonical(right) for right in _answers(document)])
+        for document, answer in zip(pages.documents, answers, strict=True)
+    ]
 
 
 def _inside(folder: Path, file: Path) -> str:
