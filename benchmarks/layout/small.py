@@ -91,6 +91,7 @@ PKD = [{"kind": "pkd", "student_module": f"backbone.fpn.layer_blocks.{level}"} f
 ROI = {"kind": "roi", "temperature": 1.0}
 GRAPH = {"kind": "graphkd", "weight": 0.5}
 QUERY = {"kind": "query", "weight": 2.0}
+MAPS = [{"kind": "pkd", "student_module": f"model.decoder_input_proj.{level}"} for level in range(3)]
 METHODS: dict[str, list[dict[str, Any]]] = {
     "no-kd": [],
     "together": [LABELS, HEADS, ROI, GRAPH],
@@ -107,7 +108,7 @@ METHODS: dict[str, list[dict[str, Any]]] = {
     "query": [LABELS, QUERY],
     "graph": [LABELS, {**GRAPH, "weight": 5.0}],
     "cut-no-kd": [],
-    "cut": [LABELS, QUERY],
+    "cut": [LABELS, QUERY, *MAPS],
     "without": [],
 }
 """Objectives by name; none: the student alone, ``smaller``: on smaller pages, ``without``: alone and without generated pages.
