@@ -1,4 +1,4 @@
-"""The teacher that ships: whole, small, loadable without docstill, and it reads labels that it has never seen."""
+"""What ships: recipes and studies, and a teacher that is whole, small, loadable without docstill, and reads labels that it has never seen."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 import docstill
 from docstill.errors import UserError
-from docstill.shipped import find_teacher
+from docstill.shipped import STUDIES, find_teacher, recipes
 from docstill.synthesis.generator import synth
 
 ROOT = Path(__file__).parents[1]
@@ -58,3 +58,8 @@ def test_it_loads_without_docstill() -> None:
 def test_another_teacher_is_refused_by_name() -> None:
     with pytest.raises(UserError, match="no teacher receipts is shipped; choose one of small-labels"):
         find_teacher("receipts")
+
+
+def test_no_study_hides_a_recipe() -> None:
+    """`docstill recipes show NAME` finds both by one name."""
+    assert not recipes().keys() & recipes(STUDIES).keys()

@@ -221,7 +221,7 @@ def speed(pages: Path, run: Path, pair: str) -> None:
     """How fast the first student of each size is beside the teacher, in interleaved rounds."""
     teacher = PAIRS[pair][0]
     models = {"teacher": run / "teachers" / teacher / "model"}
-    models |= {name: run / pair / name / "seed-0" / "model" for name in ("together", "smaller", "narrow")}
+    models |= {name: run / pair / name / "seed-0" / "model" for name in ("together", "smaller", "narrow", "cut")}
     there = {name: str(folder) for name, folder in models.items() if folder.is_dir()}
     timed = docstill.benchmark(list(there.values()), pages / "validation", threads=1)["models"]
     found = read_json(HERE / f"{pair}.json")
