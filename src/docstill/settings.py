@@ -71,9 +71,9 @@ class Training(Strict):
     augment: Annotated[float, Field(ge=0, le=2)] = 0.0
     """Strength of the document-safe augmentation; 0 is none. Teacher and student see the same view."""
     augment_fade: Annotated[float, Field(ge=0, le=1)] = 0.2
-    """Share of the epochs, at the end, over which the augmentation falls to nothing."""
+    """Share of the epochs, at the end, over which the augmentation falls towards nothing."""
     blend: Literal["none", "mixup", "cutmix"] = "none"
-    """Lay pages of a batch over one another, but for the epochs in which the augmentation falls; classification only."""
+    """Lay pages of a batch over one another, of ever fewer batches while the augmentation falls; classification only."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes that decode and augment pages; 0 does it in the training process, and keeps decoded pages in memory."""
