@@ -23,6 +23,7 @@ def test_the_demo_makes_a_faster_student_of_the_teacher_that_ships(
     assert control["params"] == student["params"] != teacher["params"]
     assert teacher["metrics"]["field_f1"]["mean"] > 0.5  # it reads
     assert (run / "report.html").is_file()
+    assert all(Path(document["image"]).is_file() for document in results["worst"])
     said = capsys.readouterr().err
     assert said.count(".jpg: {") == demonstration.SHOWN
     (label, *_) = sorted((tmp_path / "demo" / "labels" / "validation").glob("*.jpg"))

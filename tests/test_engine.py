@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+import docstill
 import tiny
 from docstill.cli import app
 from docstill.optimiser import choose_precision, learning_rate_factor
@@ -57,6 +58,19 @@ def test_eight_accumulated_batches_of_one_are_one_batch_of_eight(data: Path, tmp
     assert len(whole) == 9
     assert parts == pytest.approx(whole, abs=2e-4)
     assert whole[0] != pytest.approx(whole[-1], abs=1e-3), "it must learn something, or equality says nothing"
+
+
+def test_so_they_are_where_the_scale_of_a_loss_is_measured(data: Path, tmp_path: Path) -> None:
+    objectives = [{"kind": "labels"}, {"kind": "hint", "student_module": "vit.layers.0"}]
+    found = []
+    for size in (8, 1):
+        out = tmp_path / str(size)
+        shared = {"precision": "fp32", "epochs": 1, "objectives": objectives}
+        shared |= {"batch_size": size, "gradient_accumulation_steps": 8 // size}
+        docstill.distill(data / "start" / "model", docstill.NewModel(**tiny.SMALLER_VIT), data, out, **shared)
+        found.append([line["hint"] for line in read_metrics(out / "metrics.jsonl")])
+    assert len(found[0]) == 3
+    assert found[0] == pytest.approx(found[1], abs=2e-4)
 
 
 def test_losses_follow_the_golden_curve(data: Path, tmp_path: Path) -> None:

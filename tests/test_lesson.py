@@ -12,14 +12,22 @@ import pytest
 import torch
 
 import tiny
-from docstill.batches import epoch_batches, page_set
+from docstill.batches import _for_processes, epoch_batches, page_set
 from docstill.errors import DataError, ModelError, UserError
 from docstill.lesson import Lesson, make_objectives
 from docstill.models.classifier import new_classifier
+from docstill.models.detector import new_detector
 from docstill.models.io import DocumentModel
 from docstill.optimiser import seed_everything
+from docstill.recipe import Generated
 from docstill.settings import DistillStage, Training
+from docstill.sources import stream_of
+from docstill.tasks.base import ModelSpec
 from docstill.tasks.classification import Classification
+from docstill.tasks.kie import Kie
+from docstill.tasks.layout import Layout
+from kie_tiny import tiny_folder
+from layout_tiny import KINDS, TINY_RCNN, coco_folder
 
 TASK = Classification()
 DEEPER = {**tiny.TINY_VIT["config"], "num_hidden_layers": 3}  # type: ignore[dict-item]
@@ -179,3 +187,36 @@ def test_errors_with_a_list_of_problems_come_whole_out_of_other_processes() -> N
     assert isinstance(again, DataError)
     assert again.problems == ["a.png: is empty", "b.png: is damaged"]
     assert str(again) == "these pages are bad\n  a.png: is empty\n  b.png: is damaged"
+
+
+def test_other_processes_are_handed_no_weights(data: Path) -> None:
+    """Where they do not begin as copies of this one everything is sent, and a network with SimKD's classifier cannot be."""
+    student, teacher = _model(0), _model(1)
+    training = DistillStage(objectives=[{"kind": "simkd"}], augment=1.0)
+    Lesson(TASK, student, teacher, make_objectives([{"kind": "simkd"}]))
+    examples = page_set(TASK, TASK.read(data / "train"), student, teacher, training, seed=0)
+    sent = pickle.dumps(_for_processes(examples))
+    assert len(sent) < 20_000
+    one, other = (collected.collate([collected[0], collected[3]]) for collected in (examples, pickle.loads(sent)))
+    assert one["files"] == other["files"]
+    assert torch.equal(one["teacher"]["pixel_values"], other["teacher"]["pixel_values"])
+
+
+@pytest.mark.parametrize("task", ["kie", "drawn", "layout"])
+def test_pages_of_every_task_can_be_sent(task: str, tmp_path: Path) -> None:
+    if task == "layout":
+        pages = Layout().read(coco_folder(tmp_path / "data") / "train")
+        height, width = TINY_RCNN["image_size"]
+        model = new_detector(TINY_RCNN["new"], TINY_RCNN["config"], KINDS, (height, width))
+        examples = page_set(Layout(), pages, model, model, Training(augment=1.0), seed=0)
+    else:
+        pages = Kie().read(tiny_folder(tmp_path / "train"))
+        if task == "drawn":
+            stream = stream_of(Generated(synth="small-labels", n=6))
+            pages = replace(pages, documents=list(stream.first()), stream=stream)
+        new = ModelSpec("donut-tiny")
+        models = Kie().new_model(new, pages), Kie().new_model(new, pages)
+        examples = page_set(Kie(), pages, *models, Training(), seed=0)
+    again = pickle.loads(pickle.dumps(_for_processes(examples)))
+    one, other = (collected[1]["student"] for collected in (examples, again))
+    assert one.keys() == other.keys()

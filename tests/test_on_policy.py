@@ -89,6 +89,23 @@ def test_what_is_written_is_drawn_held_to_the_schema_and_ends(pages: Pages) -> N
         assert tags or len(row) <= 3, "nothing but known keys is written"
 
 
+def test_no_answer_is_longer_than_the_teacher_has_room_for(pages: Pages) -> None:
+    student = tiny_donut(0, positions=160)
+    longest = batch_of(pages, student, student, 1.0)["student"]["decoder_input_ids"].shape[1]
+    teacher = tiny_donut(1, positions=longest + 2)
+    end = student.processor.tokenizer.eos_token_id
+
+    def never(_module: Any, _given: Any, scores: torch.Tensor) -> None:
+        scores[..., end] = -99
+
+    student.network.decoder.lm_head.register_forward_hook(never)
+    batch = batch_of(pages, student, teacher, 1.0)
+    student.network.train()
+    written = with_own_answers(KIE, student, teacher, batch)
+    assert written["student"]["decoder_input_ids"].shape[1] == longest + 2
+    Lesson(KIE, student, teacher, make_objectives(KD)).outputs(batch)
+
+
 def test_the_rows_of_a_batch_come_back(pages: Pages) -> None:
     student = tiny_donut(0)
     batch = batch_of(pages, student, student, 0.0)["student"]

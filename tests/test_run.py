@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from docstill.run import copy_whole, read_lines, write_lines
+from docstill.errors import InUse, UserError
+from docstill.run import MetricsLog, copy_whole, locked, read_lines, write_lines
 
 
 @pytest.mark.parametrize("values", [[], [{"file": "a\u2028b\x85.png", "logits": [0.1, -1e300]}, {"file": "ü\n.png"}]])
@@ -34,3 +37,28 @@ def test_a_copy_takes_the_place_of_what_was_there_or_leaves_it(tmp_path: Path, m
     copy_whole(source, target)
     assert [path.name for path in target.iterdir()] == ["new"]
     assert {path.name for path in tmp_path.iterdir()} == {"source", "target"}
+
+
+def test_a_full_disk_is_said_of_a_line_too(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl", 0)
+    log.path = Path("/dev/full")
+    with pytest.raises(UserError, match="the disk is full"):
+        log.add(step=1)
+
+
+def test_a_folder_is_one_processes_or_waited_for(tmp_path: Path) -> None:
+    order = []
+
+    def second() -> None:
+        with locked(tmp_path, wait=True):
+            order.append("second")
+
+    with locked(tmp_path):
+        with pytest.raises(InUse, match="another process"), locked(tmp_path):
+            pass
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.2)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]

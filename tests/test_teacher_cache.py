@@ -122,15 +122,23 @@ def test_student_and_teacher_see_one_view_the_same_in_every_epoch_and_for_every_
     assert torch.equal(first["teacher"]["pixel_values"], first["student"]["pixel_values"])
 
 
-def test_the_teacher_is_called_once_a_document_whatever_the_epochs_and_seeds(folder: Path, tmp_path: Path) -> None:
+def test_the_teacher_is_called_once_a_document_whatever_the_epochs_and_seeds(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     teacher, calls = tiny_donut(1), []
     teacher.network.register_forward_hook(lambda *_: calls.append(1))
     pages = KIE.read(folder)
     bench = Bench(KIE, pages, replace(pages, documents=pages.documents[:1]), teacher, shared=tmp_path)
     settings = stage(epochs=3, evaluate_every=3)
-    for seed in (0, 1):
-        report = learn(bench, tiny_donut(0), settings, settings.objectives, tmp_path / str(seed), seed, "")
+    chance = []
+    prepare = Lesson.prepare
+    monkeypatch.setattr(Lesson, "prepare", lambda *all: (chance.append(torch.get_rng_state()), prepare(*all)))
+    for name, seed in (("0", 0), ("1", 1), ("0 again", 0)):
+        report = learn(bench, tiny_donut(0), settings, settings.objectives, tmp_path / name, seed, "")
         assert len(calls) == 3, "six documents, two at a time, in epoch 0 or before it; none after, none for seed 1"
+    assert torch.equal(chance[0], chance[2]), (
+        "what begins at random begins alike, whether the teacher was asked just now or before"
+    )
     assert "The teacher was asked once: 8 of" in report["text"]
     assert len(read_metrics(tmp_path / "1" / "metrics.jsonl")) == 9
 

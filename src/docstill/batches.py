@@ -13,6 +13,7 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -165,7 +166,7 @@ def loaded(
         DocstillError: a page cannot be used; the same, whichever process it is that finds out.
     """
     loader = DataLoader(
-        _Batches(examples),
+        _Batches(_for_processes(examples) if workers else examples),
         sampler=batches,
         batch_size=None,
         num_workers=workers,
@@ -176,6 +177,19 @@ def loaded(
         if isinstance(batch, DocstillError):
             raise batch
         yield batch
+
+
+def _for_processes(examples: PageSet) -> PageSet:
+    """The same without weights, which no process that makes batches needs, and of which some cannot be handed over."""
+    return replace(
+        examples,
+        student=_without_weights(examples.student),
+        teacher=None if examples.teacher is None else _without_weights(examples.teacher),
+    )
+
+
+def _without_weights(model: DocumentModel) -> DocumentModel:
+    return replace(model, network=SimpleNamespace(config=model.network.config), masks={})
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -10,20 +10,20 @@ from docstill.errors import UserError
 
 
 class Board:
-    """Writes the lines of `metrics.jsonl` as TensorBoard events below ``folder``.
+    """Writes the lines of `metrics.jsonl` as TensorBoard events below ``folder``; of an earlier call those up to ``resume_step`` count.
 
     Raises:
         UserError: the package tensorboard is missing.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, resume_step: int) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise UserError("tensorboard: true needs the package tensorboard; run: pip install tensorboard") from error
         # Typed in some releases of torch and not in others.
         make: Any = SummaryWriter
-        self._writer = make(folder / "tensorboard")
+        self._writer = make(folder / "tensorboard", purge_step=resume_step + 1)
 
     def add(self, line: Mapping[str, Any]) -> None:
         """One line: numbers as curves, mappings of numbers as groups of curves."""

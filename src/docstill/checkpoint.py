@@ -56,7 +56,9 @@ def save_checkpoint(path: Path, lesson: nn.Module, optimizer: Any, progress: Pro
                 "progress": vars(progress),
                 "extra": extra.state(),
                 "random": torch.get_rng_state(),
-                "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+                "random_cuda": [torch.cuda.get_rng_state()]
+                if torch.cuda.is_available()
+                else [],  # this process has one GPU
             },
             file,
         )
@@ -78,6 +80,6 @@ def load_checkpoint(path: Path, lesson: nn.Module, optimizer: Any, extra: Extra)
     optimizer.load_state_dict(saved["optimizer"])
     extra.restore(saved["extra"])
     torch.set_rng_state(saved["random"])
-    if saved["random_cuda"]:
-        torch.cuda.set_rng_state_all(saved["random_cuda"])
+    if saved["random_cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state(saved["random_cuda"][0])
     return Progress(**saved["progress"])

@@ -144,6 +144,7 @@ def _take_over(known: Path, run: Path) -> None:
         if (source / DONE).is_file() and not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             copy_whole(source, target)
+            write_json(target / DONE, read_json(target / DONE) | {"seconds": 0.0})  # spent once, in the other run
 
 
 def _check_data(recipe: Recipe) -> dict[str, Any]:
@@ -275,10 +276,10 @@ def _run_chain(chain: Chain, recipe: Recipe, bench: Bench, teacher: Taught) -> N
         folder, before = chain.stage_folder(number, stage), previous
 
         def work(stage: Stage = stage, folder: Path = folder, before: Path | None = before) -> dict[str, Any]:
+            seed_everything(chain.seed)
             if before is not None:
                 student = task.load_model(str(before))
             else:
-                seed_everything(chain.seed)
                 student = _begin(teacher.source if recipe.student is None else recipe.student, bench, teacher.model)
                 if isinstance(recipe.student, str):  # as a teacher that is trained further
                     task.adapt(student, bench.training)
@@ -336,6 +337,8 @@ def _compare(recipe: Recipe, bench: Bench, teacher: Taught, chains: list[Chain])
 
         def work(chain: Chain = chain) -> dict[str, Any]:
             model = bench.task.load_model(str(chain.model_folder))
+            for one in (teacher.model, model):
+                one.network.to(fastest_device())
             answers = read_json(chain.folder / EVALUATION / DOCUMENTS)
             same = share_of_same_answers(recipe.task, of_teacher, answers)
             count = min(IN_A_RUN, len(bench.validation.documents))

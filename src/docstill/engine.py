@@ -101,7 +101,7 @@ def fit(
     lesson, optimizer = accelerator.prepare(trainee.lesson, optimizer)
     progress = load_checkpoint(folder / CHECKPOINT, trainee.lesson, optimizer, trainee.extra)
     log = MetricsLog(folder / METRICS, progress.step)
-    board = Board(folder) if settings.tensorboard else None
+    board = Board(folder, progress.step) if settings.tensorboard else None
     began, saved_at = time.monotonic() - progress.seconds, time.monotonic()
     advance(progress.step, steps, "")
 
@@ -123,6 +123,7 @@ def fit(
                 **values,
                 "learning_rate": rate,
             }
+            best_before = progress.best_step
             if progress.step % check_every == 0 or progress.step == steps:
                 progress.figures = line["validation"] = trainee.validate()
                 figure = next(iter(progress.figures.values()))
@@ -136,7 +137,13 @@ def fit(
             advance(progress.step, steps, f"loss {values['loss']:.3f}")
             progress.seconds = time.monotonic() - began
             late = time.monotonic() - saved_at > settings.checkpoint_minutes * 60
-            if late or progress.step % steps_per_epoch == 0 or progress.step == steps:
+            # Never a best one without its checkpoint: on a GPU the same steps again need not come to the same.
+            if (
+                late
+                or progress.best_step != best_before
+                or progress.step % steps_per_epoch == 0
+                or progress.step == steps
+            ):
                 save_checkpoint(folder / CHECKPOINT, trainee.lesson, optimizer, progress, trainee.extra)
                 saved_at = time.monotonic()
             if progress.step == steps:

@@ -63,6 +63,20 @@ class MissingExtra(UserError):
         super().__init__(f'{what} needs packages that are not installed; run: pip install "docstill[{extra}]"')
 
 
+def out_of_memory(error: Exception) -> bool:
+    """Whether Python, a processor's allocator or a GPU's has no room; torch's processor says so in words alone."""
+    words = ("out of memory", "can't allocate memory")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    )
+
+
+MEMORY = (
+    "memory ran out in one batch; give a smaller batch_size (with more gradient_accumulation_steps to learn from as many documents "
+    "a step) or a smaller image size, and run the same command again"
+)
+
+
 def nearest(name: str, among: Iterable[str]) -> str:
     """The end of a sentence about a name that is not known: ``; did you mean …?``, or nothing if none is near."""
     near = difflib.get_close_matches(name, list(among), n=1)

@@ -43,7 +43,9 @@ def with_own_answers(
     ours, theirs = batch["student"], batch["teacher"]
     longest = ours["decoder_input_ids"].shape[1]
     if student.network.training:
-        rows = drawn_answers(student, ours["pixel_values"].to(student.device), round(longest * LONGER) + 1)
+        room = teacher.network.config.decoder.max_position_embeddings
+        most = min(round(longest * LONGER) + 1, room)
+        rows = drawn_answers(student, ours["pixel_values"].to(student.device), most)
     else:
         rows = rows_of(ours)
     same = rows

@@ -16,7 +16,7 @@ from docstill.models.donut import check_window
 from docstill.models.io import DocumentModel
 from docstill.models.size import count_parameters
 from docstill.progress import counter, say
-from docstill.pruning.backbone import swap_backbone
+from docstill.pruning.backbone import BACKBONES, swap_backbone
 from docstill.pruning.channels import prune_channels
 from docstill.pruning.depth import KEPT_LAYERS, kept_layers, prune_depth
 from docstill.pruning.ffn import prune_ffn
@@ -170,7 +170,12 @@ def _backbone(task: Task, student: DocumentModel, settings: BackbonePrune, split
             f"another backbone is for layout detectors, this is a model for {student.task}; use another method"
         )
     student.network, kept, behind = swap_backbone(student.network, settings.to, backbones())
-    student.masks = {}
+    shapes = {name: parameter.shape for name, parameter in student.network.named_parameters()}
+    student.masks = {
+        name: mask
+        for name, mask in student.masks.items()
+        if not name.startswith(BACKBONES) and shapes.get(name) == mask.shape
+    }
     return (
         f"Put a new backbone, that of {settings.to}, in the place of the old one; {kept} of the {behind} tensors behind it "
         "were kept."

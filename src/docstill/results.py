@@ -175,11 +175,11 @@ def _curve(row: str, seed: int, stage: str, folder: Path) -> dict[str, Any]:
 def _worst(pages: Pages, student: Path, teacher: Path) -> list[dict[str, Any]]:
     judged = [Judged(**entry) for entry in read_json(student / DOCUMENTS)]
     of_teacher = {entry["file"]: entry["predicted"] for entry in read_json(teacher / DOCUMENTS)}
-    files = {document.where: str(document.file) for document in pages.documents}
+    files = {one.file: str(document.file) for one, document in zip(judged, pages.documents, strict=True)}
     return [
         {
             "file": document.file,
-            "image": files.get(document.file),
+            "image": files[document.file],
             "expected": document.expected,
             "student": document.predicted,
             "teacher": of_teacher.get(document.file),

@@ -7,7 +7,6 @@ steps, skip those that are done.
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -16,6 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from filelock import FileLock, Timeout
 
 from docstill.errors import InUse, RecipeError, UserError
 from docstill.recipe import differences
@@ -34,13 +35,27 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     scratch = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(scratch, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(scratch, path)
-    except BaseException as error:
+        with full_disk_said(path):
+            with open(scratch, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(scratch, path)
+    except BaseException:
         scratch.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def full_disk_said(path: Path) -> Iterator[None]:
+    """Says of a full disk, while ``path`` is written, what to do.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
         full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
         if full or (isinstance(error, RuntimeError) and "write" in str(error).lower()):  # torch hides the errno
             raise UserError(
@@ -111,17 +126,17 @@ def open_run(folder: Path, text: str, name: str = RECIPE) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     """Keeps a second process out of the run folder; the lock goes with the process, however it ends.
 
     Raises:
-        InUse: another process works in the folder.
+        InUse: another process works in the folder, and is not to be waited for.
     """
-    with open(folder / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InUse(f"another process is working in {folder}; wait for it, or give another --run folder") from error
+    try:
+        lock = FileLock(folder / ".lock").acquire(timeout=-1 if wait else 0)
+    except Timeout as error:
+        raise InUse(f"another process is working in {folder}; wait for it, or give another --run folder") from error
+    with lock:
         yield
 
 
@@ -166,7 +181,7 @@ class MetricsLog:
 
     def add(self, **values: Any) -> None:
         """Appends one line."""
-        with open(self.path, "a", encoding="utf-8") as file:
+        with full_disk_said(self.path), open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
 
 

@@ -43,6 +43,9 @@ from docstill.tasks.base import BROUGHT_TO, Pages, Task
 from docstill.teacher_answers import with_teacher_answers, writable
 from docstill.teacher_cache import FOLDER, TeacherCache, ask_once
 
+DRY = 8
+"""Documents that objectives take their scales and shapes from, before training: the same ones whatever the small batches."""
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -150,7 +153,7 @@ def learn(
     if lesson.teacher is not None and isinstance(settings, DistillStage) and settings.cache_logits:
         cache = _asked_once(lesson, examples, settings, (bench.shared or folder) / FOLDER, device, processes)
         examples = replace(examples, teacher=None)
-    lesson.prepare(next(epoch_batches(examples, 0, 0, settings.batch_size, 0)))
+    lesson.prepare(next(epoch_batches(examples, 0, 0, DRY, 0)))
     count = len(training.documents)
     pruning = Pruning(student, settings.prune)
 

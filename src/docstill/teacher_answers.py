@@ -27,7 +27,7 @@ from docstill.errors import DataError
 from docstill.fingerprints import add_model, add_page
 from docstill.models.io import DocumentModel, fastest_device
 from docstill.progress import counter
-from docstill.run import write_text
+from docstill.run import full_disk_said, write_text
 from docstill.tasks.base import Pages, Task, example_in_use, on_device
 from docstill.tasks.kie import answer_ids
 
@@ -83,7 +83,7 @@ def read_by_teacher(task: Task, teacher: DocumentModel, pages: Pages, folder: Pa
                 }
                 for document, answer in zip(rest, answers, strict=True)
             ]
-            with open(path, "a", encoding="utf-8") as file:
+            with full_disk_said(path), open(path, "a", encoding="utf-8") as file:
                 file.writelines(map(_as_text, more))
             lines += more
             advance(len(more))

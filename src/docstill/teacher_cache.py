@@ -160,7 +160,8 @@ def _answers(
     """The teacher's outputs in small batches, each with the number of decisions of each of its documents."""
     size, training = examples.training.batch_size, examples.training
     batches = [list(indices[start : start + size]) for start in range(0, len(indices), size)]
-    for batch in loaded(examples, batches, training.workers):
+    # Its own chance: how much of the teacher was asked before must not show in what begins at random afterwards.
+    for batch in loaded(examples, batches, training.workers, torch.Generator().manual_seed(0)):
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             outputs = ask(examples.task, examples.student, batch["student"], (), device, batch["files"])
         if outputs.answers is None:

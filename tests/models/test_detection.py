@@ -301,3 +301,12 @@ def test_regions_thinner_than_a_pixel() -> None:
     learnt = learn(network, pages(), thin, [torch.tensor([0]), torch.tensor([1])], looks=True, pools=False)
     assert torch.isfinite(learnt.loss)
     assert ((learnt.given[:, 2:] - learnt.given[:, :2]) > 0).all()
+
+
+def test_boxes_that_are_no_numbers_end_a_training_in_one_sentence() -> None:
+    network = made(TINY_DETR).network.train()
+    with torch.no_grad():
+        for parameter in network.model.decoder.bbox_embed.parameters():
+            parameter.fill_(torch.nan)
+    with pytest.raises(ModelError, match="lower learning_rate"):
+        learn(network, pages(), BOXES, LABELS, False, False)

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import nn
 from transformers import AutoImageProcessor, AutoModelForObjectDetection, DetrImageProcessor, RTDetrImageProcessor
 
+import docstill
 from docstill.errors import ModelError, UserError
 from docstill.models.detection import detect
 from docstill.models.detector import backbones, load_detector, new_detector
@@ -119,6 +120,18 @@ def test_another_backbone_keeps_what_lies_behind_it(tmp_path: Path) -> None:
     again = load_detector(str(DocumentModel("layout", swapped, model.processor, list(KINDS)).save(tmp_path / "model")))
     with torch.no_grad():
         assert len(detect(again.network, pages_(), torch.ones(2, 4), 5)) == 2
+
+
+def test_zeros_behind_another_backbone_stay(tmp_path: Path) -> None:
+    model = made({**TINY_RCNN, "new": "faster-rcnn-r34"})
+    model.save(tmp_path / "whole")
+    sparse = docstill.prune(tmp_path / "whole", tmp_path / "sparse", sparsity=0.5, of="all")["model"]
+    swapped = docstill.prune(sparse, tmp_path / "swapped", method="backbone", to="faster-rcnn-mobilenet-v2")["model"]
+    again = load_detector(str(swapped))
+    assert {name.partition(".")[0] for name in again.masks} >= {"rpn", "roi_heads"}
+    assert not any(name.startswith("backbone.body.") for name in again.masks)
+    weights = again.network.state_dict()
+    assert all((weights[name][~mask] == 0).all() for name, mask in again.masks.items())
 
 
 def test_a_detrs_backbone(tmp_path: Path) -> None:

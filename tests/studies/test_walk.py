@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import tiny
 from docstill import cli, compression
-from docstill.errors import RecipeError, UserError
+from docstill.errors import DocstillError, RecipeError, UserError
 from docstill.recipe import dump_recipe
 from docstill.run import locked, open_run
 from docstill.studies import walk
@@ -181,6 +181,24 @@ def test_a_cell_that_fails_is_named_and_the_others_run(
         walk.run_study(study, tmp_path / "run")
     again = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))
     assert again["cells"] == results["cells"]
+
+
+def test_a_cell_that_memory_runs_out_in_is_one_that_fails(
+    finished: tuple[Path, Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, _, _ = finished
+    compress = walk.compress
+
+    def full(recipe: Any, run: Path, *rest: Any, **named: Any) -> dict[str, Any]:
+        if run.name.endswith("first"):
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return compress(recipe, run, *rest, **named)
+
+    monkeypatch.setattr(walk, "compress", full)
+    with pytest.raises(DocstillError, match=r"1 of 2 cells failed.*vit--small--first: memory ran out.*batch_size"):
+        walk.run_study(parse_study(content(data, methods={"first": HINT, "kd": KD})), tmp_path / "run")
+    results = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))
+    assert [cell["state"] for cell in results["cells"]] == ["failed", "done"]
 
 
 def test_calibration_comes_from_the_one_command(finished: tuple[Path, Path, dict[str, Any]], tmp_path: Path) -> None:

@@ -132,3 +132,18 @@ def test_two_models_are_shown_the_same_where_page_and_classes_are_the_same() -> 
     darker = _model(*tiny.KINDS)
     darker.processor.image_mean = [0.9] * 3
     assert not TASK.shown_alike(model, darker)
+
+
+def test_a_beit_learns_after_it_was_scored(data: Path) -> None:
+    """transformers keeps where the positions of a window stand, for all BEiTs, from whichever pass was the first."""
+    shape = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+    pages = TASK.read(data / "validation", TASK.read(data / "train"))
+    model = new_classifier("dit-base", shape, tiny.KINDS, (32, 32))
+    model.network.config.image_size = 112  # a window that nothing has looked through yet
+    model.network = type(model.network)(model.network.config)
+    model.processor.size = {"height": 112, "width": 112}
+    TASK.evaluate(model, pages)
+    model.network.train()
+    pixels = torch.rand(2, 3, 112, 112)
+    TASK.forward(model, {"pixel_values": pixels, "targets": torch.tensor([0, 1])}).logits.sum().backward()
+    assert all(parameter.grad is not None for parameter in model.network.parameters() if parameter.requires_grad)

@@ -324,6 +324,23 @@ def test_evaluate_and_score_count_the_same(tmp_path: Path, monkeypatch: pytest.M
             assert ours[name] == pytest.approx(theirs[name], abs=1e-6), name
 
 
+def test_all_regions_of_a_crowded_page_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "validation").mkdir()
+    Image.new("RGB", (600, 400), "white").save(tmp_path / "validation" / "a.png")
+    boxes = [[30.0 * column, 30.0 * row, 20.0, 20.0] for row in range(13) for column in range(15)]
+    annotations = [
+        {"id": number, "image_id": 1, "bbox": box, "category_id": 1, "iscrowd": 0, "area": 400}
+        for number, box in enumerate(boxes, 1)
+    ]
+    image = {"id": 1, "file_name": "a.png", "width": 600, "height": 400}
+    content = {"images": [image], "categories": [{"id": 1, "name": "word"}], "annotations": annotations}
+    (tmp_path / "validation.json").write_text(json.dumps(content), encoding="utf-8")
+    found = [{"label": "word", "box": box, "score": 0.9} for box in boxes]
+    monkeypatch.setattr(Layout, "regions", lambda *_: [found])
+    [judged] = TASK.evaluate(made(TINY_RCNN), TASK.read(tmp_path / "validation")).documents
+    assert judged.score == 1
+
+
 def test_boxes_over_the_edge_are_learnt_and_drawn_cut_off(data: Path) -> None:
     pages, model = TASK.read(data / "train"), made(TINY_RCNN)
     document = pages.documents[0]

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 import docstill
-from docstill.errors import DocstillError, UserError
+from docstill.errors import MEMORY, DocstillError, UserError, out_of_memory
 from docstill.progress import say
 
 
@@ -31,23 +31,12 @@ class Verbs(TyperGroup):
         except (MemoryError, RuntimeError, TypeError, AttributeError, LookupError, ValueError, OSError) as error:
             if type(error).__module__.startswith(("typer", "click")):  # how Typer itself ends a command
                 raise
-            if _memory_ran_out(error):
-                say(
-                    "error: memory ran out in one batch; give a smaller batch_size (with more gradient_accumulation_steps to learn "
-                    "from as many documents a step) or a smaller image size, and run the same command again"
-                )
+            if out_of_memory(error):
+                say(f"error: {MEMORY}")
                 raise typer.Exit(1) from error
             say(traceback.format_exc())
             say("error: this is a fault in docstill; please report it with the lines above")
             raise typer.Exit(1) from error
-
-
-def _memory_ran_out(error: Exception) -> bool:
-    """Whether Python, a processor's allocator or a GPU's has no room; torch's processor says so in words alone."""
-    words = ("out of memory", "can't allocate memory")
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
-    )
 
 
 app = typer.Typer(

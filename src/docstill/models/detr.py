@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from docstill.errors import ModelError
+
 ANCHOR = 0.05
 """Side of the finest level's anchors as a share of the input; it doubles from level to level (``generate_anchors``)."""
 
@@ -51,10 +53,20 @@ def learn(network: Any, pixel_values: Tensor, boxes: list[Tensor], labels: list[
 
     Returns:
         The network's own loss: a mean over the labelled regions of the batch.
+
+    Raises:
+        ModelError: training has diverged.
     """
     truths = [{"boxes": there, "class_labels": what} for there, what in zip(boxes, labels, strict=True)]
     with _float32_but_for_backbone(network, pixel_values), _remembered(network) as memory:
-        answer = network(pixel_values=pixel_values, labels=truths)
+        try:
+            answer = network(pixel_values=pixel_values, labels=truths)
+        except ValueError as error:  # how the assignment of labels to queries ends where boxes are no numbers any more
+            if "boxes" in str(error) or "nan" in str(error).lower():
+                raise ModelError(
+                    "the boxes that the network says are no numbers any more; lower learning_rate"
+                ) from error
+            raise
     queries = network.config.num_queries  # behind those that are noisy copies of the truths
     return Chosen(answer.loss, memory["reference_points"][:, -queries:].sigmoid().detach(), memory)
 

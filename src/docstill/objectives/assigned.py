@@ -53,7 +53,8 @@ def one_each(ours: Looks, theirs: Looks) -> Looks:
             - GIOU * generalized_box_iou(place, there[here])
             - CLASS * said[mine][:, likeliest[here]].sigmoid()
         )
-        rows, columns = linear_sum_assignment(cost.cpu().numpy())
+        # Where training has diverged the loss will be no number either, and the engine says so.
+        rows, columns = linear_sum_assignment(cost.nan_to_num().cpu().numpy())
         taken, given = mine[torch.as_tensor(rows)], here[torch.as_tensor(columns)]
         lies = box_iou(ours.boxes[taken, 0].detach(), there[given]).diagonal()
         targets[taken] = (meant[given].sigmoid() * lies[:, None]).clamp_min(NOTHING)

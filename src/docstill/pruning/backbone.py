@@ -11,6 +11,9 @@ from typing import Any
 
 from docstill.errors import ModelError, UserError, nearest
 
+BACKBONES = ("backbone.body.", "model.backbone.")
+"""What the names of a backbone's tensors begin with."""
+
 
 def swap_backbone(network: Any, to: str, choices: Mapping[str, Mapping[str, Any]]) -> tuple[Any, int, int]:
     """A detector like ``network`` with a new backbone.
@@ -44,7 +47,7 @@ def swap_backbone(network: Any, to: str, choices: Mapping[str, Mapping[str, Any]
         config.freeze_backbone_batch_norms = False  # they know nothing yet: a new backbone has to find its statistics
     swapped = type(network)(config)
     old, new = network.state_dict(), swapped.state_dict()
-    behind = {name for name in new if not name.startswith(("backbone.body.", "model.backbone."))}
+    behind = {name for name in new if not name.startswith(BACKBONES)}
     kept = {name: old[name] for name in behind if name in old and old[name].shape == new[name].shape}
     swapped.load_state_dict({**new, **kept})
     swapped.to(next(network.parameters()).device).train(network.training)

@@ -91,7 +91,7 @@ def look(
     """
     training = model.network.training
     model.network.eval()
-    with torch.inference_mode(), tapped(model.network, [block.path for block in blocks]) as kept:
+    with torch.no_grad(), tapped(model.network, [block.path for block in blocks]) as kept:
         outputs = task.forward(model, on_device(batch, model.device))
     model.network.train(training)
     return outputs, [_sound(kept.pop(block.path, None), outputs, block, tokens) for block in blocks]

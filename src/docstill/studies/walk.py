@@ -13,7 +13,7 @@ from typing import Any
 
 import docstill
 from docstill.compression import check_sizes, compress, train_teacher
-from docstill.errors import DocstillError, InUse, UserError
+from docstill.errors import MEMORY, DocstillError, InUse, UserError, out_of_memory
 from docstill.measure import hardware
 from docstill.progress import say
 from docstill.recipe import Recipe, Teacher, read_yaml
@@ -72,7 +72,12 @@ def run_study(study: Study, run: Path, command: str = "") -> dict[str, Any]:
             continue
         except DocstillError as error:
             failed[cell.name] = error
-            say(f"cell {cell.name} failed: {error}")
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            failed[cell.name] = DocstillError(MEMORY)  # not the error itself, which holds on to what fills the memory
+        if cell.name in failed:
+            say(f"cell {cell.name} failed: {failed[cell.name]}")
         ran += 1
         _write(study, run, grid, failed, command)
     results = _write(study, run, grid, failed, command)
@@ -144,6 +149,14 @@ def _coming(cell: Cell, grid: Sequence[Cell], run: Path) -> bool:
 
 
 def _write(
+    study: Study, run: Path, grid: Sequence[Cell], failed: dict[str, DocstillError], command: str
+) -> dict[str, Any]:
+    (run / "cells").mkdir(exist_ok=True)
+    with locked(run / "cells", wait=True):  # other processes that walk the same study write the same files
+        return _written(study, run, grid, failed, command)
+
+
+def _written(
     study: Study, run: Path, grid: Sequence[Cell], failed: dict[str, DocstillError], command: str
 ) -> dict[str, Any]:
     metric = task_named(study.task).primary_metric

@@ -218,7 +218,8 @@ class Classification:
         pixels = model.processor(images=pages, return_tensors="pt")["pixel_values"].to(model.device)
         training = model.network.training
         model.network.eval()
-        with torch.inference_mode():
+        # Not inference_mode: what BEiT keeps for all networks (positions of a window) must serve in training, too.
+        with torch.no_grad():
             outputs = self.forward(model, {"pixel_values": pixels, "targets": torch.empty(0)})
         model.network.train(training)
         logits: Floats = outputs.logits.double().cpu().numpy()

@@ -48,8 +48,6 @@ from docstill.tasks.base import (
 EVALUATION_BATCH = 8
 MOST = 300
 """Regions of a page that are handed out, surest first."""
-SHOWN = 100
-"""Of these, how many a report keeps, from `LEAST` on."""
 LEAST = 0.05
 ON_IT = 0.5
 """Overlap with a labelled region from which a region counts as one of its class."""
@@ -365,7 +363,7 @@ def _judged(document: Document, found: Sequence[dict[str, Any]], labels: Sequenc
             if not crowd
         ],
     }
-    predicted = {"regions": [region for region in found if region["score"] >= LEAST][:SHOWN]}
+    predicted = {"regions": [region for region in found if region["score"] >= LEAST]}
     return Judged(document.where, expected, predicted, page_f1(expected, predicted))
 
 
