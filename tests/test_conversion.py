@@ -400,3 +400,18 @@ def test_coco_to_yolo_and_back(tmp_path_factory: pytest.TempPathFactory, pages: 
     for name, page in wanted.items():
         for (_, box), (_, back) in zip(page, found[name], strict=True):
             assert back == pytest.approx(box, abs=2e-3)
+
+
+def test_text_files_in_capitals_and_what_notebooks_leave(tmp_path: Path) -> None:
+    for folder in (".ipynb_checkpoints", "@eaDir/a.jpg"):
+        (tmp_path / "images" / folder).mkdir(parents=True)
+    picture(tmp_path / "images" / "a.jpg")
+    picture(tmp_path / "images" / ".ipynb_checkpoints" / "a-checkpoint.jpg")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.TXT").write_text("0 0.5 0.5 0.2 0.2\n")
+    (tmp_path / "classes.txt").write_text("text\n")
+    found = docstill.convert("yolo", tmp_path / "images", tmp_path / "out.json", classes=tmp_path / "classes.txt")
+    assert (found["n"], found["regions"], found["unmarked"]) == (1, {"text": 1}, 0)
+    page_xml(tmp_path / "pages" / "a.XML", text())
+    picture(tmp_path / "pages" / "a.png")
+    assert docstill.convert("page-xml", tmp_path / "pages", tmp_path / "pages.json")["n"] == 1

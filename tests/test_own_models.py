@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 import docstill
 import tiny
 from docstill.cli import app
+from docstill.errors import ModelError
 from docstill.models.classifier import new_classifier
 from kie_tiny import like_published, tiny_folder
 
@@ -44,3 +46,10 @@ def test_a_vit_of_ones_own(tmp_path: Path) -> None:
     vit = new_classifier("vit-tiny", config, tiny.KINDS, (32, 32))
     run("vit", vit.save(tmp_path / "mine"), data, tmp_path / "run", 1)
     assert docstill.load(tmp_path / "run" / "model").model.network.config.num_hidden_layers == 2
+
+
+@pytest.mark.parametrize("content", ["{", "{}"])
+def test_a_folder_that_says_no_kind_of_model_is_one_sentence(content: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ModelError, match="cannot load a model from"):
+        docstill.load(tmp_path)

@@ -11,7 +11,8 @@ import yaml
 import tiny
 from docstill.errors import RecipeError, UserError
 from docstill.objectives import OBJECTIVES
-from docstill.recipe import differences, dump_recipe, load_recipe, parse_recipe
+from docstill.recipe import differences, dump_recipe, load_recipe, parse_recipe, parse_stage, read_yaml
+from docstill.settings import DistillStage, TrainStage, made_objective
 from docstill.shipped import copy_recipe, find_recipe, recipes
 
 
@@ -104,6 +105,10 @@ def test_shipped_recipes_hold_and_begin_with_the_command_that_runs_them(name: st
     assert any(line.startswith(f"# docstill {'demo' if name == 'demo' else 'compress ' + name}") for line in comments)
 
 
+def test_copying_makes_the_folder(tmp_path: Path) -> None:
+    assert copy_recipe("doctype", tmp_path / "new" / "mine.yaml").is_file()
+
+
 def test_copying_never_overwrites(tmp_path: Path) -> None:
     copied = copy_recipe("doctype", tmp_path)
     assert copied.read_text() == find_recipe("doctype").read_text()
@@ -117,3 +122,53 @@ def test_copying_never_overwrites(tmp_path: Path) -> None:
 def test_a_size_in_pixels_is_positive(sides: list[int]) -> None:
     content = tiny.recipe(Path("data"), student={"new": "resnet-18", "image_size": sides})
     assert f"student.image_size.0: {sides[0]} given; input should be greater than 0" in _problems(content)
+
+
+def test_an_override_changes_one_of_those_that_stand_at_an_anchor(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("one: &shared {train: {epochs: 3}}\ntwo: *shared\n")
+    found = read_yaml(tmp_path / "a.yaml", ["one.train.epochs=7"])
+    assert found == {"one": {"train": {"epochs": 7}}, "two": {"train": {"epochs": 3}}}
+
+
+@pytest.mark.parametrize("name", ["2024", "2024-05-01", "runs/a #1", "no", "1e3"])
+def test_a_folder_is_named_as_it_is_written(name: str, tmp_path: Path) -> None:
+    path = tiny.write_recipe(tmp_path / "recipe.yaml", tiny.recipe(Path("data")))
+    recipe = load_recipe(path, [f"data.train={name}", f"teacher={name}", "student=null"])
+    assert (str(recipe.data.train), recipe.teacher, recipe.student) == (name, name, None)
+    assert str(load_recipe(path, ["data.train='2024'"]).data.train) == "2024"
+
+
+def test_a_recipe_that_is_not_utf8_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_bytes("task: kie  # für".encode("latin-1"))
+    with pytest.raises(RecipeError, match="not UTF-8"):
+        read_yaml(tmp_path / "a.yaml")
+
+
+def test_options_are_taken_as_they_were_read() -> None:
+    stage = parse_stage("distill", {"objectives": [{"kind": "labels"}, {"kind": "kd", "temperature": "4e0"}]}).settings
+    assert isinstance(stage, DistillStage)
+    assert stage.objectives == [{"kind": "labels"}, {"kind": "kd", "temperature": 4.0}]
+    made = made_objective(stage.objectives[1])
+    assert made.temperature == 4.0
+
+
+def test_a_stage_with_nothing_under_it_has_its_defaults() -> None:
+    (stage,) = parse_recipe({**tiny.recipe(Path("data")), "stages": [{"train": None}]}).stages
+    assert isinstance(stage.settings, TrainStage)
+    assert stage.settings.epochs == 10
+
+
+@pytest.mark.parametrize(
+    ("task", "stage", "line"),
+    [
+        ("classification", {"prune": {"method": "vocabulary"}}, "stages.0.prune.method: vocabulary is for kie"),
+        ("classification", {"prune": {"method": "backbone", "to": "x"}}, "backbone is for layout"),
+        ("classification", {"prune": {"method": "resolution", "keep": 0.5}}, "resolution is for kie and layout"),
+        ("classification", {"train": {"reading": 20}}, "stages.0.train.reading: is for kie"),
+        ("layout", {"train": {"smoothing": 0.1}}, "stages.0.train.smoothing: is for classification and kie"),
+        ("kie", {"train": {"prune": {"sparsity": 0.5, "begin": 0.5}}}, "begin: 0.5 given, which is not before end"),
+    ],
+)
+def test_what_does_not_fit_the_task_is_said_before_a_teacher_learns(task: str, stage: Any, line: str) -> None:
+    content = {"task": task, "teacher": "t", "data": {"train": "a", "validation": "b"}, "stages": [stage]}
+    assert line in "\n".join(_problems(content))

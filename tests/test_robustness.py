@@ -149,3 +149,12 @@ def test_other_pages_are_matched_with_the_classes_of_the_model(world: dict[str, 
     two = new_classifier("resnet-18", tiny.TINY_RESNET["config"], ["bars", "grid"], (32, 32)).save(tmp_path / "two")
     with pytest.raises(DataError, match=r"dots/: a label"):
         docstill.evaluate(model, part, shift=whole, against=[two])
+
+
+def test_what_cannot_be_shown_or_read_is_said_before_anything_is_scored(
+    world: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("docstill.tasks.classification.Classification.evaluate", None)
+    words = ["evaluate", world["model-0"], world["data"], "--shift"]
+    assert "is a folder" in run(*words, "corruptions", "--page", tmp_path, code=2)
+    assert "there is no such folder" in run(*words, tmp_path / "nowhere", code=2)

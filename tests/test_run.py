@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from docstill.errors import InUse, UserError
-from docstill.run import MetricsLog, copy_whole, locked, read_lines, write_lines
+from docstill.errors import InUse, RecipeError, UserError
+from docstill.run import MetricsLog, copy_whole, locked, open_run, read_lines, write_json, write_lines
 
 
 @pytest.mark.parametrize("values", [[], [{"file": "a\u2028b\x85.png", "logits": [0.1, -1e300]}, {"file": "ü\n.png"}]])
@@ -62,3 +62,15 @@ def test_a_folder_is_one_processes_or_waited_for(tmp_path: Path) -> None:
         order.append("first")
     thread.join()
     assert order == ["first", "second"]
+
+
+def test_a_folder_in_which_nothing_was_done_takes_another_recipe(tmp_path: Path) -> None:
+    open_run(tmp_path / "run", "task: a\n")
+    open_run(tmp_path / "run", "task: b\n")
+    assert (tmp_path / "run" / "recipe.yaml").read_text() == "task: b\n"
+    write_json(tmp_path / "run" / "data" / "done.json", {})
+    with pytest.raises(RecipeError, match="begun with another recipe"):
+        open_run(tmp_path / "run", "task: a\n")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="is a file"):
+        open_run(tmp_path / "file", "task: a\n")

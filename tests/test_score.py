@@ -323,3 +323,20 @@ def test_all_that_is_wrong_with_results_is_told_at_once(boxes: Any) -> None:
         docstill.score("layout", results, results)
     with pytest.raises(UserError, match="score --task layout without them"):
         docstill.score("layout", results, annotations, intervals=True)
+
+
+def test_decimal_numbers_are_text_as_the_file_writes_them(tmp_path: Path) -> None:
+    for name, line in (
+        ("said", '{"total": "9.00", "tax": 1e-05}'),
+        ("right", '{"gt_parse": {"total": 9.00, "tax": 1e-05}}'),
+    ):
+        (tmp_path / name).write_text(line + "\n")
+    assert docstill.score("kie", tmp_path / "said", tmp_path / "right")["metrics"]["field_f1"] == 1
+
+
+def test_endless_nesting_is_a_bad_line(tmp_path: Path) -> None:
+    (tmp_path / "said").write_text('{"a":' * 900 + "1" + "}" * 900 + "\n")
+    (tmp_path / "right").write_text('{"a": "1"}\n')
+    with pytest.raises(DataError) as error:
+        docstill.score("kie", tmp_path / "said", tmp_path / "right")
+    assert error.value.problems == [f"{tmp_path / 'said'}:1: nested more than 50 deep; flatten it"]

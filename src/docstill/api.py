@@ -217,7 +217,12 @@ def report(run: str | Path) -> Path:
     path = Path(run) / "results.json"
     if not path.is_file():
         raise UserError(f"{run} holds no results.json; give a run folder that `docstill compress` has finished")
-    return write_report(read_json(path), Path(run))
+    results = read_json(path)
+    if "rows" not in results:
+        raise UserError(
+            f"{run} is the folder of a study, whose page `docstill study` writes; give one of those in {run}/cells"
+        )
+    return write_report(results, Path(run))
 
 
 def _saved(source: str) -> Path:

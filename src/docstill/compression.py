@@ -34,7 +34,7 @@ from docstill.errors import DataError, ModelError, UserError
 from docstill.measure import measure
 from docstill.metrics.classification import softmax
 from docstill.models.head import divide_logits
-from docstill.models.io import DocumentModel, fastest_device
+from docstill.models.io import DocumentModel, fastest_device, in_full_precision
 from docstill.optimiser import seed_everything
 from docstill.progress import counter, say
 from docstill.pruning.depth import KEPT_LAYERS
@@ -374,9 +374,9 @@ def _measure(bench: Bench, teacher: Taught, chains: list[Chain], recipe: Recipe)
     say("measuring size, latency and memory")
     folders = {chain.row: chain.model_folder for chain in reversed(chains)}
     if "teacher" in recipe.controls:
-        folders["teacher"] = (
-            Path(teacher.source) if Path(teacher.source).is_dir() else teacher.model.save(teacher.folder / MODEL)
-        )
+        source = Path(teacher.source)
+        as_it_lies = source.is_dir() and in_full_precision(source)  # as students are written: else bytes say nothing
+        folders["teacher"] = source if as_it_lies else teacher.model.save(teacher.folder / MODEL)
     models = {row: (folder, bench.task.load_model(str(folder))) for row, folder in folders.items()}
     images = [open_image(document.file) for document in bench.validation.documents[:TIMED_PAGES]]
     return measure(models, images)

@@ -79,6 +79,10 @@ def evaluate(
         raise UserError("models to be set against need a shift; add shift=corruptions, or a folder with other pages")
     if page is not None and shift is None:
         raise UserError("the page shows a shift; add shift=corruptions, or a folder with other pages, or leave it out")
+    if page is not None and Path(page).is_dir():
+        raise UserError(f"{page} is a folder; give an HTML file for the page")
+    models = {str(model): loaded.model, **{str(source): load(source, loaded.task.name).model for source in against}}
+    others = None if shift is None else _elsewhere(loaded.task, models, shift, split, limit)
     folder = resolve_split(Path(data), split)
     pages = loaded.task.read(folder)
     unknown = None if ood is None else _unknown(Path(ood))
@@ -111,10 +115,9 @@ def evaluate(
         said = [{"logits": row} for row in rows]
         result["ood"] = unknown_told_apart(evaluation.answers, said, Path(model), unknown.folder)
     if shift is not None:
-        others = {str(source): load(source, loaded.task.name).model for source in against}
-        for other in others.values():
+        for other in models.values():
             other.network.to(fastest_device())
-        result["shift"] = _shifted(loaded.task, {str(model): loaded.model, **others}, pages, shift, split, limit)
+        result["shift"] = _shifted(loaded.task, models, pages, others)
         if page is not None:
             write_shift(result, Path(page))
     return result
@@ -141,28 +144,28 @@ def _outputs(task: Task, pages: Pages, evaluation: Evaluation) -> str:
     return "".join(json.dumps(answer) + "\n" for answer in evaluation.answers)
 
 
-def _shifted(
-    task: Task,
-    models: dict[str, DocumentModel],
-    pages: Pages,
-    shift: str | Path,
-    split: str | None,
-    limit: int | None,
-) -> dict[str, Any]:
-    """What `evaluate` adds under ``shift``."""
+def _elsewhere(
+    task: Task, models: dict[str, DocumentModel], shift: str | Path, split: str | None, limit: int | None
+) -> Pages | None:
+    """The pages from elsewhere that models are to be scored on; None for corruptions of the usual ones."""
     if str(shift) == "corruptions":
         if task.name == "layout":
             raise UserError(
                 "corruptions turn and warp pages, and the labelled boxes would not move with them; for layouts give a folder with "
                 "labelled pages from elsewhere"
             )
-        with counter("under corruptions", looks(len(models), len(pages.documents))) as advance:
-            return {"kind": "corruptions", "models": under_corruptions(task, models, pages, advance)}
+        return None
     folder = resolve_split(Path(shift), split if find_splits(Path(shift)) else None)
     others = task.read(folder, Pages(folder, [], known_to_all(models)))
-    if limit is not None:
-        others = drawn(others, limit, in_order=True)
+    return others if limit is None else drawn(others, limit, in_order=True)
+
+
+def _shifted(task: Task, models: dict[str, DocumentModel], pages: Pages, others: Pages | None) -> dict[str, Any]:
+    """What `evaluate` adds under ``shift``."""
+    if others is None:
+        with counter("under corruptions", looks(len(models), len(pages.documents))) as advance:
+            return {"kind": "corruptions", "models": under_corruptions(task, models, pages, advance)}
     with counter("on other pages", len(models) * (len(pages.documents) + len(others.documents))) as advance:
         found = on_other_pages(task, models, pages, others, advance)
-    about = {"kind": "pages", "data": str(folder), "n": len(others.documents)}
+    about = {"kind": "pages", "data": str(others.folder), "n": len(others.documents)}
     return {**about, "missing_labels": missing_labels(pages, others), "models": found}

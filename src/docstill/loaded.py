@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from docstill.data.images import as_read, open_pages, page_count
-from docstill.errors import UserError
+from docstill.errors import ModelError, UserError
 from docstill.models.io import DocumentModel, local_folder, read_card
 from docstill.tasks import TASKS, task_named
 from docstill.tasks.base import Advance, Task
@@ -100,14 +100,21 @@ def load(source: str | Path, task: str | None = None) -> Model:
 
 
 def task_of(source: str) -> str:
-    """The task of a model: from its card, or from the kind of network."""
+    """The task of a model: from its card, or from the kind of network.
+
+    Raises:
+        ModelError: there is no such model.
+    """
     folder = local_folder(source)
     card = {} if folder is None else read_card(folder)
     if card.get("task") in TASKS:
         return str(card["task"])
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(source, local_files_only=folder is not None)
+    try:
+        config = AutoConfig.from_pretrained(source, local_files_only=folder is not None)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ModelError(f"cannot load a model from {source} ({str(error).splitlines()[0]})") from error
     if config.model_type == "vision-encoder-decoder":
         return "kie"
     return "layout" if any("ObjectDetection" in name for name in config.architectures or []) else "classification"

@@ -5,6 +5,7 @@ All mistakes are reported at once, one line each: key path, what was given, what
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +16,7 @@ from pydantic import Discriminator, Field, Tag, ValidationError, field_validator
 from docstill.errors import RecipeError
 from docstill.mistakes import mistakes
 from docstill.settings import (
+    PRUNED_TASKS,
     DistillStage,
     NewModel,
     PruneStage,
@@ -169,6 +171,27 @@ class Recipe(Strict):
         return self
 
     @model_validator(mode="after")
+    def _stages_fit_the_task(self) -> Recipe:
+        """What would be refused when its turn comes, after hours of a teacher."""
+        problems = [
+            f".stages.{number}.prune.method: {stage.settings.method} is for {' and '.join(fitting)}, the task is {self.task}"
+            for number, stage in enumerate(self.stages)
+            if isinstance(stage.settings, PruneStage)
+            and self.task not in (fitting := PRUNED_TASKS.get(stage.settings.method, (self.task,)))
+        ]
+        trained = [(f".stages.{number}.{stage.kind}", stage.settings) for number, stage in enumerate(self.stages)]
+        if isinstance(self.teacher, Teacher):
+            trained.append((".teacher.train", self.teacher.train))
+        for path, settings in trained:
+            if isinstance(settings, TrainStage) and settings.reading and self.task != "kie":
+                problems.append(f"{path}.reading: is for kie, the task is {self.task}; leave it out")
+            if isinstance(settings, TrainStage) and settings.smoothing and self.task == "layout":
+                problems.append(f"{path}.smoothing: is for classification and kie, the task is layout; leave it out")
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    @model_validator(mode="after")
     def _generated_documents_fit(self) -> Recipe:
         if not isinstance(self.data.train, Generated):
             return self
@@ -244,6 +267,10 @@ def read_yaml(source: Path, overrides: list[str] | None = None) -> dict[str, Any
         raise RecipeError(
             f"cannot read the recipe {source}", [f"{error.strerror}; see `docstill recipes list`"]
         ) from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(
+            f"cannot read the recipe {source}", [f"it is not UTF-8 ({error}); save it as such"]
+        ) from error
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -252,7 +279,14 @@ def read_yaml(source: Path, overrides: list[str] | None = None) -> dict[str, Any
         raise RecipeError(f"{source} is not valid YAML", [f"{where}{getattr(error, 'problem', error)}"]) from error
     if not isinstance(content, dict):
         raise RecipeError(f"{source} is not a recipe", ["expected a mapping that starts with `task:`"])
-    return overridden(content, overrides or [])
+    return overridden(_copied(content), overrides or [])
+
+
+def _copied(value: Any) -> Any:
+    """The same without parts that stand in two places (YAML's anchors), so that an override changes one alone."""
+    if isinstance(value, dict):
+        return {key: _copied(child) for key, child in value.items()}
+    return [_copied(child) for child in value] if isinstance(value, list) else value
 
 
 def overridden(content: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -337,6 +371,10 @@ def _flat(value: Any, path: str = "") -> dict[str, Any]:
     }
 
 
+_NAMED = re.compile(r"data\.(train|validation|unlabelled)|teacher|student|(teachers|students)\.[^.]+")
+"""Keys that hold a folder or a hub id."""
+
+
 def _override(content: dict[str, Any], entry: str) -> str | None:
     key, separator, text = entry.partition("=")
     if not separator or not key:
@@ -354,6 +392,8 @@ def _override(content: dict[str, Any], entry: str) -> str | None:
             return f"{key}: {'.'.join(parents[: depth + 1])} is {node!r}, it has no keys"
     try:
         value = yaml.safe_load(text)
+        if _NAMED.fullmatch(key) and value is not None and not isinstance(value, dict) and text[:1] not in "\"'":
+            value = text  # as it was written: 2024 is a folder, and so is `a #1`
         if isinstance(node, list):
             node[int(last)] = value
         else:

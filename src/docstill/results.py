@@ -175,7 +175,7 @@ def _curve(row: str, seed: int, stage: str, folder: Path) -> dict[str, Any]:
 def _worst(pages: Pages, student: Path, teacher: Path) -> list[dict[str, Any]]:
     judged = [Judged(**entry) for entry in read_json(student / DOCUMENTS)]
     of_teacher = {entry["file"]: entry["predicted"] for entry in read_json(teacher / DOCUMENTS)}
-    files = {one.file: str(document.file) for one, document in zip(judged, pages.documents, strict=True)}
+    files = {one.file: str(document.file.resolve()) for one, document in zip(judged, pages.documents, strict=True)}
     return [
         {
             "file": document.file,

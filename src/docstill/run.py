@@ -48,10 +48,10 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def full_disk_said(path: Path) -> Iterator[None]:
-    """Says of a full disk, while ``path`` is written, what to do.
+    """Says of a full or closed disk, while ``path`` is written, what to do.
 
     Raises:
-        UserError: the disk is full.
+        UserError: the disk is full, or nothing may be written there.
     """
     try:
         yield
@@ -60,6 +60,10 @@ def full_disk_said(path: Path) -> Iterator[None]:
         if full or (isinstance(error, RuntimeError) and "write" in str(error).lower()):  # torch hides the errno
             raise UserError(
                 f"the disk is full: {path} could not be written and the last good one stays; make room and run the same command again"
+            ) from error
+        if isinstance(error, OSError) and error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            raise UserError(
+                f"{path} may not be written ({error.strerror}); give a folder that you may write to"
             ) from error
         raise
 
@@ -109,20 +113,33 @@ def open_run(folder: Path, text: str, name: str = RECIPE) -> None:
         name: the file that it is kept in.
 
     Raises:
-        RecipeError: the folder was begun with another recipe; lists what differs.
+        RecipeError: something was done there with another recipe; lists what differs.
     """
     path = folder / name
+    refuse_file(folder)
     if path.exists():
         changed = differences(path.read_text(encoding="utf-8"), text)
-        if changed:
+        if not changed:
+            return
+        if has_begun(folder):
             raise RecipeError(
                 f"{folder} was begun with another {path.stem}; give another --run folder, or undo these changes",
                 changed,
             )
-        return
-    if folder.exists() and any(folder.iterdir()):
+    elif folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} is not empty and holds no {name}; give an empty or new folder with --run")
     write_text(path, text)
+
+
+def refuse_file(folder: Path) -> None:
+    """Raises UserError where a folder is to be and a file is."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; give a new folder")
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether anything was done in a run folder: a step finished, or a checkpoint written, or somebody is at it."""
+    return any(folder.rglob(DONE)) or any(folder.rglob("last.pt")) or in_use(folder)
 
 
 @contextmanager

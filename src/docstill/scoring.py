@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from docstill.data.coco import read_coco, read_results
-from docstill.data.json_tokens import canonical
+from docstill.data.donut_folder import DEEPEST, too_deep
+from docstill.data.json_tokens import Decimal, canonical
 from docstill.errors import DataError, UserError
 from docstill.metrics import bootstrap
 from docstill.metrics.bootstrap import Figures
@@ -78,14 +79,14 @@ def score(
             "unknown pages (ood) are told apart by a classifier's probabilities; score --task classification"
         )
     files = (Path(predictions), Path(answers))
-    given, right = _read(*files)
+    given, right = _read(*files, task=task)
     scored = SCORERS[task](given, right, *files)
     result = dict(scored.result)
     if intervals:
         result["intervals"] = bootstrap.intervals(scored.figures, len(given))
     if against is not None:
         other_file = Path(against)
-        other = SCORERS[task](_read(other_file, files[1])[0], right, other_file, files[1])
+        other = SCORERS[task](_read(other_file, files[1], task=task)[0], right, other_file, files[1])
         spans = bootstrap.difference_intervals(scored.figures, other.figures, len(given))
         every = np.arange(len(given))
         one, two = scored.figures(every), other.figures(every)
@@ -135,10 +136,10 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _read(*files: Path) -> list[list[Any]]:
+def _read(*files: Path, task: str = "classification") -> list[list[Any]]:
     """The values of each file's lines; all files must have as many."""
     problems: list[str] = []
-    found = [_lines(file, problems) for file in files]
+    found = [_lines(file, problems, Decimal if task == "kie" else float) for file in files]
     if problems:
         raise DataError("these lines are not JSON", problems)
     if len({len(values) for values in found}) > 1:
@@ -148,7 +149,7 @@ def _read(*files: Path) -> list[list[Any]]:
     return found
 
 
-def _lines(path: Path, problems: list[str]) -> list[Any]:
+def _lines(path: Path, problems: list[str], number_of: Callable[[str], Any]) -> list[Any]:
     """The value of each line; those that are not JSON are added to ``problems``."""
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
@@ -161,7 +162,7 @@ def _lines(path: Path, problems: list[str]) -> list[Any]:
     values = []
     for number, line in enumerate(lines, 1):
         try:
-            values.append(json.loads(line))
+            values.append(json.loads(line, parse_float=number_of))
         except json.JSONDecodeError as error:
             problems.append(f"{path}:{number}: not JSON ({error.msg} at column {error.colno})")
         except (ValueError, RecursionError) as error:
@@ -172,16 +173,16 @@ def _lines(path: Path, problems: list[str]) -> list[Any]:
 def _kie(given: list[Any], right: list[Any], given_file: Path, right_file: Path) -> Scored:
     problems: list[str] = []
     said, variants = (
-        [
-            [canonical(answer) for answer in _unwrap(value, f"{file}:{number}", problems)]
-            for number, value in enumerate(values, 1)
-        ]
+        [_unwrap(value, f"{file}:{number}", problems) for number, value in enumerate(values, 1)]
         for file, values in ((given_file, given), (right_file, right))
     )
     if problems:
         raise DataError("these lines cannot be scored", problems)
-    predictions = [answers[0] for answers in said]
-    truths = [nearest_truth(prediction, these) for prediction, these in zip(predictions, variants, strict=True)]
+    predictions = [canonical(answers[0]) for answers in said]
+    truths = [
+        nearest_truth(prediction, [canonical(answer) for answer in these])
+        for prediction, these in zip(predictions, variants, strict=True)
+    ]
     fields = field_scores(predictions, truths)
     documents = [
         {"ted_accuracy": ted_accuracy(prediction, truth), "field_f1": document_f1(prediction, truth)}
@@ -221,11 +222,18 @@ def _share(part: float, whole: float) -> float:
 
 def _unwrap(value: Any, where: str, problems: list[str]) -> list[Any]:
     """The answers inside a line of `metadata.jsonl`, or the line itself; what is wrong is added to ``problems``."""
+    found = _inside(value, where, problems)
+    if any(too_deep(answer) for answer in found):
+        problems.append(f"{where}: nested more than {DEEPEST} deep; flatten it")
+    return found
+
+
+def _inside(value: Any, where: str, problems: list[str]) -> list[Any]:
     if isinstance(value, dict) and isinstance(value.get("ground_truth"), str | dict):
         value = value["ground_truth"]
         if isinstance(value, str):
             try:
-                value = json.loads(value)
+                value = json.loads(value, parse_float=Decimal)
             except (ValueError, RecursionError) as error:
                 problems.append(f"{where}: ground_truth is not JSON ({error})")
                 return [None]

@@ -57,6 +57,12 @@ class GradualPruning(Strict):
     every: Annotated[int, Field(gt=0)] = 10
     """Steps between two looks at the magnitudes."""
 
+    @model_validator(mode="after")
+    def _begins_before_its_end(self) -> GradualPruning:
+        if self.begin >= self.end:
+            raise ValueError(f".begin: {self.begin:g} given, which is not before end ({self.end:g}); give both")
+        return self
+
 
 class Training(Strict):
     """How a network is trained; used by `train` and `distill`."""
@@ -229,6 +235,14 @@ PRUNING: dict[str, type[PruneStage]] = {
 """Settings of each method of pruning, by its name."""
 
 
+PRUNED_TASKS = {
+    "vocabulary": ("kie",),
+    "backbone": ("layout",),
+    "resolution": ("kie", "layout"),
+}
+"""Methods that are not for every task, and what they are for."""
+
+
 def _prune_class(value: Any) -> str:
     """The name of the class that reads these settings; magnitude where no method is named."""
     method = value.get("method", "magnitude") if isinstance(value, dict) else getattr(value, "method", "magnitude")
@@ -275,6 +289,7 @@ class DistillStage(Training):
             )
         if problems:
             raise ValueError("\n".join(problems))
+        self.objectives[:] = [as_checked(entry) for entry in self.objectives]
         if self.augment and any(entry["kind"] == "reading" for entry in self.objectives):
             raise ValueError(_AS_DRAWN)
         return self
@@ -326,6 +341,12 @@ class Stage(Strict):
     prune: AnyPrune | None = None
     distill: DistillStage | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_alone(cls, value: Any) -> Any:
+        """`- train:` with nothing under it is a stage, too."""
+        return {key: {} if one is None else one for key, one in value.items()} if isinstance(value, dict) else value
+
     @field_validator("prune", mode="before")
     @classmethod
     def _method_is_known(cls, value: Any) -> Any:
@@ -349,6 +370,16 @@ class Stage(Strict):
         """The settings under the stage's one key."""
         settings: TrainStage | PruneStage | DistillStage = getattr(self, self.kind)
         return settings
+
+
+def as_checked(entry: dict[str, Any]) -> dict[str, Any]:
+    """An entry that holds, with the values that its options are read as: YAML reads 4e0 as a text."""
+    from docstill.objectives import OBJECTIVES
+    from docstill.objectives.base import options_of
+
+    kind = str(entry["kind"])
+    found = options_of(kind, OBJECTIVES[kind]).model_validate(entry).model_dump(exclude_unset=True)
+    return {key: found[key] for key in entry}
 
 
 def made_objective(entry: dict[str, Any]) -> Objective:

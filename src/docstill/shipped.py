@@ -61,6 +61,7 @@ def copy_recipe(name: str, target: Path) -> Path:
     path = target / source.name if target.is_dir() else target
     if path.exists():
         raise UserError(f"{path} exists and is not overwritten; give another name")
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(source.read_bytes())
     return path
 

@@ -27,7 +27,7 @@ from docstill.gradients import drowning
 from docstill.optimiser import seed_everything
 from docstill.recipe import Data, Generated, not_drawn_for, parse_data, parse_stage, unfit_for_stream
 from docstill.reporting.verdict import localisation_warning
-from docstill.run import locked, read_metrics, step, write_text
+from docstill.run import has_begun, locked, read_metrics, refuse_file, step, write_text
 from docstill.settings import DistillStage, NewModel, Stage
 from docstill.sources import read_splits
 from docstill.stages import Bench, run_stage
@@ -75,7 +75,8 @@ def one_stage(
     asked = {"task": task_name, "model": str(source), "data": said, "seed": seed, "teacher": teacher_source}
     text = yaml.safe_dump({**asked, kind: stage.settings.model_dump(mode="json")}, sort_keys=False)
     written = folder / "stage.yaml"
-    if written.is_file() and written.read_text(encoding="utf-8") != text:
+    refuse_file(folder)
+    if written.is_file() and written.read_text(encoding="utf-8") != text and has_begun(folder):
         raise UserError(f"{out} holds another stage's work ({written}); give another --out folder")
     if not written.is_file() and folder.exists() and any(folder.iterdir()):
         raise UserError(f"{out} is not empty; give a new or empty --out folder")

@@ -115,9 +115,11 @@ def learn(
     title: str,
 ) -> dict[str, Any]:
     """Trains ``student`` on the objectives; masks stay at zero throughout."""
-    task = bench.task
+    task, began = bench.task, time.perf_counter()
     if isinstance(settings, DistillStage) and settings.on_policy and task.name != "kie":
         raise UserError(f"on_policy is for kie, the task is {task.name}; leave it out")
+    if settings.blend != "none" and task.name != "classification":
+        raise UserError(f"blend is for classification, the task is {task.name}; leave it out")
     if unfit := unfit_objectives(objectives, task.name):
         raise RecipeError("these objectives do not fit", [f"objectives.{line}" for line in unfit])
     task.check_model(student, bench.training)
@@ -175,8 +177,10 @@ def learn(
         eligible=pruning.finished,
         extra=Extra(pruning.state, pruning.restore),
     )
+    around = time.perf_counter() - began
     with bar(title) as advance:
         progress = fit(trainee, settings, folder, seed, advance)
+    began = time.perf_counter()
     lesson.finish()
     task.after_learning(student, bench.validation)
     student.network.to(memory_format=torch.contiguous_format)
@@ -191,7 +195,7 @@ def learn(
         "best": progress.best,
         "best_step": progress.best_step,
         "steps": progress.step,
-        "seconds": round(progress.seconds, 2),
+        "seconds": round(progress.seconds + around + time.perf_counter() - began, 2),
         "teacher_asked": lesson.teacher is not None,
         "warnings": warnings,
     }

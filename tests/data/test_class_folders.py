@@ -96,3 +96,20 @@ def test_the_data_layer_never_imports_torch() -> None:
         "assert not {'torch', 'transformers', 'torchvision'} & set(sys.modules)\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_links_that_are_not_followed_and_names_in_other_bytes_are_problems(tmp_path: Path) -> None:
+    pages(tmp_path / "data", "letter/a.png")
+    pages(tmp_path / "archive", "b.png")
+    letters = tmp_path / "data" / "letter"
+    (letters / "older").symlink_to(tmp_path / "archive")
+    (letters / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (letters / "linked.png").symlink_to(tmp_path / "archive" / "b.png")
+    os.rename(letters / "a.png", os.fsencode(letters) + b"/M\xfcller.png")
+    found, wrong = scan_class_folders(tmp_path / "data")
+    assert [document.where for document in found.documents] == [os.path.normpath("letter/linked.png")]
+    assert len(wrong) == 3
+    text = "\n".join(wrong)
+    assert "\\udcfcller.png: has a name that is not UTF-8" in text
+    assert "older: is a link to a folder, which is not followed" in text
+    assert "gone.png: is a link that leads nowhere" in text

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from docstill.data.donut_folder import METADATA, read_donut_folder, scan_donut_folder
+from docstill.data.json_tokens import json_to_tokens
 from docstill.errors import DataError
 
 
@@ -154,3 +155,14 @@ def test_names_are_found_as_macos_and_windows_write_them(tmp_path: Path) -> None
     assert read_donut_folder(root)[0].file.name == names[0]
     (root / METADATA).write_text(line("sub\\c.jpg", gt_parse={"a": "1"}))
     assert "is missing; write folders with /" in problems(root)[0]
+
+
+def test_decimal_numbers_keep_their_zeros(tmp_path: Path) -> None:
+    Image.new("L", (20, 20)).save(tmp_path / "a.jpg")
+    for truth in ('"{\\"gt_parse\\": {\\"total\\": 9.00}}"', '{"gt_parse": {"total": 9.00}}'):
+        line = f'{{"file_name": "a.jpg", "ground_truth": {truth}, "glyphs": [["9", 0.5, 0.25]]}}\n'
+        (tmp_path / "metadata.jsonl").write_text(line)
+        (document,) = read_donut_folder(tmp_path)
+        assert json_to_tokens(document.target) == "<s_total>9.00</s_total>"
+        assert document.glyphs is not None
+        assert list(document.glyphs.shares) == [0.5, 0.25]

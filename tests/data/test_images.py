@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageFile, PngImagePlugin
 
-from docstill.data.images import MAX_PIXELS, open_image, probe_image, upright_size
+from docstill.data.images import MAX_PIXELS, open_image, open_pages, page_count, probe_image, upright_size
 from docstill.errors import UserError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -321,3 +321,20 @@ def test_tags_of_a_png_wherever_they_lie(tmp_path: Path, where: str) -> None:
         end = data.index(b"IEND") - 4
         path.write_bytes(data[:end] + chunk(b"eXIf", tags.removeprefix(b"Exif\0\0")) + data[end:])
     assert upright_size(path)[0] == open_image(path).size == (32, 64)
+
+
+def test_letters_edges_may_be_brighter_than_white(tmp_path: Path) -> None:
+    values = np.ones((20, 20), dtype=np.float32)
+    values[3, 3] = 1.04
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    assert open_image(tmp_path / "a.tif").getpixel((10, 10)) == (255, 255, 255)
+
+
+def test_a_long_tiff_is_opened_once_for_its_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sheets = [Image.new("L", (8, 8), 40 * number) for number in range(6)]
+    sheets[0].save(tmp_path / "a.tif", save_all=True, append_images=sheets[1:])
+    count, opened, open_file = page_count(tmp_path / "a.tif"), [], Image.open
+    monkeypatch.setattr(Image, "open", lambda *given, **named: (opened.append(1), open_file(*given, **named))[1])
+    found = [page.getpixel((0, 0)) for page in open_pages(tmp_path / "a.tif")]
+    assert found == [(40 * number,) * 3 for number in range(6)]
+    assert (count, len(opened)) == (6, 2), "once to count, once to read"

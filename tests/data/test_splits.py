@@ -56,3 +56,9 @@ def test_the_same_split_under_two_names_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="same split under two names") as error:
         resolve_split(data)
     assert error.value.problems == ["val/, valid/ are all the same split"]
+
+
+def test_capitals_are_no_other_split(tmp_path: Path) -> None:
+    data = root(tmp_path, "Train", "Test", "VAL")
+    assert find_splits(data) == {"train": data / "Train", "validation": data / "VAL", "test": data / "Test"}
+    assert resolve_split(data / "Test", "test") == data / "Test"

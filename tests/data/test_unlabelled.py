@@ -141,3 +141,11 @@ def test_unlabelled_pages_without_a_use_are_refused(tmp_path: Path) -> None:
         return str(caught.value)
 
     assert "needs a distil stage" in problems(stages=[{"distill": {"objectives": [{"kind": "labels"}]}}])
+
+
+def test_links_that_are_not_followed_are_said(tmp_path: Path) -> None:
+    folder = unlabelled(tmp_path / "pages", 2)
+    (tmp_path / "more").mkdir()
+    (folder / "more").symlink_to(tmp_path / "more")
+    with pytest.raises(DataError, match="more: is a link to a folder, which is not followed"):
+        read_unlabelled(folder)

@@ -84,3 +84,16 @@ def test_an_answer_ends_no_sooner_than_it_may() -> None:
         late, _ = generate(model, 20, encoded=seen, least=12)
     assert ids.shape[1] == 2
     assert (late[0] == end).nonzero().flatten().tolist() == [13]
+
+
+def test_steps_begin_again_on_the_same_page() -> None:
+    model = model_of({"decoder": {"decoder_layers": 2}}, positions=48)
+    with torch.inference_mode():
+        seen = model.network.encoder(torch.rand(2, 3, *model.network.config.encoder.image_size)).last_hidden_state
+        steps = Steps(model.network, seen)
+        first, _ = generate(model, 20, steps=steps, least=20)
+        steps.rewind()
+        again, _ = generate(model, 20, steps=steps, least=20)
+        fresh, _ = generate(model, 20, encoded=seen, least=20)
+    assert torch.equal(first, again)
+    assert torch.equal(first, fresh)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 import tiny
 from docstill.errors import ModelError, UserError
 from docstill.models.classifier import load_classifier, new_classifier
-from docstill.models.io import load_whole, local_folder
+from docstill.models.io import in_full_precision, load_whole, local_folder
 from docstill.models.size import count_flops, count_parameters
 from docstill.optimiser import seed_everything
 
@@ -189,3 +189,10 @@ def test_sizes_are_what_their_names_promise(size: str, millions: float, gigaflop
     assert count_parameters(model.network).total / 1e6 == pytest.approx(millions, abs=0.06)
     with torch.inference_mode():
         assert count_flops(lambda: model.network.eval()(pages)) / 1e9 == pytest.approx(gigaflops, rel=0.02)
+
+
+def test_half_of_the_precision_is_seen(tmp_path: Path) -> None:
+    model = new_classifier("vit-tiny", tiny.TINY_VIT["config"], tiny.KINDS, (32, 32))
+    assert in_full_precision(model.save(tmp_path / "whole"))
+    model.network.half()
+    assert not in_full_precision(model.save(tmp_path / "half"))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
+from docstill.reporting.study import _pair
 from docstill.studies.figures import gap_closed, line, over_twin, summary
 
 
@@ -55,3 +57,22 @@ def test_a_cell_with_its_twin_in_another_cell() -> None:
     assert found["calibration"] is None
     alone = line({"rows": [teacher, student]}, None, "accuracy")
     assert (alone["twin"], alone["over_twin"], alone["gap_closed"]) == (None, None, None)
+
+
+def test_twins_that_score_alike_and_are_not_alike_have_a_row_each() -> None:
+    def done(method: str, weights: int, milliseconds: float) -> dict[str, Any]:
+        cost = {"nonzero_non_embedding": weights, "bytes": 4 * weights, "ms": milliseconds, "cka": None}
+        metrics = {"accuracy": {"mean": 0.0, "std": None, "values": [0.0]}}
+        shared = {"metrics": metrics, "calibration": None}
+        return {
+            **{"teacher": "t", "student": "s", "method": method, "run": method, "state": "done", "seconds": 3.0},
+            **{"cost": {**cost, "ms": 5.0}, "speed_up": 2.0, "over_twin": None, "gap_closed": None, **shared},
+            "twin": {"cost": cost, **shared},
+            "of_teacher": {"cost": {**cost, "ms": 10.0}, **shared},
+            "teacher_metric": 0.0,
+        }
+
+    found = _pair(("t", "s"), [done("kd", 10, 5.0), done("pruned", 5, 2.0)], "accuracy", [])
+    rows = {row[0]: row for row in found["rows"]}
+    assert list(rows) == ["teacher", "no-KD", "no-KD of pruned", "kd", "pruned"]
+    assert (rows["no-KD"][7], rows["no-KD of pruned"][7]) == ("2.0 ×", "5.0 ×")

@@ -167,3 +167,13 @@ def test_shipped_studies_hold(name: str) -> None:
     trained = {teacher: f"runs/{teacher}" for teacher in study.teachers}
     assert len(cells(study, trained)) >= 4
     assert parse_study(yaml.safe_load(dump_study(study))) == study
+
+
+def test_what_stands_twice_or_does_not_fit_a_teacher() -> None:
+    with pytest.raises(RecipeError) as error:
+        parse_study(content(pairs=[["one", "small"], ["one", "small", ["kd"]]]))
+    assert error.value.problems == ["pairs.1: one, small and kd stand here twice; leave one out"]
+    layout = {**content(), "task": "layout", "methods": {"query": [{"distill": {"objectives": [{"kind": "query"}]}}]}}
+    layout["teachers"]["one"] = {"model": {"new": "rt-detrv2-r18"}, "train": {**TRAINING, "blend": "mixup"}}
+    with pytest.raises(RecipeError, match=r"teachers\.one\.train\.blend: is for classification, the task is layout"):
+        parse_study(layout)

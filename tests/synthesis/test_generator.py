@@ -25,7 +25,7 @@ from docstill.data.validator import check
 from docstill.errors import DataError, MissingExtra, UserError
 from docstill.synthesis import fonts as typefaces
 from docstill.synthesis.fonts import Fonts
-from docstill.synthesis.generator import KINDS, Generator, Kind
+from docstill.synthesis.generator import KINDS, Generator, Kind, synth
 from docstill.synthesis.labels import LAYOUTS, draw_label, shipment
 from docstill.synthesis.page_kinds import KINDS as PAGE_KINDS
 from docstill.synthesis.parties import COUNTRIES, party
@@ -298,3 +298,11 @@ def test_the_verb(tmp_path: Path) -> None:
     assert json.loads(result.stdout) == {"kind": "receipts", "out": str(tmp_path / "out"), "n": 3, "seed": 0}
     picture = Image.open(io.BytesIO((tmp_path / "out" / "000002.jpg").read_bytes()))
     assert picture.mode == "RGB"
+
+
+def test_the_folder_that_one_is_in_and_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    for place, message in ((Path("."), "the folder that you are in"), (Path("file"), "is a file")):
+        with pytest.raises(UserError, match=message):
+            synth("labels", place, 1)

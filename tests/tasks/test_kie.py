@@ -21,6 +21,7 @@ from docstill.errors import DataError, ModelError, UserError
 from docstill.models.donut import add_tags, resize_positions
 from docstill.models.donut_tokens import decode, encode
 from docstill.models.io import DocumentModel
+from docstill.models.size import count_flops
 from docstill.similarity.comparison import comparison
 from docstill.tasks.base import ModelSpec, Pages
 from docstill.tasks.kie import Kie, pages_at_once
@@ -309,3 +310,18 @@ def test_four_pages_are_learnt_by_heart(pages: Pages, tmp_path: Path) -> None:
     assert (read["fields"], read["text"], read["blank"]) == (ANSWERS[2], json_to_tokens(ANSWERS[2]), False)
     assert read["confidence"].keys() == ANSWERS[2].keys()
     assert all(0.5 < confidence <= 1 for confidence in (*read["confidence"].values(), read["document_confidence"]))
+
+
+def test_a_tokens_operations_are_its_own() -> None:
+    """And not a share of what is done once for a page, such as the decoder's keys and values of it."""
+    model = tiny_donut(positions=80)
+    parts = KIE.latency_parts(model, [page({"a": "b"})])
+    parts["per_token"]()
+    tokens: list[int] = []
+    counted = count_flops(lambda: tokens.append(parts["per_token"]())) / tokens[0]
+    layers = sum(
+        part.weight.numel()
+        for name, part in model.network.decoder.named_modules()
+        if isinstance(part, torch.nn.Linear) and "encoder_attn.k" not in name and "encoder_attn.v" not in name
+    )
+    assert 2 * layers <= counted < 2.3 * layers

@@ -786,3 +786,11 @@ def test_the_maps_of_a_pyramid_are_reviewed(
     seen = [line["review"] for line in read_metrics(tmp_path / "metrics.jsonl") if "review" in line]
     assert np.isfinite(seen).all()
     assert seen[-1] < 0.9 * seen[0]
+
+
+def test_a_detector_on_pages_from_elsewhere(data: Path, tmp_path: Path) -> None:
+    made(TINY_RCNN).save(tmp_path / "model")
+    other = coco_folder(tmp_path / "other", train=1, validation=2)
+    found = docstill.evaluate(tmp_path / "model", data, shift=other / "validation")["shift"]
+    assert found["n"] == 2
+    assert found["kind"] == "pages"

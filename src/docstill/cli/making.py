@@ -231,6 +231,8 @@ def distill(
         from docstill.loaded import task_of
 
         task, alpha = task or task_of(teacher), 0.5 if alpha is None else alpha
+        if task == "layout" and temperature is not None:
+            raise UserError("--temperature is for kd, which is not for layout; leave it out")
         kd = {"kind": "kd", "temperature": 2.0 if temperature is None else temperature}
         taught = {"kind": "query"} if task == "layout" else kd
         chosen["objectives"] = [{"kind": "labels", "weight": 1 - alpha}, {**taught, "weight": alpha}]

@@ -14,7 +14,12 @@ from rich.table import Table
 def print_value(value: Any, as_json: bool) -> None:
     """One JSON document, or the same as YAML for people."""
     if as_json:
-        sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+        text = json.dumps(value, ensure_ascii=False, default=str)
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:  # names of files may be any bytes, which only escapes can write
+            text = json.dumps(value, default=str)
+        sys.stdout.write(text + "\n")
     else:
         sys.stdout.write(
             yaml.safe_dump(json.loads(json.dumps(value, default=str)), sort_keys=False, allow_unicode=True)

@@ -7,11 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from docstill.data.document import Document
-from docstill.data.images import IMAGE_SUFFIXES
+from docstill.data.images import IMAGE_SUFFIXES, bad_name, left_by_systems, shown_name
 from docstill.errors import DataError
-
-LEFT_BY_SYSTEMS = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX", "@eaDir"})
-"""What desktops and archives leave behind; these and hidden files and folders are no mistake of the user's."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,12 @@ def scan_class_folders(folder: Path, labels: Sequence[str] | None = None) -> tup
         index, pages = known.index(label), 0
         for path in sorted((folder / label).rglob("*")):
             where = path.relative_to(folder)
-            if left_by_systems(where) or not path.is_file():
+            if left_by_systems(where):
+                continue
+            if bad := bad_name(path):
+                problems.append(f"{shown_name(where)}: {bad}")
+                continue
+            if not path.is_file():
                 continue
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 documents.append(Document(path, index, (index,), str(where)))
@@ -77,8 +79,3 @@ def scan_class_folders(folder: Path, labels: Sequence[str] | None = None) -> tup
         if not pages:
             problems.append(f"{label}/: holds no pictures; add some or remove the folder")
     return ClassFolder(known, documents), problems
-
-
-def left_by_systems(path: Path) -> bool:
-    """Whether a path, relative to the folder that the user gave, is hidden or one of `LEFT_BY_SYSTEMS`."""
-    return any(part.startswith(".") or part in LEFT_BY_SYSTEMS for part in path.parts)

@@ -10,6 +10,7 @@ from typing import Any
 
 from docstill.data.document import Document, Glyphs
 from docstill.data.images import find_file
+from docstill.data.json_tokens import Decimal
 from docstill.errors import DataError
 
 METADATA = "metadata.jsonl"
@@ -66,7 +67,7 @@ def _read_line(folder: Path, line: str) -> tuple[Path | None, list[Any], Glyphs 
     """The picture (None if the line names none that is there), answers, characters, and everything that is wrong."""
     expected = "expected an object with file_name and ground_truth"
     try:
-        entry = json.loads(line)
+        entry = json.loads(line, parse_float=Decimal)
     except json.JSONDecodeError as error:
         return None, [], None, [f"broken JSON ({error.msg} at column {error.colno})"]
     except (ValueError, RecursionError) as error:
@@ -99,7 +100,7 @@ def _glyphs(given: Any) -> Glyphs | str:
     for entry in given:
         if not (isinstance(entry, list) and len(entry) == 3 and isinstance(entry[0], str) and len(entry[0]) == 1):
             return _GLYPHS_WRONG
-        if not all(isinstance(share, int | float) and math.isfinite(share) for share in entry[1:]):
+        if not all(isinstance(share, int | float | Decimal) and math.isfinite(float(share)) for share in entry[1:]):
             return _GLYPHS_WRONG
     shares = array("f", (float(share) for entry in given for share in entry[1:]))
     return Glyphs("".join(entry[0] for entry in given), shares)
@@ -109,7 +110,7 @@ def _variants(truth: Any) -> list[Any] | str:
     """The answers that a ``ground_truth`` holds, or what is wrong with it."""
     if isinstance(truth, str):
         try:
-            truth = json.loads(truth)
+            truth = json.loads(truth, parse_float=Decimal)
         except json.JSONDecodeError as error:
             return f"ground_truth is not JSON ({error.msg} at column {error.colno} of it)"
         except (ValueError, RecursionError) as error:
@@ -130,6 +131,20 @@ def _variants(truth: Any) -> list[Any] | str:
 def _too_much(error: Exception) -> str:
     """What JSON has too much of to be read."""
     return "nested too deeply" if isinstance(error, RecursionError) else "a number of thousands of digits"
+
+
+def too_deep(value: Any) -> bool:
+    """Whether an answer is nested deeper than `DEEPEST`."""
+    level, depth = [value], 0
+    while level and depth <= DEEPEST:
+        level = [
+            part
+            for item in level
+            if isinstance(item, dict | list)
+            for part in (item.values() if isinstance(item, dict) else item)
+        ]
+        depth += 1
+    return bool(level)
 
 
 def _unusable(value: Any) -> str | None:

@@ -6,6 +6,7 @@ import os
 import unicodedata
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,13 @@ from docstill.errors import UserError
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"})
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
 """The decoders that are tried, whatever a file's name: others, such as EPS, would run programs on what they are given."""
+LEFT_BY_SYSTEMS = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX", "@eaDir"})
+"""What desktops and archives leave behind; these and hidden files and folders are no mistake of the user's."""
 MAX_PIXELS = 150_000_000
 """A4 at 1,000 dpi is 97 million; a picture of more pixels is taken for a decompression bomb."""
 
+OVERSHOOT = 1.1
+"""So much brighter than white the edges of letters may be where a picture was resized."""
 MARGIN = 1.15
 """Pages are brought to a little more than the network's input before they are augmented, which needs pixels to work with."""
 
@@ -69,11 +74,15 @@ def open_pages(path: Path) -> Iterator[Image.Image]:
     if _is_pdf(path):
         yield from open_pdf(path)
         return
-    for number in range(page_count(path)):
-        try:
-            yield _decode(path, number)
-        except _Bad as error:
-            raise UserError(f"{path}: {error}") from error
+    count = page_count(path)
+    try:
+        with _opened(path) as image:  # once: a page of a TIFF is found by way of those before it
+            for number in range(count):
+                if number:
+                    image.seek(number)
+                yield _page_of(image)
+    except _Bad as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def page_count(path: Path) -> int:
@@ -112,11 +121,36 @@ def probe_image(path: Path) -> str | None:
     return None
 
 
+def left_by_systems(path: Path) -> bool:
+    """Whether a path, relative to the folder that the user gave, is hidden or one of `LEFT_BY_SYSTEMS`."""
+    return any(part.startswith(".") or part in LEFT_BY_SYSTEMS for part in path.parts)
+
+
 def pictures(folder: Path) -> list[Path]:
-    """All pictures in a folder and below it, but for hidden ones, by their paths."""
+    """All pictures in a folder and below it, but for what is hidden or left by systems there, by their paths."""
     return sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES and not left_by_systems(path.relative_to(folder)) and not path.is_dir()
     )
+
+
+def bad_name(path: Path) -> str | None:
+    """Why a picture that is there by its name cannot be used, as a phrase; None if it can."""
+    if path.is_symlink() and path.is_dir():
+        return "is a link to a folder, which is not followed; put the folder itself there"
+    if path.is_symlink() and not path.exists():
+        return "is a link that leads nowhere; mend or remove it"
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return "has a name that is not UTF-8; rename it"
+    return None
+
+
+def shown_name(path: Path) -> str:
+    """A path as it can be printed, whatever bytes its name has."""
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def find_file(folder: Path, name: str) -> Path | None:
@@ -185,7 +219,25 @@ def _is_pdf(path: Path) -> bool:
     return path.suffix.lower() == ".pdf"
 
 
-def _decode(path: Path, page: int = 0) -> Image.Image:
+def _decode(path: Path) -> Image.Image:
+    with _opened(path) as image:
+        return _page_of(image)
+
+
+def _page_of(image: Image.Image) -> Image.Image:
+    """The page that an open file stands at."""
+    if image.width * image.height > MAX_PIXELS:
+        raise _Bad(
+            f"has {image.width} × {image.height} pixels, more than the {MAX_PIXELS:,} that are accepted; "
+            "scan it at a lower resolution"
+        )
+    image.load()
+    return _to_rgb(_upright(image))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """A picture's file; whatever is wrong with it, now or while it is read, is a phrase."""
     try:
         with open(path, "rb") as file:
             head = file.read(1024)
@@ -197,15 +249,7 @@ def _decode(path: Path, page: int = 0) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is checked just below
             with Image.open(path, formats=FORMATS) as image:
-                if page:
-                    image.seek(page)
-                if image.width * image.height > MAX_PIXELS:
-                    raise _Bad(
-                        f"has {image.width} × {image.height} pixels, more than the {MAX_PIXELS:,} that are accepted; "
-                        "scan it at a lower resolution"
-                    )
-                image.load()
-                return _to_rgb(_upright(image))
+                yield image
     except _Bad:
         raise
     except UnidentifiedImageError as error:
@@ -250,4 +294,4 @@ def _full_scale(mode: str, brightest: float) -> float:
     if mode.startswith("I;16"):
         return 65535.0
     ranges = (1.0, 255.0, 65535.0) if mode == "F" else (255.0, 65535.0)
-    return next((top for top in ranges if brightest <= top), brightest)
+    return next((top for top in ranges if brightest <= OVERSHOOT * top), brightest)

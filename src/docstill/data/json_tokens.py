@@ -89,6 +89,10 @@ def _content(content: str) -> Any:
     return leaves[0] if len(leaves) == 1 else leaves
 
 
+class Decimal(str):
+    """A number with a point as the file writes it: 9.00 is not 9.0 on the page. Give it to `json.loads` as ``parse_float``."""
+
+
 def canonical(value: Any) -> Any:
     """What the format can carry of a value: text for numbers, "" for null and {}, and no list of one entry."""
     if isinstance(value, dict):

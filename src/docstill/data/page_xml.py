@@ -42,7 +42,8 @@ def scan_page_xml(images: Path, labels: Path) -> tuple[list[Marked], int, int, l
     problems: list[str] = []
     taken: dict[Path, Path] = {}
     others = 0
-    for path in sorted(path for path in labels.rglob("*.xml") if not path.name.startswith(".")):
+    files = (path for path in labels.rglob("*") if path.suffix.lower() == ".xml" and not path.name.startswith("."))
+    for path in sorted(files):
         root, problem = _root(path)
         if root is None:
             problems.append(f"{path}: {problem}")

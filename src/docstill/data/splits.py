@@ -11,7 +11,7 @@ SPLITS: dict[str, tuple[str, ...]] = {
     "validation": ("validation", "val", "valid", "dev"),
     "test": ("test",),
 }
-"""Splits by the names that people give their folders."""
+"""Splits by the names that people give their folders, in small letters or capitals."""
 
 
 def find_splits(data: Path) -> dict[str, Path]:
@@ -20,7 +20,8 @@ def find_splits(data: Path) -> dict[str, Path]:
     Raises:
         DataError: two folders are the same split by another name.
     """
-    there = {split: [data / name for name in names if (data / name).is_dir()] for split, names in SPLITS.items()}
+    folders = sorted(path for path in data.iterdir() if path.is_dir()) if data.is_dir() else []
+    there = {split: [path for path in folders if path.name.lower() in names] for split, names in SPLITS.items()}
     twice = [", ".join(f"{path.name}/" for path in paths) for paths in there.values() if len(paths) > 1]
     if twice:
         raise DataError(
@@ -55,7 +56,7 @@ def resolve_split(data: Path, split: str | None = None) -> Path:
 
 def _ours(name: str) -> str:
     """Our name for a split, whatever its folder is called."""
-    return next((ours for ours, names in SPLITS.items() if name in names), name)
+    return next((ours for ours, names in SPLITS.items() if name.lower() in names), name)
 
 
 def _contents(folder: Path) -> str:

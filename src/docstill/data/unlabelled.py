@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from docstill.data.class_folders import left_by_systems
 from docstill.data.document import Document
-from docstill.data.images import IMAGE_SUFFIXES, probe_image
+from docstill.data.images import bad_name, left_by_systems, pictures, probe_image, shown_name
 from docstill.errors import DataError
 
 
@@ -14,13 +13,16 @@ def read_unlabelled(folder: Path) -> list[Document]:
     """All pictures below ``folder``, but for what is hidden in it, in the order of their paths.
 
     Raises:
-        DataError: there is no such folder, or it holds no pictures.
+        DataError: there is no such folder, it holds no pictures, or links and names that cannot be used; all are listed.
     """
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and not left_by_systems(path.relative_to(folder))
-    )
+    bad = [
+        f"{shown_name(path)}: {wrong}"
+        for path in sorted(folder.rglob("*"))
+        if not left_by_systems(path.relative_to(folder)) and (wrong := bad_name(path))
+    ]
+    if bad:
+        raise DataError(f"the unlabelled pages in {folder} cannot be used", bad)
+    files = pictures(folder)
     if not files:
         what = "holds no pictures" if folder.is_dir() else "there is no such folder"
         raise DataError(f"the unlabelled pages in {folder} cannot be used", [f"{what}; give a folder with pages"])

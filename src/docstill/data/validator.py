@@ -13,7 +13,7 @@ from docstill.data.class_folders import scan_class_folders
 from docstill.data.coco_folder import annotations_of, scan_coco_folder
 from docstill.data.document import Document
 from docstill.data.donut_folder import METADATA, scan_donut_folder
-from docstill.data.images import IMAGE_SUFFIXES, open_image, page_count
+from docstill.data.images import open_image, page_count, pictures
 from docstill.data.json_tokens import json_to_tokens, survives
 from docstill.data.splits import find_splits
 from docstill.errors import UserError
@@ -201,11 +201,7 @@ def _kie(splits: Mapping[str, Path], problems: list[str], warnings: list[str]) -
 def _unnamed(folder: Path, documents: list[Document], source: str) -> list[str]:
     """Pictures that are not named would go unused without a word."""
     named = {document.file for document in documents}
-    unnamed = sorted(
-        str(path.relative_to(folder))
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path not in named
-    )
+    unnamed = sorted(str(path.relative_to(folder)) for path in pictures(folder) if path not in named)
     if not unnamed:
         return []
     return [f"{folder}: {len(unnamed)} picture(s) that {source} does not name, such as {unnamed[0]}; they are not used"]
@@ -223,6 +219,10 @@ def _classification(
         if split == "train":
             labels = found.labels or None
         documents[split] = found.documents
+        if split == "train" and len(found.labels) == 1:
+            warnings.append(
+                f"{folder}: holds one label only, {found.labels[0]}, so that there is nothing to tell apart"
+            )
         counts = Counter(found.labels[document.target] for document in found.documents)
         about[split] = {"n": len(found.documents), "labels": {label: counts[label] for label in found.labels}}
         warnings += [

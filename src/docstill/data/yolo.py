@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from docstill.data.coco import some
-from docstill.data.images import pictures, upright_size
+from docstill.data.images import bad_name, pictures, shown_name, upright_size
 from docstill.data.regions import Marked, Size, clip
 from docstill.errors import DataError
 from docstill.metrics.detection import Box
@@ -79,11 +79,14 @@ def scan_yolo(
     texts = {file: (labels / file.relative_to(images)).with_suffix(".txt") for file in files}
     there = {
         path
-        for path in labels.rglob("*.txt")
-        if path.name.lower() != "classes.txt"
+        for path in labels.rglob("*")
+        if path.suffix.lower() == ".txt"
+        and path.name.lower() != "classes.txt"
         and not path.name.startswith(".")
         and not (path.name == named_in.name and path.samefile(named_in))
     }
+    spelt = {path.with_suffix(".txt"): path for path in there}
+    texts = {file: spelt.get(path, path) for file, path in texts.items()}
     problems = []
     if not files:
         problems.append(f"{images}: holds no pictures")
@@ -91,6 +94,7 @@ def scan_yolo(
         problems.append(f"{labels}: holds no text files with regions")
     if spare := sorted(str(path.relative_to(labels)) for path in there - set(texts.values())):
         problems.append(f"{labels}: text files without a picture in {images}: {some(spare)}")
+    problems += [f"{shown_name(file)}: {bad}" for file in files if (bad := bad_name(file))]
     pages: list[Marked] = []
     for file in files if there else []:
         size, _ = upright_size(file)

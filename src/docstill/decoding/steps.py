@@ -83,6 +83,7 @@ class Steps:
 
     def __init__(self, network: Any, seen: Tensor) -> None:
         self.decoder, self.head = network.decoder.model.decoder, network.decoder.lm_head
+        self.answers, self.device = len(seen), seen.device
         if network.config.encoder.hidden_size != network.config.decoder.hidden_size:
             seen = network.enc_to_dec_proj(seen)
         self.length = 0
@@ -98,6 +99,10 @@ class Steps:
         self.length += 1
         scores: Tensor = self.head(decoder.layer_norm(states)).float()
         return scores
+
+    def rewind(self) -> None:
+        """Begins again on the same pages, if no answer was dropped; what was made of the pages stays."""
+        self.length = 0
 
     def keep(self, rows: Tensor) -> None:
         """Goes on with the answers of ``rows`` ``(B,)`` bool alone."""

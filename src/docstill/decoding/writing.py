@@ -23,6 +23,7 @@ def generate(
     *,
     pixels: Tensor | None = None,
     encoded: Tensor | None = None,
+    steps: Steps | None = None,
     sample: bool = False,
     least: int = 0,
 ) -> tuple[Tensor, Tensor]:
@@ -35,7 +36,8 @@ def generate(
         model: a Donut.
         tokens: the most that an answer may have, without the start token.
         pixels: ``(B, 3, H, W)``, the pages; or
-        encoded: ``(B, S, D)``, what the encoder says of them.
+        encoded: ``(B, S, D)``, what the encoder says of them; or
+        steps: a decoder at its beginning that has been told so.
         sample: draw.
         least: how many tokens come before an answer may end.
 
@@ -44,12 +46,12 @@ def generate(
     """
     network, tokenizer = model.network, model.processor.tokenizer
     unknown, end, pad = tokenizer.unk_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
-    if encoded is None:
-        encoded = network.encoder(pixels).last_hidden_state
-    steps, writer = Steps(network, encoded), Writer(_grammar(model), tokens + 1, len(encoded))
-    start = network.config.decoder_start_token_id
-    answers = [[start] for _ in range(len(encoded))]
-    active, last = list(range(len(answers))), torch.full((len(answers),), start, device=encoded.device)
+    if steps is None:
+        steps = Steps(network, network.encoder(pixels).last_hidden_state if encoded is None else encoded)
+    count, device = steps.answers, steps.device
+    writer, start = Writer(_grammar(model), tokens + 1, count), network.config.decoder_start_token_id
+    answers = [[start] for _ in range(count)]
+    active, last = list(range(count)), torch.full((count,), start, device=device)
     for place in range(1, tokens + 1):
         scores = steps.scores(last)
         scores[:, unknown] = -torch.inf
@@ -65,11 +67,11 @@ def generate(
         if not any(going):
             break
         if not all(going):
-            staying = torch.tensor(going, device=encoded.device)
+            staying = torch.tensor(going, device=device)
             active, last = list(compress(active, going)), last[staying]
             steps.keep(staying)
     ids = [answer + [pad] * (place + 1 - len(answer)) for answer in answers]
-    return torch.tensor(ids, device=encoded.device), writer.log_probabilities()
+    return torch.tensor(ids, device=device), writer.log_probabilities()
 
 
 def drawn_answers(model: DocumentModel, pixels: Tensor, longest: int) -> list[Tensor]:

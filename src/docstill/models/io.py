@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers.utils import logging
 
@@ -117,6 +117,15 @@ def local_folder(source: str) -> Path | None:
     if len(parts) == 2 and all(parts) and not source.startswith((".", "~", "/")) and not Path(parts[0]).exists():
         return None
     raise ModelError(f"there is no model folder {source}; give an existing folder, or a hub id like owner/name")
+
+
+def in_full_precision(folder: Path) -> bool:
+    """Whether all weights of a model folder lie there as 32-bit numbers, as docstill writes them."""
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as weights:
+            if {weights.get_slice(name).get_dtype() for name in weights.keys()} & {"F16", "BF16"}:  # noqa: SIM118
+                return False
+    return True
 
 
 def load_whole(model_class: Any, source: str) -> Any:

@@ -55,7 +55,7 @@ def _pair(name: tuple[str, str], rows: Sequence[Row], metric: str, beside: Seque
     found: dict[str, Any] = {"teacher": name[0], "student": name[1], "plots": [], "rows": []}
     twins = _twins(done, metric)
     lines = [("teacher", "teacher", done[0]["teacher_metric"])] if done else []
-    strip_rows = [Strip(twin, values, "control") for twin, values in twins.items()]
+    strip_rows = [Strip(name, twin["metrics"][metric]["values"], "control") for name, twin in twins.items()]
     strip_rows += [Strip(row["method"], row["metrics"][metric]["values"]) for row in done]
     if done:
         label = f"{title_of(metric)} of each method, {name[0]} teaching {name[1]}"
@@ -64,12 +64,11 @@ def _pair(name: tuple[str, str], rows: Sequence[Row], metric: str, beside: Seque
     if done:
         best = done[0]["of_teacher"]
         found["rows"].append(["teacher", *_cells(_shown(best), metric, beside), *_cost(best["cost"]), ""])
-    for twin, values in twins.items():
-        row = next(
-            row for row in done if row["twin"] is not None and row["twin"]["metrics"][metric]["values"] == values
-        )
-        figures = _cells(_shown(row["twin"]), metric, beside)
-        found["rows"].append([twin, *figures, *_cost(row["twin"]["cost"], row["speed_up"]), ""])
+    for called, twin in twins.items():
+        figures, milliseconds = _cells(_shown(twin), metric, beside), real(twin["cost"]["ms"])
+        slow = real(done[0]["of_teacher"]["cost"]["ms"])
+        faster = slow / milliseconds if slow and milliseconds else None
+        found["rows"].append([called, *figures, *_cost(twin["cost"], faster), ""])
     for row in rows:
         if row["state"] != "done":
             found["rows"].append([row["method"], row.get("error", "not run yet")])
@@ -98,15 +97,17 @@ def _cost(cost: Mapping[str, Any], speed_up: float | None = None) -> list[str]:
     ]
 
 
-def _twins(done: Sequence[Row], metric: str) -> dict[str, list[float]]:
+def _twins(done: Sequence[Row], metric: str) -> dict[str, Row]:
     """The different no-KD twins of a pair: methods that prune first have another one than those that do not."""
-    found: dict[str, list[float]] = {}
+    found: dict[str, Row] = {}
+    known = []
     for row in done:
         if row["twin"] is None:
             continue
-        values = row["twin"]["metrics"][metric]["values"]
-        if values not in found.values():
-            found["no-KD" if not found else f"no-KD of {row['method']}"] = values
+        like = row["twin"]["metrics"][metric]["values"], row["twin"]["cost"]
+        if like not in known:
+            known.append(like)
+            found["no-KD" if not found else f"no-KD of {row['method']}"] = row["twin"]
     return found
 
 
@@ -137,6 +138,6 @@ def _markdown(pairs: Sequence[Mapping[str, Any]], headings: Sequence[str]) -> st
         parts.append("|" + "---|" * len(headings))
         for row in pair["rows"]:
             cells = [*row, *[""] * (len(headings) - len(row))]
-            parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+            parts.append("| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |")
         parts.append("")
     return "\n".join(parts) + "\n"

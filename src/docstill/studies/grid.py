@@ -150,7 +150,10 @@ def cells(study: Study, trained: dict[str, str]) -> list[Cell]:
 
 def _resolved(study: Study, stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
-        {kind: {**study.training, **settings} if kind in SHARED else settings for kind, settings in stage.items()}
+        {
+            kind: {**study.training, **(settings or {})} if kind in SHARED else settings
+            for kind, settings in stage.items()
+        }
         for stage in stages
     ]
 
@@ -181,7 +184,18 @@ def _problems(study: Study) -> list[str]:
                 lines.append(
                     f"{group}.{name}: a name becomes part of a folder's name; it has no /, no \\, no -- and no dot first"
                 )
+    lines += [
+        f"teachers.{name}.train.blend: is for classification, the task is {study.task}; leave it out"
+        for name, teacher in study.teachers.items()
+        if study.task != "classification" and isinstance(teacher, Teacher) and teacher.train.blend != "none"
+    ]
+    once = {cell_name(teacher, student, method): 0 for teacher, student, methods in _pairs(study) for method in methods}
     for index, (teacher, student, methods) in enumerate(_pairs(study) if study.pairs else []):
+        for method in methods:
+            name = cell_name(teacher, student, method)
+            once[name] += 1
+            if once[name] == 2:
+                lines.append(f"pairs.{index}: {teacher}, {student} and {method} stand here twice; leave one out")
         if teacher not in study.teachers:
             lines.append(f"pairs.{index}: there is no teacher {teacher!r}; one of {', '.join(study.teachers)} expected")
         if student not in study.students:

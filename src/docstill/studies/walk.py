@@ -19,7 +19,7 @@ from docstill.progress import say
 from docstill.recipe import Recipe, Teacher, read_yaml
 from docstill.reporting.figures import duration
 from docstill.reporting.study import write_study
-from docstill.run import RECIPE, in_use, locked, open_run, read_json, seconds_spent, write_json
+from docstill.run import DONE, RECIPE, in_use, locked, open_run, read_json, seconds_spent, write_json
 from docstill.sources import read_splits
 from docstill.stages import Bench
 from docstill.studies.figures import line
@@ -173,8 +173,11 @@ def _written(
             row |= {"state": "done", **line(finished[cell.name], _twin(cell, grid, finished), metric)}
             row["seconds"] = (
                 sum(
-                    seconds_spent(run / "cells" / cell.name / f"seed-{seed}" / "student")
+                    float(read_json(done).get("seconds", 0))
                     for seed in range(study.seed, study.seed + study.repeats)
+                    for done in (run / "cells" / cell.name / f"seed-{seed}" / "student").glob(
+                        f"[0-9]*/{DONE}"
+                    )  # stages
                 )
                 / study.repeats
             )

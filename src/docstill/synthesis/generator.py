@@ -304,48 +304,51 @@ def write_documents(generator: Generator, folder: Path, count: int, workers: int
             say(
                 f"warning: the fonts have no glyphs for some {1 - share:.1%} of the words of the corpus; they are left out"
             )
-        truths: list[Noted] = []
+        marked: list[tuple[str, Regions]] = []
         chunks = [range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
         with counter(f"drawing {generator.kind}", count) as advance:
-            for done in _in_chunks(generator, scratch, chunks, workers):
-                truths += done
+            for done in _in_chunks(generator, scratch, chunks, workers, glyphs):
+                if generator.kind == "layout":
+                    marked += [(name, _regions(truth)) for name, truth, _ in done]
+                else:  # at once: where each character stands is too much to be kept for all documents
+                    with open(scratch / "metadata.jsonl", "a", encoding="utf-8") as lines:
+                        lines.writelines(_line(noted, glyphs) for noted in done)
                 advance(len(done))
         if generator.kind == "layout":
-            text = json.dumps(coco_content([(name, _regions(truth)) for name, truth, _ in truths], LABELS)) + "\n"
-            (scratch / INSIDE).write_text(text, encoding="utf-8")
-        else:
-            (scratch / "metadata.jsonl").write_text("".join(_line(noted, glyphs) for noted in truths), encoding="utf-8")
+            (scratch / INSIDE).write_text(json.dumps(coco_content(marked, LABELS)) + "\n", encoding="utf-8")
 
 
-def _in_chunks(generator: Generator, folder: Path, chunks: list[range], workers: int) -> Iterator[list[Noted]]:
+def _in_chunks(
+    generator: Generator, folder: Path, chunks: list[range], workers: int, glyphs: bool
+) -> Iterator[list[Noted]]:
     if workers <= 1:
-        yield from (_draw(generator, folder, chunk) for chunk in chunks)
+        yield from (_draw(generator, folder, glyphs, chunk) for chunk in chunks)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _begin, (replace(generator), folder)) as pool:
+    with ProcessPoolExecutor(workers, context, _begin, (replace(generator), folder, glyphs)) as pool:
         yield from pool.map(_draw_next, chunks)
 
 
-_begun: list[tuple[Generator, Path]] = []
-"""In a worker process: its generator, whose fonts and corpus are read once, and where it writes."""
+_begun: list[tuple[Generator, Path, bool]] = []
+"""In a worker process: its generator, whose fonts and corpus are read once, where it writes, and whether it notes characters."""
 
 
-def _begin(generator: Generator, folder: Path) -> None:
-    _begun.append((generator, folder))
+def _begin(generator: Generator, folder: Path, glyphs: bool) -> None:
+    _begun.append((generator, folder, glyphs))
 
 
 def _draw_next(chunk: range) -> list[Noted]:
     return _draw(*_begun[0], chunk)
 
 
-def _draw(generator: Generator, folder: Path, chunk: range) -> list[Noted]:
-    """Name, ground truth and characters of each document that was drawn."""
+def _draw(generator: Generator, folder: Path, glyphs: bool, chunk: range) -> list[Noted]:
+    """Name, ground truth and, if they are asked for, characters of each document that was drawn."""
     truths = []
     for index in chunk:
         drawn = generator.drawn(index)
         name = f"{index:06d}.jpg"
         drawn.image.save(folder / name, quality=QUALITY)
-        truths.append((name, drawn.truth, drawn.glyphs))
+        truths.append((name, drawn.truth, drawn.glyphs if glyphs else []))
     return truths
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
-from docstill.data.images import IMAGE_SUFFIXES, open_image
-from docstill.errors import UserError
+from docstill.data.images import open_image, pictures, upright_size
+from docstill.errors import DataError, UserError
 from docstill.synthesis.wear import Places
 
 _SIDE = 1600
@@ -27,13 +27,15 @@ class Photographs:
     """The pictures of a folder and of all folders in it, to be cut from.
 
     Raises:
-        UserError: there is no such folder, or it holds no pictures.
+        UserError: there is no such folder, it holds no pictures, or some that cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+        self.paths = pictures(folder)
         if not self.paths:
             raise UserError(f"{folder} holds no pictures; give a folder with .jpg, .png or the like")
+        if bad := [str(path) for path in self.paths if upright_size(path)[0] is None]:
+            raise DataError(f"{len(bad)} pictures in {folder} cannot be read; mend or remove them", bad)
 
     def cut(self, size: tuple[int, int], rng: random.Random) -> Image.Image:
         """A piece of one of them, in any of its four mirrored forms, as RGB of ``size``.

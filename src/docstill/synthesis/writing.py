@@ -18,6 +18,11 @@ def new_folder(folder: Path) -> Iterator[Path]:
     Raises:
         UserError: the folder is not empty, or cannot be written; then nothing is kept.
     """
+    folder = Path(os.path.abspath(folder))
+    if folder.exists() and (not folder.is_dir() or folder.samefile(Path.cwd())):
+        raise UserError(
+            f"{folder} is {'the folder that you are in' if folder.is_dir() else 'a file'}; give a new folder"
+        )
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} is not empty; give a new folder")
     scratch = folder.with_name(f".{folder.name}.partial")

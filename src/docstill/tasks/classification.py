@@ -180,7 +180,7 @@ class Classification:
         rows = []
         for start in range(0, len(pages.documents), EVALUATION_BATCH):
             part = pages.documents[start : start + EVALUATION_BATCH]
-            rows.append(self._logits(model, [open_page(document, view) for document in part]))
+            rows.append(self._logits(model, (open_page(document, view) for document in part)))
             _check_finite(rows[-1], [document.where for document in part])
             if advance is not None:
                 advance(len(part))
@@ -213,7 +213,8 @@ class Classification:
 
         return {"document": document}
 
-    def _logits(self, model: DocumentModel, images: Sequence[Image.Image]) -> Floats:
+    def _logits(self, model: DocumentModel, images: Iterable[Image.Image]) -> Floats:
+        """``(n, C)``; one page at a time is held as large as it is."""
         pages = [as_learnt(model, image) for image in images]
         pixels = model.processor(images=pages, return_tensors="pt")["pixel_values"].to(model.device)
         training = model.network.training

@@ -25,6 +25,7 @@ from docstill.decoding.blank import is_blank
 from docstill.decoding.confidence import CONFIDENCE, calibrated, curve_of, curves, sure_and_right, worth
 from docstill.decoding.reading import Reading, nothing, reading
 from docstill.decoding.schema import SCHEMA, schema_of, to_card
+from docstill.decoding.steps import Steps
 from docstill.decoding.writing import asleep, generate
 from docstill.errors import DataError, ModelError, UserError
 from docstill.metrics.fields import document_f1, field_scores, nearest_truth
@@ -298,36 +299,40 @@ class Kie:
         model.card[CONFIDENCE] = curves(readings, _truths(pages, [found.fields for found in readings]))
 
     def latency_parts(self, model: DocumentModel, images: Sequence[Image.Image]) -> dict[str, Callable[[], int]]:
-        """`encoder`: a page; `per_token`: a token, the page being encoded; `document`: a page, from picture to JSON."""
-        pages = [self._pixels(model, [image]) for image in images]
+        """`encoder`: a page, until the decoder can begin; `per_token`: a token; `document`: a page, from picture to JSON."""
+        pages = [self._pixels(model, [as_learnt(model, image)]) for image in images]
         tokens = min(TIMED_TOKENS, model.network.config.decoder.max_position_embeddings)
         turns = {name: itertools.cycle(range(len(images))) for name in ("encoder", "per_token", "document")}
-        encoded: dict[int, Tensor] = {}
+        begun: list[Steps] = []
+
+        def begin(turn: int) -> Steps:
+            return Steps(model.network, model.network.encoder(pages[turn]).last_hidden_state)
 
         def encoder() -> int:
             with asleep(model.network):
-                model.network.encoder(pages[next(turns["encoder"])])
+                begin(next(turns["encoder"]))
             return 1
 
         def per_token() -> int:
-            turn = next(turns["per_token"])
             with asleep(model.network):
-                if turn not in encoded:
-                    encoded[turn] = model.network.encoder(pages[turn]).last_hidden_state
-                generate(model, tokens, encoded=encoded[turn], least=tokens)
+                if not begun:
+                    begun.extend(begin(turn) for turn in range(len(pages)))
+                steps = begun[next(turns["per_token"])]
+                steps.rewind()
+                generate(model, tokens, steps=steps, least=tokens)
             return int(tokens)
 
         def document() -> int:
             image = images[next(turns["document"])]
             is_blank(image)  # costs time, but a blank page is timed like any other
-            self._write(model, [image])
+            self._write(model, [as_learnt(model, image)])
             return 1
 
         return {"encoder": encoder, "per_token": per_token, "document": document}
 
     def _pixels(self, model: DocumentModel, images: Sequence[Image.Image]) -> Tensor:
-        shown, processor = [as_learnt(model, image) for image in images], model.processor.image_processor
-        pages = [torch.from_numpy(page_to_pixels(image, processor, None)) for image in shown]
+        processor = model.processor.image_processor
+        pages = [torch.from_numpy(page_to_pixels(image, processor, None)) for image in images]
         return torch.stack(pages).to(model.device)
 
     def _read_all(
@@ -336,15 +341,20 @@ class Kie:
         """What the model reads on every page of a split, in order."""
         readings: list[Reading] = []
         for documents in _chunks(pages.documents, pages_at_once(model)):
-            readings += self._read(model, [open_page(document, view) for document in documents])
+            readings += self._read(model, (open_page(document, view) for document in documents))
             if advance is not None:
                 advance(len(documents))
         return readings
 
-    def _read(self, model: DocumentModel, images: Sequence[Image.Image]) -> list[Reading]:
-        """What the model reads on a batch of pages; it is not asked for those that are blank."""
-        inked = [not is_blank(image) for image in images]
-        shown = [image for image, there in zip(images, inked, strict=True) if there]
+    def _read(self, model: DocumentModel, images: Iterable[Image.Image]) -> list[Reading]:
+        """What the model reads on a batch of pages; it is not asked for those that are blank.
+
+        Of a model that learnt from smaller pages than these, one page at a time is held as large as it is.
+        """
+        inked, shown = [], []
+        for image in images:
+            inked.append(not is_blank(image))
+            shown += [as_learnt(model, image)] * inked[-1]
         written = iter(self._write(model, shown) if shown else [])
         return [next(written) if there else nothing() for there in inked]
 

@@ -65,7 +65,8 @@ class Layout:
             raise MissingExtra("scoring boxes", "layout")
         found = read_coco_folder(folder, labels=training.labels if training else None)
         pages = Pages(folder, found.documents, found.labels)
-        if training is not None and (strange := set(_there(pages)) - set(_there(training))):
+        # Pages from elsewhere come with names of classes alone, and no pages that could have regions of them.
+        if training is not None and training.documents and (strange := set(_there(pages)) - set(_there(training))):
             raise DataError(
                 f"the pages in {folder} cannot be used",
                 [
