@@ -33,9 +33,10 @@ from docstill.loaded import Model
 from docstill.models.detector import new_detector
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import BACKGROUND
-from docstill.recipe import dump_recipe, parse_recipe
+from docstill.recipe import dump_recipe, load_recipe, parse_recipe
 from docstill.run import read_metrics
 from docstill.settings import Stage
+from docstill.shipped import find_recipe
 from docstill.stages import Bench, run_stage
 from docstill.studies.grid import cells, parse_study
 from docstill.tasks import layout
@@ -794,3 +795,18 @@ def test_a_detector_on_pages_from_elsewhere(data: Path, tmp_path: Path) -> None:
     found = docstill.evaluate(tmp_path / "model", data, shift=other / "validation")["shift"]
     assert found["n"] == 2
     assert found["kind"] == "pages"
+
+
+def test_an_rt_detr_is_made_narrower_and_taught_by_what_it_was(data: Path, tmp_path: Path, one_thread: None) -> None:
+    made(TINY_DETR).save(tmp_path / "teacher")
+    given = [
+        f"data.train={data / 'train'}",
+        f"data.validation={data / 'validation'}",
+        f"teacher={tmp_path / 'teacher'}",
+    ]
+    recipe = load_recipe(find_recipe("layout-rt-detrv2-narrow"), [*given, "stages.1.distill.epochs=1", "repeats=1"])
+    results = docstill.compress(recipe, tmp_path / "run")
+    teacher, student, twin = results["rows"]
+    assert student["params"]["total"] == twin["params"]["total"] < teacher["params"]["total"]
+    curve = next(one["points"] for one in results["curves"] if one["name"] == "student")
+    assert {"labels", "query", "pkd", "pkd-2", "pkd-3"} <= set(curve[0])
