@@ -114,4 +114,4 @@ def test_what_blended_pages_cannot_be_used_for(tmp_path: Path) -> None:
     content["task"] = "kie"
     with pytest.raises(RecipeError) as error:
         parse_recipe(content)
-    assert any("blend is for classification, the task is kie" in problem for problem in error.value.problems)
+    assert any("blend: is for classification, the task is kie" in problem for problem in error.value.problems)

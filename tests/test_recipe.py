@@ -130,7 +130,7 @@ def test_an_override_changes_one_of_those_that_stand_at_an_anchor(tmp_path: Path
     assert found == {"one": {"train": {"epochs": 7}}, "two": {"train": {"epochs": 3}}}
 
 
-@pytest.mark.parametrize("name", ["2024", "2024-05-01", "runs/a #1", "no", "1e3"])
+@pytest.mark.parametrize("name", ["2024", "2024-05-01", "runs/a #1", "no", "1e3", "[old]/train", "@scans", "*x"])
 def test_a_folder_is_named_as_it_is_written(name: str, tmp_path: Path) -> None:
     path = tiny.write_recipe(tmp_path / "recipe.yaml", tiny.recipe(Path("data")))
     recipe = load_recipe(path, [f"data.train={name}", f"teacher={name}", "student=null"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import threading
 import time
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 from docstill.errors import InUse, RecipeError, UserError
-from docstill.run import MetricsLog, copy_whole, locked, open_run, read_lines, write_json, write_lines
+from docstill.run import MetricsLog, copy_whole, has_begun, locked, open_run, read_lines, write_json, write_lines
 
 
 @pytest.mark.parametrize("values", [[], [{"file": "a\u2028b\x85.png", "logits": [0.1, -1e300]}, {"file": "ü\n.png"}]])
@@ -62,6 +64,35 @@ def test_a_folder_is_one_processes_or_waited_for(tmp_path: Path) -> None:
         order.append("first")
     thread.join()
     assert order == ["first", "second"]
+
+
+@pytest.mark.parametrize("at", ["replace", "fsync"])
+def test_a_disk_that_only_reads_is_one_sentence(at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, at, refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(UserError, match="may not be written"):
+        write_json(tmp_path / "new" / "a.json", {})
+
+
+def test_a_folder_that_one_may_not_make_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(UserError, match="may not be written"):
+        write_json(tmp_path / "new" / "a.json", {})
+
+
+def test_a_folder_in_part_of_which_somebody_works_has_begun(tmp_path: Path) -> None:
+    cell = tmp_path / "cells" / "a"
+    cell.mkdir(parents=True)
+    assert not has_begun(tmp_path)
+    with locked(cell):
+        assert has_begun(tmp_path)
+    assert not has_begun(tmp_path)
 
 
 def test_a_folder_in_which_nothing_was_done_takes_another_recipe(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from docstill.doubts import (
     unwritable_answers,
     warn,
 )
-from docstill.engine import BEST, CHECKPOINT
+from docstill.engine import BEST
 from docstill.errors import DataError, ModelError, UserError
 from docstill.measure import measure
 from docstill.metrics.classification import softmax
@@ -42,6 +42,7 @@ from docstill.recipe import Generated, Recipe, Teacher, dump_recipe
 from docstill.reporting.build import write_report
 from docstill.results import results_of
 from docstill.run import (
+    CHECKPOINT,
     DONE,
     copy_whole,
     locked,

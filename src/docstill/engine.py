@@ -28,10 +28,10 @@ from docstill.errors import DocstillError
 from docstill.gradients import gradient_ratios
 from docstill.models.batch_norm import average_batches
 from docstill.optimiser import choose_precision, learning_rate_factor, make_optimizer, quick_attention, seed_everything
-from docstill.run import MetricsLog
+from docstill.run import CHECKPOINT, MetricsLog
 from docstill.settings import Training
 
-CHECKPOINT, BEST, METRICS = "last.pt", "best.pt", "metrics.jsonl"
+BEST, METRICS = "best.pt", "metrics.jsonl"
 
 
 @dataclass(frozen=True)

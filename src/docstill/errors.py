@@ -73,8 +73,7 @@ def out_of_memory(error: Exception) -> bool:
 
 MEMORY = (
     "memory ran out in one batch; give a smaller batch_size (with more gradient_accumulation_steps to learn from as many documents "
-    "a step) or a smaller image size, and another folder; a teacher that was trained in this one can be taken along: "
-    "teacher=FOLDER/teacher/model"
+    "a step) or a smaller image size, and another folder"
 )
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from docstill.data.images import as_read, open_pages, page_count
 from docstill.errors import ModelError, UserError
-from docstill.models.io import DocumentModel, local_folder, read_card
+from docstill.models.io import DocumentModel, first_line, local_folder, read_card
 from docstill.tasks import TASKS, task_named
 from docstill.tasks.base import Advance, Task
 
@@ -114,7 +114,7 @@ def task_of(source: str) -> str:
     try:
         config = AutoConfig.from_pretrained(source, local_files_only=folder is not None)
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ModelError(f"cannot load a model from {source} ({str(error).splitlines()[0]})") from error
+        raise ModelError(f"cannot load a model from {source} ({first_line(error)})") from error
     if config.model_type == "vision-encoder-decoder":
         return "kie"
     return "layout" if any("ObjectDetection" in name for name in config.architectures or []) else "classification"

@@ -25,6 +25,7 @@ from docstill.settings import (
     Training,
     TrainStage,
     unfit_objectives,
+    unfit_training,
 )
 
 Control = Literal["teacher", "no-kd"]
@@ -132,15 +133,6 @@ class Recipe(Strict):
         return self
 
     @model_validator(mode="after")
-    def _only_whole_pages_are_blended(self) -> Recipe:
-        trained = [stage.settings for stage in self.stages if isinstance(stage.settings, Training)]
-        if isinstance(self.teacher, Teacher):
-            trained.append(self.teacher.train)
-        if self.task != "classification" and any(settings.blend != "none" for settings in trained):
-            raise ValueError(f"blend is for classification, the task is {self.task}; leave it out")
-        return self
-
-    @model_validator(mode="after")
     def _objectives_fit_the_task(self) -> Recipe:
         problems = [
             f".stages.{number}.distill.objectives.{line}"
@@ -179,14 +171,11 @@ class Recipe(Strict):
             if isinstance(stage.settings, PruneStage)
             and self.task not in (fitting := PRUNED_TASKS.get(stage.settings.method, (self.task,)))
         ]
-        trained = [(f".stages.{number}.{stage.kind}", stage.settings) for number, stage in enumerate(self.stages)]
+        for number, stage in enumerate(self.stages):
+            if isinstance(stage.settings, Training):
+                problems += unfit_training(f".stages.{number}.{stage.kind}", stage.settings, self.task)
         if isinstance(self.teacher, Teacher):
-            trained.append((".teacher.train", self.teacher.train))
-        for path, settings in trained:
-            if isinstance(settings, TrainStage) and settings.reading and self.task != "kie":
-                problems.append(f"{path}.reading: is for kie, the task is {self.task}; leave it out")
-            if isinstance(settings, TrainStage) and settings.smoothing and self.task == "layout":
-                problems.append(f"{path}.smoothing: is for classification and kie, the task is layout; leave it out")
+            problems += unfit_training(".teacher.train", self.teacher.train, self.task)
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -371,6 +360,17 @@ def _flat(value: Any, path: str = "") -> dict[str, Any]:
     }
 
 
+def _value(text: str, named: bool) -> Any:
+    """What an override says; of a key that holds a name the text as it was written: 2024 is a folder, and so is `a #1`."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        if named:
+            return text
+        raise
+    return text if named and value is not None and not isinstance(value, dict) and text[:1] not in "\"'" else value
+
+
 _NAMED = re.compile(r"data\.(train|validation|unlabelled)|teacher|student|(teachers|students)\.[^.]+")
 """Keys that hold a folder or a hub id."""
 
@@ -391,9 +391,7 @@ def _override(content: dict[str, Any], entry: str) -> str | None:
         if not isinstance(node, dict | list):
             return f"{key}: {'.'.join(parents[: depth + 1])} is {node!r}, it has no keys"
     try:
-        value = yaml.safe_load(text)
-        if _NAMED.fullmatch(key) and value is not None and not isinstance(value, dict) and text[:1] not in "\"'":
-            value = text  # as it was written: 2024 is a folder, and so is `a #1`
+        value = _value(text, named=_NAMED.fullmatch(key) is not None)
         if isinstance(node, list):
             node[int(last)] = value
         else:

@@ -11,6 +11,7 @@ import numpy as np
 import docstill
 from docstill.chains import CALIBRATION, DOCUMENTS, EVALUATION, Chain, Taught
 from docstill.engine import METRICS
+from docstill.errors import UserError
 from docstill.gradients import drowning
 from docstill.measure import hardware
 from docstill.metrics.regions import tally
@@ -175,6 +176,11 @@ def _curve(row: str, seed: int, stage: str, folder: Path) -> dict[str, Any]:
 def _worst(pages: Pages, student: Path, teacher: Path) -> list[dict[str, Any]]:
     judged = [Judged(**entry) for entry in read_json(student / DOCUMENTS)]
     of_teacher = {entry["file"]: entry["predicted"] for entry in read_json(teacher / DOCUMENTS)}
+    if len(judged) != len(pages.documents):
+        raise UserError(
+            f"{pages.folder} holds {len(pages.documents)} documents, and {len(judged)} were scored: it was changed meanwhile; give a new --run "
+            "folder"
+        )
     files = {one.file: str(document.file.resolve()) for one, document in zip(judged, pages.documents, strict=True)}
     return [
         {

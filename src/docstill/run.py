@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +22,8 @@ from docstill.errors import InUse, RecipeError, UserError
 from docstill.recipe import differences
 
 DONE = "done.json"
+CHECKPOINT = "last.pt"
+LOCK = ".lock"
 RECIPE = "recipe.yaml"
 
 
@@ -34,15 +36,16 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     """
     scratch = path.with_name(f".{path.name}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with full_disk_said(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
             with open(scratch, "wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(scratch, path)
     except BaseException:
-        scratch.unlink(missing_ok=True)
+        with suppress(OSError):  # on a disk that only reads, even a file that is not there
+            scratch.unlink(missing_ok=True)
         raise
 
 
@@ -138,8 +141,9 @@ def refuse_file(folder: Path) -> None:
 
 
 def has_begun(folder: Path) -> bool:
-    """Whether anything was done in a run folder: a step finished, or a checkpoint written, or somebody is at it."""
-    return any(folder.rglob(DONE)) or any(folder.rglob("last.pt")) or in_use(folder)
+    """Whether anything was done in a run folder: a step finished, or a checkpoint written, or somebody is at it or a part of it."""
+    done = any(folder.rglob(DONE)) or any(folder.rglob(CHECKPOINT))
+    return done or in_use(folder) or any(in_use(lock.parent) for lock in folder.rglob(LOCK))
 
 
 @contextmanager
@@ -150,7 +154,7 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
         InUse: another process works in the folder, and is not to be waited for.
     """
     try:
-        lock = FileLock(folder / ".lock").acquire(timeout=-1 if wait else 0)
+        lock = FileLock(folder / LOCK).acquire(timeout=-1 if wait else 0)
     except Timeout as error:
         raise InUse(f"another process is working in {folder}; wait for it, or give another --run folder") from error
     with lock:

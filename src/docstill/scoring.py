@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from docstill.data.coco import read_coco, read_results
 from docstill.data.donut_folder import DEEPEST, too_deep
-from docstill.data.json_tokens import Decimal, canonical
+from docstill.data.json_tokens import AsWritten, canonical
 from docstill.errors import DataError, UserError
 from docstill.metrics import bootstrap
 from docstill.metrics.bootstrap import Figures
@@ -139,7 +139,7 @@ def _uncollected() -> Iterator[None]:
 def _read(*files: Path, task: str = "classification") -> list[list[Any]]:
     """The values of each file's lines; all files must have as many."""
     problems: list[str] = []
-    found = [_lines(file, problems, Decimal if task == "kie" else float) for file in files]
+    found = [_lines(file, problems, AsWritten if task == "kie" else float) for file in files]
     if problems:
         raise DataError("these lines are not JSON", problems)
     if len({len(values) for values in found}) > 1:
@@ -233,7 +233,7 @@ def _inside(value: Any, where: str, problems: list[str]) -> list[Any]:
         value = value["ground_truth"]
         if isinstance(value, str):
             try:
-                value = json.loads(value, parse_float=Decimal)
+                value = json.loads(value, parse_float=AsWritten)
             except (ValueError, RecursionError) as error:
                 problems.append(f"{where}: ground_truth is not JSON ({error})")
                 return [None]

@@ -390,6 +390,18 @@ def made_objective(entry: dict[str, Any]) -> Objective:
     return OBJECTIVES[entry["kind"]](**options)
 
 
+def unfit_training(path: str, settings: Training, task: str) -> list[str]:
+    """A line `path.key: …` for each setting of a training that is not for the task."""
+    found = []
+    if settings.blend != "none" and task != "classification":
+        found.append(f"{path}.blend: is for classification, the task is {task}; leave it out")
+    if isinstance(settings, TrainStage) and settings.reading and task != "kie":
+        found.append(f"{path}.reading: is for kie, the task is {task}; leave it out")
+    if isinstance(settings, TrainStage) and settings.smoothing and task == "layout":
+        found.append(f"{path}.smoothing: is for classification and kie, the task is layout; leave it out")
+    return found
+
+
 def unfit_objectives(objectives: list[dict[str, Any]], task: str) -> list[str]:
     """A line `0.kind: …` for each objective, of a list that holds, which is not for the task."""
     from docstill.objectives import OBJECTIVES

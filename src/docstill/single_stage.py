@@ -21,13 +21,13 @@ from docstill.doubts import (
     unmeasured_classes,
     warn,
 )
-from docstill.engine import METRICS
+from docstill.engine import BEST, METRICS
 from docstill.errors import RecipeError, UserError
 from docstill.gradients import drowning
 from docstill.optimiser import seed_everything
-from docstill.recipe import Data, Generated, not_drawn_for, parse_data, parse_stage, unfit_for_stream
+from docstill.recipe import Data, Generated, differences, not_drawn_for, parse_data, parse_stage, unfit_for_stream
 from docstill.reporting.verdict import localisation_warning
-from docstill.run import has_begun, locked, read_metrics, refuse_file, step, write_text
+from docstill.run import CHECKPOINT, has_begun, locked, read_metrics, refuse_file, step, write_text
 from docstill.settings import DistillStage, NewModel, Stage
 from docstill.sources import read_splits
 from docstill.stages import Bench, run_stage
@@ -76,8 +76,11 @@ def one_stage(
     text = yaml.safe_dump({**asked, kind: stage.settings.model_dump(mode="json")}, sort_keys=False)
     written = folder / "stage.yaml"
     refuse_file(folder)
-    if written.is_file() and written.read_text(encoding="utf-8") != text and has_begun(folder):
-        raise UserError(f"{out} holds another stage's work ({written}); give another --out folder")
+    changed = differences(written.read_text(encoding="utf-8"), text) if written.is_file() else []
+    if changed and has_begun(folder):
+        raise RecipeError(
+            f"{out} holds another stage's work; give another --out folder, or undo these changes", changed
+        )
     if not written.is_file() and folder.exists() and any(folder.iterdir()):
         raise UserError(f"{out} is not empty; give a new or empty --out folder")
     write_text(written, text)
@@ -108,7 +111,7 @@ def one_stage(
             loose = localisation_warning(taught["teacher"]["metrics"], _kept_figures(lines, done, stage.settings.keep))
             warnings += [] if loose is None else [loose]
         student.save(folder / MODEL)
-        for name in ("last.pt", "best.pt"):
+        for name in (CHECKPOINT, BEST):
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / FOLDER, ignore_errors=True)
         warnings += done.get("warnings", [])  # of stages that learn

@@ -38,13 +38,14 @@ from docstill.settings import (
     TrainStage,
     made_objective,
     unfit_objectives,
+    unfit_training,
 )
 from docstill.tasks.base import BROUGHT_TO, Pages, Task
 from docstill.teacher_answers import with_teacher_answers, writable
 from docstill.teacher_cache import FOLDER, TeacherCache, ask_once
 
-DRY = 8
-"""Documents that objectives take their scales and shapes from, before training: the same ones whatever the small batches."""
+DRY, DRY_PIXELS = 8, 8_000_000
+"""Documents, and pixels of them, that objectives take their scales and shapes from: the same ones whatever the small batches."""
 
 
 @dataclass(frozen=True)
@@ -118,10 +119,9 @@ def learn(
     task, began = bench.task, time.perf_counter()
     if isinstance(settings, DistillStage) and settings.on_policy and task.name != "kie":
         raise UserError(f"on_policy is for kie, the task is {task.name}; leave it out")
-    if settings.blend != "none" and task.name != "classification":
-        raise UserError(f"blend is for classification, the task is {task.name}; leave it out")
-    if unfit := unfit_objectives(objectives, task.name):
-        raise RecipeError("these objectives do not fit", [f"objectives.{line}" for line in unfit])
+    unfit = [line.lstrip(".") for line in unfit_training("", settings, task.name)]
+    if unfit := unfit + [f"objectives.{line}" for line in unfit_objectives(objectives, task.name)]:
+        raise RecipeError("these settings do not fit", unfit)
     task.check_model(student, bench.training)
     warnings = warn(
         unwritable_answers(task, student, bench.validation) + respelt_answers(task, student, bench.validation)
@@ -155,7 +155,9 @@ def learn(
     if lesson.teacher is not None and isinstance(settings, DistillStage) and settings.cache_logits:
         cache = _asked_once(lesson, examples, settings, (bench.shared or folder) / FOLDER, device, processes)
         examples = replace(examples, teacher=None)
-    lesson.prepare(next(epoch_batches(examples, 0, 0, DRY, 0)))
+    width, height = examples.cache.size
+    dry = min(DRY, max(1, DRY_PIXELS // (width * height)))
+    lesson.prepare(next(epoch_batches(examples, 0, 0, dry, 0)))
     count = len(training.documents)
     pruning = Pruning(student, settings.prune)
 

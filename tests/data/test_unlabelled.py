@@ -147,5 +147,8 @@ def test_links_that_are_not_followed_are_said(tmp_path: Path) -> None:
     folder = unlabelled(tmp_path / "pages", 2)
     (tmp_path / "more").mkdir()
     (folder / "more").symlink_to(tmp_path / "more")
-    with pytest.raises(DataError, match="more: is a link to a folder, which is not followed"):
+    (folder / "README").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="more: is a link to a folder, which is not followed") as error:
         read_unlabelled(folder)
+    assert problems_of(folder) == error.value.problems
+    assert len(error.value.problems) == 1

@@ -67,7 +67,7 @@ def test_twins_that_score_alike_and_are_not_alike_have_a_row_each() -> None:
         return {
             **{"teacher": "t", "student": "s", "method": method, "run": method, "state": "done", "seconds": 3.0},
             **{"cost": {**cost, "ms": 5.0}, "speed_up": 2.0, "over_twin": None, "gap_closed": None, **shared},
-            "twin": {"cost": cost, **shared},
+            "twin": {"cost": cost, "speed_up": 20 / milliseconds, **shared},
             "of_teacher": {"cost": {**cost, "ms": 10.0}, **shared},
             "teacher_metric": 0.0,
         }
@@ -75,4 +75,4 @@ def test_twins_that_score_alike_and_are_not_alike_have_a_row_each() -> None:
     found = _pair(("t", "s"), [done("kd", 10, 5.0), done("pruned", 5, 2.0)], "accuracy", [])
     rows = {row[0]: row for row in found["rows"]}
     assert list(rows) == ["teacher", "no-KD", "no-KD of pruned", "kd", "pruned"]
-    assert (rows["no-KD"][7], rows["no-KD of pruned"][7]) == ("2.0 ×", "5.0 ×")
+    assert (rows["no-KD"][7], rows["no-KD of pruned"][7]) == ("4.0 ×", "10.0 ×")

@@ -13,7 +13,7 @@ import tiny
 from docstill import cli, compression
 from docstill.errors import DocstillError, RecipeError, UserError
 from docstill.recipe import dump_recipe
-from docstill.run import locked, open_run
+from docstill.run import locked, open_run, read_json
 from docstill.studies import walk
 from docstill.studies.grid import parse_study
 
@@ -71,6 +71,14 @@ def test_the_teacher_is_trained_once_and_the_twin_is_run_once(finished: tuple[Pa
     assert (run / "teachers" / "vit" / "model").is_dir()
     assert not list(run.glob("cells/*/teacher/metrics.jsonl"))
     assert [path.parent.parent.name for path in run.glob("cells/*/seed-*/no-kd")] == ["vit--small--kd"]
+
+
+def test_time_is_counted_once(finished: tuple[Path, Path, dict[str, Any]]) -> None:
+    """What a cell took over from another was not spent again."""
+    _, run, _ = finished
+    spent = [read_json(done)["seconds"] for done in run.glob("cells/*/teacher/evaluation/done.json")]
+    assert len(spent) > 1
+    assert sum(seconds > 0 for seconds in spent) == 1
 
 
 def test_the_teacher_is_scored_once_and_every_cell_has_what_it_scores(
@@ -181,6 +189,22 @@ def test_a_cell_that_fails_is_named_and_the_others_run(
         walk.run_study(study, tmp_path / "run")
     again = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))
     assert again["cells"] == results["cells"]
+
+
+def test_a_study_whose_data_were_not_there_begins_anew(
+    finished: tuple[Path, Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """Nothing was done, so its folder takes the mended study, and twins are shared as if it had been right at once."""
+    data, first, _ = finished
+    shared = {"teachers": {"vit": str(first / "teachers" / "vit" / "model")}, "methods": {"hint": HINT, "kd": KD}}
+    wrong = {
+        **content(data, **shared),
+        "data": {"train": str(data / "nowhere"), "validation": str(data / "validation")},
+    }
+    with pytest.raises(UserError):
+        walk.run_study(parse_study(wrong), tmp_path / "run")
+    walk.run_study(parse_study(content(data, **shared)), tmp_path / "run")
+    assert [path.parent.parent.name for path in tmp_path.glob("run/cells/*/seed-*/no-kd")] == ["vit--small--hint"]
 
 
 def test_a_cell_that_memory_runs_out_in_is_one_that_fails(

@@ -32,7 +32,9 @@ class Verbs(TyperGroup):
             if type(error).__module__.startswith(("typer", "click")):  # how Typer itself ends a command
                 raise
             if out_of_memory(error):
-                say(f"error: {MEMORY}")
+                say(
+                    f"error: {MEMORY}; a teacher that was trained in this one can be taken along: teacher=FOLDER/teacher/model"
+                )
                 raise typer.Exit(1) from error
             say(traceback.format_exc())
             say("error: this is a fault in docstill; please report it with the lines above")

@@ -10,7 +10,7 @@ from typing import Any
 
 from docstill.data.document import Document, Glyphs
 from docstill.data.images import find_file
-from docstill.data.json_tokens import Decimal
+from docstill.data.json_tokens import AsWritten
 from docstill.errors import DataError
 
 METADATA = "metadata.jsonl"
@@ -67,7 +67,7 @@ def _read_line(folder: Path, line: str) -> tuple[Path | None, list[Any], Glyphs 
     """The picture (None if the line names none that is there), answers, characters, and everything that is wrong."""
     expected = "expected an object with file_name and ground_truth"
     try:
-        entry = json.loads(line, parse_float=Decimal)
+        entry = json.loads(line, parse_float=AsWritten)
     except json.JSONDecodeError as error:
         return None, [], None, [f"broken JSON ({error.msg} at column {error.colno})"]
     except (ValueError, RecursionError) as error:
@@ -100,7 +100,7 @@ def _glyphs(given: Any) -> Glyphs | str:
     for entry in given:
         if not (isinstance(entry, list) and len(entry) == 3 and isinstance(entry[0], str) and len(entry[0]) == 1):
             return _GLYPHS_WRONG
-        if not all(isinstance(share, int | float | Decimal) and math.isfinite(float(share)) for share in entry[1:]):
+        if not all(isinstance(share, int | float | AsWritten) and math.isfinite(float(share)) for share in entry[1:]):
             return _GLYPHS_WRONG
     shares = array("f", (float(share) for entry in given for share in entry[1:]))
     return Glyphs("".join(entry[0] for entry in given), shares)
@@ -110,7 +110,7 @@ def _variants(truth: Any) -> list[Any] | str:
     """The answers that a ``ground_truth`` holds, or what is wrong with it."""
     if isinstance(truth, str):
         try:
-            truth = json.loads(truth, parse_float=Decimal)
+            truth = json.loads(truth, parse_float=AsWritten)
         except json.JSONDecodeError as error:
             return f"ground_truth is not JSON ({error.msg} at column {error.colno} of it)"
         except (ValueError, RecursionError) as error:
@@ -149,17 +149,17 @@ def too_deep(value: Any) -> bool:
 
 def _unusable(value: Any) -> str | None:
     """What is wrong with an answer: there is no tag for an empty key, no text for half a character, no end to deep nesting."""
-    rest: list[tuple[Any, int]] = [(value, 0)]
+    if too_deep(value):
+        return f"gt_parse is nested more than {DEEPEST} deep; flatten it"
+    rest = [value]
     while rest:
-        item, depth = rest.pop()
-        if depth > DEEPEST:
-            return f"gt_parse is nested more than {DEEPEST} deep; flatten it"
+        item = rest.pop()
         if isinstance(item, dict):
             if "" in item:
                 return 'gt_parse holds a key without a name (""); give every field a name'
-            rest += [(part, depth + 1) for part in (*item.keys(), *item.values())]
+            rest += [*item.keys(), *item.values()]
         elif isinstance(item, list):
-            rest += [(part, depth + 1) for part in item]
+            rest += item
         elif isinstance(item, str) and any("\ud800" <= character <= "\udfff" for character in item):
             return f"gt_parse holds half a character in {item!r}; write it whole"
     return None

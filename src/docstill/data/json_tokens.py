@@ -89,7 +89,7 @@ def _content(content: str) -> Any:
     return leaves[0] if len(leaves) == 1 else leaves
 
 
-class Decimal(str):
+class AsWritten(str):
     """A number with a point as the file writes it: 9.00 is not 9.0 on the page. Give it to `json.loads` as ``parse_float``."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from docstill.data.document import Document
-from docstill.data.images import bad_name, left_by_systems, pictures, probe_image, shown_name
+from docstill.data.images import IMAGE_SUFFIXES, bad_name, left_by_systems, pictures, probe_image, shown_name
 from docstill.errors import DataError
 
 
@@ -15,12 +15,7 @@ def read_unlabelled(folder: Path) -> list[Document]:
     Raises:
         DataError: there is no such folder, it holds no pictures, or links and names that cannot be used; all are listed.
     """
-    bad = [
-        f"{shown_name(path)}: {wrong}"
-        for path in sorted(folder.rglob("*"))
-        if not left_by_systems(path.relative_to(folder)) and (wrong := bad_name(path))
-    ]
-    if bad:
+    if bad := bad_names(folder):
         raise DataError(f"the unlabelled pages in {folder} cannot be used", bad)
     files = pictures(folder)
     if not files:
@@ -29,6 +24,19 @@ def read_unlabelled(folder: Path) -> list[Document]:
     return [Document(path, None, (), str(path.relative_to(folder))) for path in files]
 
 
+def bad_names(folder: Path) -> list[str]:
+    """Links and names below ``folder`` that keep pictures from being used, one line each."""
+    return [
+        f"{shown_name(path)}: {wrong}"
+        for path in sorted(folder.rglob("*"))
+        if (path.suffix.lower() in IMAGE_SUFFIXES or path.is_dir())
+        and not left_by_systems(path.relative_to(folder))
+        and (wrong := bad_name(path))
+    ]
+
+
 def problems_of(folder: Path) -> list[str]:
-    """What is wrong with each picture, one line each."""
-    return [f"{document.file}: {bad}" for document in read_unlabelled(folder) if (bad := probe_image(document.file))]
+    """What is wrong with each picture, one line each; where links and names are, those."""
+    return bad_names(folder) or [
+        f"{document.file}: {bad}" for document in read_unlabelled(folder) if (bad := probe_image(document.file))
+    ]

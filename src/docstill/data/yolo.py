@@ -94,11 +94,12 @@ def scan_yolo(
         problems.append(f"{labels}: holds no text files with regions")
     if spare := sorted(str(path.relative_to(labels)) for path in there - set(texts.values())):
         problems.append(f"{labels}: text files without a picture in {images}: {some(spare)}")
-    problems += [f"{shown_name(file)}: {bad}" for file in files if (bad := bad_name(file))]
     pages: list[Marked] = []
     for file in files if there else []:
         size, _ = upright_size(file)
-        if size is None:
+        if bad := bad_name(file):
+            problems.append(f"{shown_name(file)}: {bad}")
+        elif size is None:
             problems.append(f"{file}: cannot be read")
         else:
             pages.append(Marked(file, size, _regions(texts[file], size, classes, problems)))

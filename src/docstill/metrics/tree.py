@@ -38,7 +38,11 @@ def normalise(data: Any) -> Any:
         if all(isinstance(item, dict) for item in data):
             return [kept for item in data if (kept := normalise(item))]
         # exact types on purpose: the published evaluator drops bools here
-        return [text for item in data if type(item) in {str, int, float} and (text := str(item).strip())]
+        return [
+            text
+            for item in data
+            if (isinstance(item, str) or type(item) in {int, float}) and (text := str(item).strip())
+        ]
     return [str(data).strip()]
 
 

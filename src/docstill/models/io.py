@@ -150,11 +150,11 @@ def load_whole(model_class: Any, source: str) -> Any:
     except ImportError as error:
         found = _MISSING.search(str(error))
         package = (found[1] or found[2]) if found else None
-        needed = f"the package {package}, which is not" if package else f"packages that are not ({_first_line(error)})"
+        needed = f"the package {package}, which is not" if package else f"packages that are not ({first_line(error)})"
         mend = f"pip install {package}" if package else "pip install with their names"
         raise ModelError(f"the model in {source} needs {needed} installed; run: {mend}") from error
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"cannot load a model from {source}: {_first_line(error)}") from error
+        raise ModelError(f"cannot load a model from {source}: {first_line(error)}") from error
     problems = [f"{name} is missing" for name in sorted(info["missing_keys"])]
     problems += [
         f"{key[0]} has shape {tuple(key[1])} in the file, {tuple(key[2])} in the network"
@@ -169,7 +169,8 @@ def load_whole(model_class: Any, source: str) -> Any:
     return network
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, or its kind."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 

@@ -65,10 +65,8 @@ def _pair(name: tuple[str, str], rows: Sequence[Row], metric: str, beside: Seque
         best = done[0]["of_teacher"]
         found["rows"].append(["teacher", *_cells(_shown(best), metric, beside), *_cost(best["cost"]), ""])
     for called, twin in twins.items():
-        figures, milliseconds = _cells(_shown(twin), metric, beside), real(twin["cost"]["ms"])
-        slow = real(done[0]["of_teacher"]["cost"]["ms"])
-        faster = slow / milliseconds if slow and milliseconds else None
-        found["rows"].append([called, *figures, *_cost(twin["cost"], faster), ""])
+        figures = _cells(_shown(twin), metric, beside)
+        found["rows"].append([called, *figures, *_cost(twin["cost"], twin["speed_up"]), ""])
     for row in rows:
         if row["state"] != "done":
             found["rows"].append([row["method"], row.get("error", "not run yet")])

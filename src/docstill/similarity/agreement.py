@@ -21,7 +21,7 @@ from docstill.metrics.tree import normalise, ted_accuracy
 
 @dataclass(frozen=True)
 class Answered:
-    """One document: what is right, and what each model answered.
+    """One document: what is right (of several right answers the one that the student is nearest to), and what each model answered.
 
     ``likeness`` in [0, 1] orders the documents on which they disagree; 1 means that they agree.
     """

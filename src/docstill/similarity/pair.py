@@ -134,13 +134,15 @@ class Pair:
     def _fields(self, document: Document, teacher: dict[str, Any], student: dict[str, Any]) -> None:
         truths = document.variants or (document.target,)
         answers = (teacher["fields"], student["fields"])
-        first, second = (nearest_truth(answer, [canonical(truth) for truth in truths]) for answer in answers)
+        written = [canonical(truth) for truth in truths]
+        first, second = (nearest_truth(answer, written) for answer in answers)
+        expected = truths[written.index(second)]
         right = (agreement.same_answer(answers[0], first), agreement.same_answer(answers[1], second))
         self.nearest.append((first, second))
         self.texts.append((teacher["text"], student["text"]))
         self.documents.append(
             Answered(
-                document.where, str(document.file), truths[0], *answers, agreement.likeness_of_fields(*answers), right
+                document.where, str(document.file), expected, *answers, agreement.likeness_of_fields(*answers), right
             )
         )
 

@@ -79,7 +79,10 @@ def line(results: Mapping[str, Any], twin_results: Mapping[str, Any] | None, met
     if twin is not None:
         figures = twin["metrics"][metric]
         assert twin_results is not None
-        found["twin"] = _of(twin, twin_results)
+        beside = next(
+            (row for row in twin_results["rows"] if row["role"] == "teacher"), teacher
+        )  # timed in turns with it
+        found["twin"] = {**_of(twin, twin_results), "speed_up": ratio(_milliseconds(beside), _milliseconds(twin))}
         found["over_twin"] = over_twin(student, twin, metric)
         found["gap_closed"] = gap_closed(mean, figures["mean"], best, figures["std"])
     return found

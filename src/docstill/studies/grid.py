@@ -17,7 +17,7 @@ from docstill.mistakes import mistakes
 from docstill.objectives import OBJECTIVES
 from docstill.objectives.base import options_of
 from docstill.recipe import Data, Recipe, Teacher, parse_recipe, read_yaml, with_confidence
-from docstill.settings import DistillStage, NewModel, Stage
+from docstill.settings import DistillStage, NewModel, Stage, unfit_training
 
 SHARED = ("train", "distill")
 """Stages that take the study's `training` settings where they say nothing else."""
@@ -184,11 +184,9 @@ def _problems(study: Study) -> list[str]:
                 lines.append(
                     f"{group}.{name}: a name becomes part of a folder's name; it has no /, no \\, no -- and no dot first"
                 )
-    lines += [
-        f"teachers.{name}.train.blend: is for classification, the task is {study.task}; leave it out"
-        for name, teacher in study.teachers.items()
-        if study.task != "classification" and isinstance(teacher, Teacher) and teacher.train.blend != "none"
-    ]
+    for name, teacher in study.teachers.items():
+        if isinstance(teacher, Teacher):
+            lines += unfit_training(f"teachers.{name}.train", teacher.train, study.task)
     once = {cell_name(teacher, student, method): 0 for teacher, student, methods in _pairs(study) for method in methods}
     for index, (teacher, student, methods) in enumerate(_pairs(study) if study.pairs else []):
         for method in methods:

@@ -19,7 +19,7 @@ from docstill.progress import say
 from docstill.recipe import Recipe, Teacher, read_yaml
 from docstill.reporting.figures import duration
 from docstill.reporting.study import write_study
-from docstill.run import DONE, RECIPE, in_use, locked, open_run, read_json, seconds_spent, write_json
+from docstill.run import DONE, RECIPE, has_begun, in_use, locked, open_run, read_json, seconds_spent, write_json
 from docstill.sources import read_splits
 from docstill.stages import Bench
 from docstill.studies.figures import line
@@ -46,7 +46,7 @@ def run_study(study: Study, run: Path, command: str = "") -> dict[str, Any]:
     Raises:
         RecipeError: the folder was begun with another study.
         UserError: cells failed for reasons the user can mend; all others are done and written.
-        DocstillError: cells failed through a fault of docstill's.
+        DocstillError: cells failed through a fault of docstill's, or memory ran out.
     """
     open_run(run, dump_study(study), STUDY)
     with locked(run):
@@ -75,7 +75,8 @@ def run_study(study: Study, run: Path, command: str = "") -> dict[str, Any]:
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
-            failed[cell.name] = DocstillError(MEMORY)  # not the error itself, which holds on to what fills the memory
+            ways = f"{MEMORY}; its teachers can be taken along: teachers.NAME=FOLDER/teachers/NAME/model"
+            failed[cell.name] = DocstillError(ways)  # not the error itself, which holds on to what fills the memory
         if cell.name in failed:
             say(f"cell {cell.name} failed: {failed[cell.name]}")
         ran += 1
@@ -109,7 +110,7 @@ def _teachers(study: Study, run: Path) -> dict[str, str]:
 def _recipe(cell: Cell, grid: Sequence[Cell], run: Path) -> Recipe:
     """The cell's recipe, with the no-KD twin if no finished cell has it; what was begun keeps the controls it was begun with."""
     begun = run / "cells" / cell.name / RECIPE
-    if begun.is_file():
+    if begun.is_file() and has_begun(begun.parent):
         controls = read_yaml(begun).get("controls", cell.recipe.controls)
     elif cell.twin is not None and _twin(cell, grid, _finished(grid, run)) is None and not _coming(cell, grid, run):
         controls = ["teacher", "no-kd"]
