@@ -4,7 +4,7 @@ python benchmarks/kie/receipts.py RECEIPTS RUN [try]
 
 RECEIPTS holds {train,validation} with metadata.jsonl. The same network is fine-tuned on them three times: from scratch; after it has
 read generated pages; after generated receipts, too. The last of the three teaches a student that keeps two of its decoder layers and
-a quarter of its weights (as in the recipe `donut-hole`), beside its no-KD twin. For a GPU, and the processor cores that draw its
+loses weights as in the recipe `donut-hole`, beside its no-KD twin. For a GPU, and the processor cores that draw its
 documents. With `try` all of it runs in minutes on two cores and nothing is kept. Stopped, it goes on with the same command. Leaves
 receipts.json here.
 """

@@ -56,9 +56,8 @@ def save_checkpoint(path: Path, lesson: nn.Module, optimizer: Any, progress: Pro
                 "progress": vars(progress),
                 "extra": extra.state(),
                 "random": torch.get_rng_state(),
-                "random_cuda": [torch.cuda.get_rng_state()]
-                if torch.cuda.is_available()
-                else [],  # this process has one GPU
+                # of the one GPU that this process learns on: others may be there now and not later
+                "random_cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
             },
             file,
         )

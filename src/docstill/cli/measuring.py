@@ -166,9 +166,8 @@ def predict(
     loaded = docstill.load(model, task)
     with counter("reading", len(files)) as advance:
         answers = loaded.predict_files(files, advance)
-    read = [answer for answer in answers if "error" not in answer]
-    if as_json or read:
-        print_value(answers if as_json else read, as_json)
+    if shown := [answer for answer in answers if as_json or "error" not in answer]:
+        print_value(shown, as_json)
     if bad := [answer["error"] for answer in answers if "error" in answer]:
         raise DataError(f"{len(bad)} of {len(files)} files could not be read", bad)
 
