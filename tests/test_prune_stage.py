@@ -126,7 +126,9 @@ def test_a_donut_takes_smaller_pages(tmp_path: Path) -> None:
 
 
 def test_a_classifier_keeps_its_pages(vit: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is for Donuts and layout detectors, this is a classifier"):
+    with pytest.raises(
+        UserError, match="resolution is for kie and layout, this is a model for classification; use another method"
+    ):
         docstill.prune(vit, tmp_path / "out", method="resolution", keep=0.5)
 
 

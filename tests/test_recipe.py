@@ -172,3 +172,19 @@ def test_a_stage_with_nothing_under_it_has_its_defaults() -> None:
 def test_what_does_not_fit_the_task_is_said_before_a_teacher_learns(task: str, stage: Any, line: str) -> None:
     content = {"task": task, "teacher": "t", "data": {"train": "a", "validation": "b"}, "stages": [stage]}
     assert line in "\n".join(_problems(content))
+
+
+@pytest.mark.parametrize(
+    ("task", "data", "said"),
+    [
+        ("kie", {}, "the task is kie and unlabelled pages are not given"),
+        ("classification", {"unlabelled": "more"}, "the task is classification and unlabelled pages are given"),
+    ],
+)
+def test_a_confidence_without_use_is_refused(task: str, data: dict[str, str], said: str) -> None:
+    content = tiny.recipe(Path("data"))
+    content["task"] = task
+    content["data"] |= {"confidence": 0.7, **data}
+    assert _problems(content) == [f"data.confidence is for data.unlabelled of kie and layout, {said}; leave it out"]
+    content["data"]["confidence"] = 0.9  # as dumped recipes say it
+    assert parse_recipe(content).data.confidence == 0.9

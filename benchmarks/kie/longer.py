@@ -1,9 +1,10 @@
-"""DONUT-hole with 26 % of the weights, taught four times as long as in the study (`micro.sh`) and on four times the labels; 3 seeds.
+"""Students of the teacher that ships, taught four times as long as in the study (`micro.sh`) and on four times the labels; 3 seeds.
 
-python benchmarks/kie/longer.py RUN
+python benchmarks/kie/longer.py RUN [WAY]
 
-The teacher is the one that ships; scored on the study's validation labels. Stopped, it goes on with the same command; the same command
-in two processes shares the students. Leaves longer.json here.
+``hole`` is DONUT-hole with 26 % of the weights, ``structural`` has fewer layers and narrower ones, for speed. Scored on the study's
+validation labels. Stopped, it goes on with the same command; the same command in two processes shares the students. Leaves longer.json
+or structural.json here; ``structural`` is timed beside its teacher when all seeds are done, with nothing else on the machine, please.
 """
 
 from __future__ import annotations
@@ -25,57 +26,71 @@ from ways import scores
 LABELS = {"train": (24000, 2101), "validation": (300, 2002)}
 """How many of each split, and the seed that they are drawn with."""
 SHALLOW: dict[str, Any] = {"method": "depth", "of": "decoder", "keep": 2}
+NARROW: dict[str, Any] = {"method": "ffn", "keep": 0.5}
 TRAINING: dict[str, Any] = {
     "epochs": 3,
     "batch_size": 8,
     "learning_rate": 0.0007,
     "weight_decay": 0.01,
     "evaluate_every": 3,
-    "prune": {"sparsity": 0.62, "scope": "lamp", "of": "non-embedding", "end": 0.4},
     "objectives": [{"kind": "labels", "weight": 0.5}, {"kind": "kd", "temperature": 2.0, "weight": 0.5}],
     "cache_logits": 20,
 }
+SPARSE = {"prune": {"sparsity": 0.62, "scope": "lamp", "of": "non-embedding", "end": 0.4}}
+WAYS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
+    "hole": ([SHALLOW], {**TRAINING, **SPARSE}),
+    "structural": ([SHALLOW, NARROW], TRAINING),
+}
+"""What is cut off before a student learns, and how it learns."""
 SEEDS = range(3)
 
 
-def main(run: Path) -> None:
+def main(run: Path, way: str) -> None:
     for split, (count, seed) in LABELS.items():
         if not (run / "labels" / split).exists():
             docstill.synth("small-labels", run / "labels" / split, count, seed=seed, workers=2)
-    teacher = find_teacher("small-labels")
-    begun = docstill.prune(teacher, run / "begun", **SHALLOW)["model"]
+    teacher, own = find_teacher("small-labels"), run / way
+    begun, (cuts, training) = str(teacher), WAYS[way]
+    for number, cut in enumerate(cuts, 1):
+        begun = docstill.prune(begun, own / f"cut-{number}", run / "labels", **cut)["model"]
     for seed in SEEDS:
         try:
-            docstill.distill(teacher, begun, run / "labels", run / f"seed-{seed}", seed=seed, **TRAINING)
+            docstill.distill(teacher, begun, run / "labels", own / f"seed-{seed}", seed=seed, **training)
         except InUse:
             continue
-        keep(run, teacher)
+        keep(run, way, teacher)
 
 
-def keep(run: Path, teacher: Path) -> None:
+def keep(run: Path, way: str, teacher: Path) -> None:
     """Writes what is done so far."""
     whole, found = count_parameters(docstill.load(teacher).model.network).nonzero_non_embedding, []
-    for folder in sorted(run.glob("seed-*")):
-        if (folder / DONE).is_file():
-            kept = count_parameters(docstill.load(folder / "model").model.network).nonzero_non_embedding
-            likeness = step(
-                folder / "comparison",
-                lambda folder=folder: docstill.compare(teacher, folder / "model", run / "labels" / "validation"),
-            )
-            found.append(
-                {
-                    "metrics": scores(folder / "model", run, folder / "evaluation"),
-                    "of_teacher": kept / whole,
-                    "global_cka": likeness["similarity"]["global"],
-                    "seconds": read_json(folder / DONE)["seconds"],
-                }
-            )
-    about = {"labels": LABELS, "student": SHALLOW, "training": TRAINING, "hardware": hardware()}
+    folders = [folder for folder in sorted((run / way).glob("seed-*")) if (folder / DONE).is_file()]
+    for folder in folders:
+        kept = count_parameters(docstill.load(folder / "model").model.network).nonzero_non_embedding
+        likeness = step(
+            folder / "comparison",
+            lambda folder=folder: docstill.compare(teacher, folder / "model", run / "labels" / "validation"),
+        )
+        found.append(
+            {
+                "metrics": scores(folder / "model", run, folder / "evaluation"),
+                "of_teacher": kept / whole,
+                "global_cka": likeness["similarity"]["global"],
+                "seconds": read_json(folder / DONE)["seconds"],
+            }
+        )
+    cuts, training = WAYS[way]
+    about: dict[str, Any] = {"labels": LABELS, "student": cuts, "training": training, "hardware": hardware()}
+    if way == "structural" and len(found) == len(SEEDS):
+        pair = {"teacher": str(teacher), "student": str(folders[0] / "model")}
+        timed = docstill.benchmark(list(pair.values()), run / "labels" / "validation", threads=1)["models"]
+        about["speed"] = {name: timed[folder] for name, folder in pair.items()}
     taught = scores(teacher, run, run / "teacher")
-    write_json(Path(__file__).with_suffix(".json"), {**about, "teacher": taught, "seeds": found})
+    target = Path(__file__).with_name("longer.json" if way == "hole" else "structural.json")
+    write_json(target, {**about, "teacher": taught, "seeds": found})
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    main(Path(sys.argv[1]))
+    if len(sys.argv) not in (2, 3) or (sys.argv[2:] and sys.argv[2] not in WAYS):
+        sys.exit(f"{__doc__}\nWAY is one of {', '.join(WAYS)}")
+    main(Path(sys.argv[1]), (*sys.argv[2:], "hole")[0])

@@ -18,14 +18,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from deeper import deeper
+
 import docstill
 from docstill.errors import InUse
 from docstill.measure import hardware
+from docstill.recipe import Recipe
 from docstill.run import DONE, read_json, step, write_json
 
 HERE = Path(__file__).parent / "small"
 GENERATED = {"train": (1200, 41), "validation": (100, 42)}
 """How many of each split, and the seed that they are drawn with."""
+UNLABELLED = (144, 43)
+"""The same of those that the teacher labels for ``pseudo``: half as many as there are book pages."""
 SIDE = (320, 224)
 NARROW = {
     "pyramid_channels": 64,
@@ -81,6 +86,8 @@ OWN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 That of the RT-DETRv2 was found with batches of 8, and is smaller with those of 4; it learns more slowly than the others.
 """
+DEEPER = {"r101": "r50", "r152": "r101"}
+"""Networks that begin as a shallower one that has learnt already (`deeper.py`); a teacher then learns from the books as long as a student."""
 SMALLER: dict[str, Any] = {"method": "resolution", "keep": 0.7}
 """Pages of 224 × 160 for the student: half the pixels."""
 NARROWER: dict[str, Any] = {"method": "channels", "keep": 0.5}
@@ -99,6 +106,7 @@ METHODS: dict[str, list[dict[str, Any]]] = {
     "smaller": [LABELS, HEADS, ROI, GRAPH],
     "narrow-no-kd": [],
     "narrow": [LABELS, HEADS, ROI, GRAPH],
+    "pseudo": [LABELS, HEADS, ROI, GRAPH],
     "heads": [LABELS, HEADS],
     "heads-given": [LABELS, {**HEADS, "weight": 0.0}],
     "roi": [LABELS, ROI],
@@ -113,7 +121,8 @@ METHODS: dict[str, list[dict[str, Any]]] = {
 }
 """Objectives by name; none: the student alone, ``smaller``: on smaller pages, ``without``: alone and without generated pages.
 
-With ``heads-given`` the student begins with the teacher's heads, and learns from the labels alone. ``narrow`` begins with the student that
+With ``heads-given`` the student begins with the teacher's heads, and learns from the labels alone. ``pseudo`` is ``together`` with generated
+pages on which the teacher's regions are the labels: as many steps, a third of them on such pages. ``narrow`` begins with the student that
 ``together`` left, ``narrow-no-kd`` with that of ``no-kd``, of the same seed. ``graph`` is ``graphkd`` for a student whose labels' loss, a sum
 over the decoder's layers, is some ten times a Faster R-CNN's. ``cut`` begins as the teacher with half the channels of its backbone, and so
 does ``cut-no-kd``, which then learns alone.
@@ -136,13 +145,11 @@ def main(pages: Path, run: Path, pair: str, methods: list[str]) -> None:
         if not (generated / split).exists():
             docstill.synth("layout", generated / split, count, seed=seed, workers=2)
     teacher, student, usual = PAIRS[pair]
-    begun = {network: learnt_first(network, generated, run) for network in (teacher, student)}
-    settings = {**own(STUDENT, teacher, 1), "epochs": TEACHER_EPOCHS}
-    taught = docstill.train("layout", begun[teacher], pages, run / "teachers" / teacher, **settings)["model"]
+    begun, taught = learnt_first(student, generated, run), learnt_teacher(teacher, generated, pages, run)
     for seed in SEEDS:
         for method in methods or usual:
             try:
-                learnt(method, begun[student], taught, pages, run, pair, seed)
+                learnt(method, begun, taught, pages, run, pair, seed)
             except InUse:
                 continue
             keep(pages, run, pair)
@@ -162,6 +169,9 @@ def own(settings: dict[str, Any], network: str, place: int) -> dict[str, Any]:
 
 def learnt_first(network: str, generated: Path, run: Path) -> str:
     """The folder of a detector that has learnt from generated pages; what it scores on others of them is noted."""
+    if network in DEEPER:
+        shallow = learnt_first(DEEPER[network], generated, run)
+        return deeper(Path(shallow), network.replace("r", "resnet"), run / "first" / network / "model")
     done = docstill.train("layout", new(network), generated, run / "first" / network, **own(FIRST, network, 0))
     known = read_json(HERE / "pretraining.json") if (HERE / "pretraining.json").is_file() else {}
     known[network] = {"ap": done["best"], "seconds": done["seconds"], "hardware": hardware()}
@@ -169,14 +179,49 @@ def learnt_first(network: str, generated: Path, run: Path) -> str:
     return str(done["model"])
 
 
+def learnt_teacher(network: str, generated: Path, pages: Path, run: Path) -> str:
+    """The folder of a detector that has learnt from generated pages, then from the books."""
+    settings = {**own(STUDENT, network, 1), "epochs": TEACHER_EPOCHS}
+    if network in DEEPER:
+        shallow = learnt_teacher(DEEPER[network], generated, pages, run)
+        begun = deeper(Path(shallow), network.replace("r", "resnet"), run / "teachers" / f"{network}-begun")
+        settings["epochs"] = STUDENT["epochs"]
+    else:
+        begun = learnt_first(network, generated, run)
+    return str(docstill.train("layout", begun, pages, run / "teachers" / network, **settings)["model"])
+
+
 def learnt(method: str, begun: str, taught: str, pages: Path, run: Path, pair: str, seed: int) -> None:
     """One student or control; its folder is ``run/pair/method/seed-n``."""
     folder, student = run / pair / method / f"seed-{seed}", begins(method, begun, taught, run, pair, seed)
     settings = own(STUDENT, PAIRS[pair][1], 1)
+    if method == "pseudo":
+        docstill.compress(with_unlabelled(begun, taught, pages, run, settings, seed), folder)
+        return
     if METHODS[method]:
         docstill.distill(taught, student, pages, folder, seed=seed, objectives=METHODS[method], **settings)
     else:
         docstill.train("layout", student, pages, folder, seed=seed, **settings)
+
+
+def with_unlabelled(begun: str, taught: str, pages: Path, run: Path, settings: dict[str, Any], seed: int) -> Recipe:
+    """``together``, with pages that the teacher labels; in as many steps as without them."""
+    count, drawn = UNLABELLED
+    if not (run / "unlabelled").exists():
+        docstill.synth("layout", run / "unlabelled", count, seed=drawn, workers=2)
+    labelled = len(read_json(pages / "train.json")["images"])
+    fewer = {"epochs": settings["epochs"] * labelled / (labelled + count)}
+    distill = {**settings, **fewer, "objectives": METHODS["pseudo"]}
+    content = {
+        "task": "layout",
+        "teacher": taught,
+        "student": begun,
+        "data": {"train": pages / "train", "validation": pages / "validation", "unlabelled": run / "unlabelled"},
+        "stages": [{"distill": distill}],
+        "controls": ["teacher"],
+        "seed": seed,
+    }
+    return Recipe.model_validate(content)
 
 
 def begins(method: str, begun: str, taught: str, run: Path, pair: str, seed: int) -> str | docstill.NewModel:
@@ -202,7 +247,8 @@ def keep(pages: Path, run: Path, pair: str) -> None:
     found: dict[str, Any] = {"teacher": {"network": teacher, **taught}, "student": student, "epochs": STUDENT["epochs"]}
     found |= {"hardware": hardware(), "methods": {}}
     for method in METHODS:
-        folders = sorted((run / pair / method).glob("seed-*"))
+        where = "seed-*/seed-*/student/1-distill" if method == "pseudo" else "seed-*"
+        folders = sorted((run / pair / method).glob(where))
         if done := [figures(folder, pages) for folder in folders if (folder / DONE).is_file()]:
             found["methods"][method] = done
     target = HERE / f"{pair}.json"

@@ -13,7 +13,7 @@ from docstill.errors import UserError
 from docstill.models.blocks import TWO_STAGE_DETECTOR
 from docstill.models.detector import backbones
 from docstill.models.donut import check_window
-from docstill.models.io import DocumentModel
+from docstill.models.io import DocumentModel, fastest_device
 from docstill.models.size import count_parameters
 from docstill.progress import counter, say
 from docstill.pruning.backbone import BACKBONES, swap_backbone
@@ -34,6 +34,7 @@ from docstill.pruning.vocabulary import (
     unspellable,
 )
 from docstill.settings import (
+    PRUNED_TASKS,
     BackbonePrune,
     ChannelPrune,
     DepthPrune,
@@ -72,6 +73,11 @@ def prune(
     Raises:
         UserError: the method does not fit the student, or needs pages and there are none.
     """
+    fitting = PRUNED_TASKS.get(settings.method, (task.name,))
+    if task.name not in fitting:
+        raise UserError(
+            f"method: {settings.method} is for {' and '.join(fitting)}, this is a model for {task.name}; use another method"
+        )
     before = count_parameters(student.network)
     text = METHODS[type(settings)](task, student, settings, Splits(pages, validation))
     after = count_parameters(student.network)
@@ -135,8 +141,6 @@ def _vocabulary(task: Task, student: DocumentModel, settings: VocabularyPrune, s
     pages, validation = splits
     if pages is None:
         raise UserError("trimming the vocabulary reads the training answers; give --data")
-    if student.task != "kie":
-        raise UserError(f"a vocabulary is what a kie model has, this one is for {student.task}; use another method")
     tokenizer, network = student.processor.tokenizer, student.network
     before = network.config.decoder.vocab_size
     texts = task.texts(pages)
@@ -165,10 +169,6 @@ def _say_unspellable(tokenizer: Any, texts: list[str], pages: Pages) -> None:
 
 
 def _backbone(task: Task, student: DocumentModel, settings: BackbonePrune, splits: Splits) -> str:
-    if student.task != "layout":
-        raise UserError(
-            f"another backbone is for layout detectors, this is a model for {student.task}; use another method"
-        )
     student.network, kept, behind = swap_backbone(student.network, settings.to, backbones())
     shapes = {name: parameter.shape for name, parameter in student.network.named_parameters()}
     student.masks = {
@@ -183,10 +183,6 @@ def _backbone(task: Task, student: DocumentModel, settings: BackbonePrune, split
 
 
 def _resolution(task: Task, student: DocumentModel, settings: ResolutionPrune, splits: Splits) -> str:
-    if student.task == "classification":
-        raise UserError(
-            "another size of pages is for Donuts and layout detectors, this is a classifier; use another method"
-        )
     width, height = task.page_size(student)
     if student.task == "kie":
         processor = copy.deepcopy(student.processor)
@@ -234,12 +230,12 @@ def _look(task: Task, student: DocumentModel, settings: DepthPrune | FfnPrune, p
 def _run(task: Task, student: DocumentModel, pages: Pages, count: int) -> None:
     """Runs ``count`` documents, drawn from the split, through the student one by one: alone, nothing is padded."""
     chosen = drawn(pages, count).documents
-    training = student.network.training
-    student.network.eval()
+    training, home = student.network.training, student.device
+    student.network.eval().to(fastest_device())
     with torch.no_grad(), counter("looking at what passes through the student", len(chosen)) as advance:
         for document in chosen:
             example = example_in_use(task, student, document, pages.labels)
             batch = task.collate(student, [example])
             task.forward(student, on_device(batch, student.device))
             advance(1)
-    student.network.train(training)
+    student.network.train(training).to(home)

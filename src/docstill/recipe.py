@@ -196,6 +196,13 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def _unlabelled_pages_have_a_use(self) -> Recipe:
+        used = self.data.unlabelled is not None and self.task != "classification"
+        # the default is let through: it stands in every recipe that is written down whole
+        if not used and self.data.confidence != Data.model_fields["confidence"].default:
+            raise ValueError(
+                "data.confidence is for data.unlabelled of kie and layout, the task is "
+                f"{self.task} and unlabelled pages are {'given' if self.data.unlabelled else 'not given'}; leave it out"
+            )
         if self.data.unlabelled is None:
             return self
         if not any(

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import layer_norm, linear, scaled_dot_product_attention
+from torch.nn.functional import embedding, layer_norm, linear, scaled_dot_product_attention
 
 _ROOM = 64
 
@@ -48,9 +48,8 @@ class _Layer:
     def __init__(self, layer: Any, seen: Tensor) -> None:
         own, over = layer.self_attn, layer.encoder_attn
         self.heads, self.activation = over.num_heads, layer.activation_fn
-        self.before_own, self.before_page, self.before_last = (
-            (norm.normalized_shape, norm.weight, norm.bias, norm.eps)
-            for norm in (layer.self_attn_layer_norm, layer.encoder_attn_layer_norm, layer.final_layer_norm)
+        self.before_own, self.before_page, self.before_last = map(
+            _norm, (layer.self_attn_layer_norm, layer.encoder_attn_layer_norm, layer.final_layer_norm)
         )
         joined = own.q_proj, own.k_proj, own.v_proj
         self.asked = torch.cat([part.weight for part in joined]), torch.cat([part.bias for part in joined])
@@ -82,23 +81,27 @@ class Steps:
     """
 
     def __init__(self, network: Any, seen: Tensor) -> None:
-        self.decoder, self.head = network.decoder.model.decoder, network.decoder.lm_head
+        decoder, head = network.decoder.model.decoder, network.decoder.lm_head
+        places, words = decoder.embed_positions, decoder.embed_tokens
+        self.words, self.scale, self.places = words.weight, words.embed_scale, places.weight[places.offset :]
+        self.first, self.last, self.head = (
+            _norm(decoder.layernorm_embedding),
+            _norm(decoder.layer_norm),
+            (head.weight, head.bias),
+        )
         self.answers, self.device = len(seen), seen.device
         if network.config.encoder.hidden_size != network.config.decoder.hidden_size:
             seen = network.enc_to_dec_proj(seen)
         self.length = 0
-        self.layers = [_Layer(layer, seen) for layer in self.decoder.layers]
+        self.layers = [_Layer(layer, seen) for layer in decoder.layers]
 
     def scores(self, tokens: Tensor) -> Tensor:
         """Scores ``(B, vocabulary)`` float32 of what follows ``tokens`` ``(B,)``, the last of each answer."""
-        decoder = self.decoder
-        place = decoder.embed_positions.weight[self.length + decoder.embed_positions.offset]
-        states = decoder.layernorm_embedding(decoder.embed_tokens(tokens) + place)
+        states = layer_norm(embedding(tokens, self.words) * self.scale + self.places[self.length], *self.first)
         for layer in self.layers:
             states = layer.step(states, self.length)
         self.length += 1
-        scores: Tensor = self.head(decoder.layer_norm(states)).float()
-        return scores
+        return linear(layer_norm(states, *self.last), *self.head).float()
 
     def rewind(self) -> None:
         """Begins again on the same pages, if no answer was dropped; what was made of the pages stays."""
@@ -108,6 +111,11 @@ class Steps:
         """Goes on with the answers of ``rows`` ``(B,)`` bool alone."""
         for layer in self.layers:
             layer.memory.keep(rows)
+
+
+def _norm(norm: Any) -> tuple[Any, ...]:
+    """What `layer_norm` takes of such a module."""
+    return norm.normalized_shape, norm.weight, norm.bias, norm.eps
 
 
 def _found(query: Tensor, keys: Tensor, values: Tensor, answered: tuple[Tensor, Tensor]) -> Tensor:
