@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from docstill.studies.figures import summary
+from docstill.metrics.seeds import summary
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"

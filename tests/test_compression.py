@@ -200,7 +200,7 @@ def test_stopping_at_any_step_and_going_on_changes_nothing(
     data, run, _ = finished
     from docstill import engine
 
-    whole, calls = engine._optimise, 0
+    whole, calls = engine.optimise, 0
 
     def stopping(*arguments: Any) -> dict[str, float]:
         nonlocal calls
@@ -210,10 +210,10 @@ def test_stopping_at_any_step_and_going_on_changes_nothing(
         return whole(*arguments)
 
     content = parse_recipe(tiny.recipe(data, repeats=2))
-    monkeypatch.setattr(engine, "_optimise", stopping)
+    monkeypatch.setattr(engine, "optimise", stopping)
     with pytest.raises(_Killed):
         compression.compress(content, tmp_path / "run")
-    monkeypatch.setattr(engine, "_optimise", whole)
+    monkeypatch.setattr(engine, "optimise", whole)
     compression.compress(content, tmp_path / "run")
     _same_student(run, tmp_path / "run")
 
@@ -224,7 +224,7 @@ def test_time_before_a_stop_counts(
     data, _, _ = finished
     from docstill import engine
 
-    whole, calls = engine._optimise, 0
+    whole, calls = engine.optimise, 0
 
     def slow(*arguments: Any) -> dict[str, float]:
         nonlocal calls
@@ -235,12 +235,12 @@ def test_time_before_a_stop_counts(
         return whole(*arguments)
 
     content = parse_recipe(tiny.recipe(data, repeats=1))
-    monkeypatch.setattr(engine, "_optimise", slow)
+    monkeypatch.setattr(engine, "optimise", slow)
     with pytest.raises(_Killed):
         compression.compress(content, tmp_path / "run")
     saved = torch.load(tmp_path / "run" / "teacher" / "last.pt", weights_only=True)["progress"]["step"]
     assert saved > 0
-    monkeypatch.setattr(engine, "_optimise", whole)
+    monkeypatch.setattr(engine, "optimise", whole)
     results = compression.compress(content, tmp_path / "run")
     reports = [json.loads(done.read_text()) for done in (tmp_path / "run").rglob("done.json")]
     assert json.loads((tmp_path / "run" / "teacher" / "done.json").read_text())["seconds"] >= 0.2 * saved

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +237,20 @@ def test_two_systems_are_compared_on_the_same_documents(files: Any, tmp_path: Pa
     other.write_text("{}\n", encoding="utf-8")
     with pytest.raises(UserError, match="has 1 lines and"):
         docstill.score("classification", predictions, answers, against=other)
+
+
+def test_resampling_has_a_bar(files: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    predictions, answers = files(probabilities(PAGES), LABELS)
+    plain = docstill.score("classification", predictions, answers, intervals=True, against=predictions)
+    steps: list[tuple[int, int]] = []
+
+    @contextmanager
+    def bar(title: str, total: int) -> Iterator[Any]:
+        yield lambda done, of, _: steps.append((done, of))
+
+    monkeypatch.setattr("docstill.progress.bar", bar)
+    assert docstill.score("classification", predictions, answers, intervals=True, against=predictions) == plain
+    assert steps == [(done, 1000) for done in range(1, 1001)] * 2
 
 
 def test_unknown_pages(files: Any, tmp_path: Path) -> None:

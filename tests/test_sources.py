@@ -173,7 +173,7 @@ class _Killed(BaseException):
 def test_a_stage_that_was_stopped_ends_in_the_same_model(
     packets: Path, training: Pages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, model = engine._optimise, str(_student(training).save(tmp_path / "begun"))
+    whole, model = engine.optimise, str(_student(training).save(tmp_path / "begun"))
     data = {"train": DRAWN, "validation": packets / "validation"}
 
     def train(out: str) -> dict[str, torch.Tensor]:
@@ -190,10 +190,10 @@ def test_a_stage_that_was_stopped_ends_in_the_same_model(
 
     one = train("whole")
     for _ in range(2):  # in the first epoch; gone on with, in the second
-        monkeypatch.setattr(engine, "_optimise", stopping(itertools.count()))
+        monkeypatch.setattr(engine, "optimise", stopping(itertools.count()))
         with pytest.raises(_Killed):
             train("stopped")
-    monkeypatch.setattr(engine, "_optimise", whole)
+    monkeypatch.setattr(engine, "optimise", whole)
     other = train("stopped")
     assert all(torch.equal(one[name], other[name]) for name in one)
 

@@ -207,7 +207,7 @@ def test_a_whole_recipe_killed_in_its_second_seed(tmp_path: Path, monkeypatch: p
         controls=["no-kd"],
         repeats=2,
     )
-    calls, steps, whole = count_calls(monkeypatch), 0, engine._optimise
+    calls, steps, whole = count_calls(monkeypatch), 0, engine.optimise
 
     def stopping(*arguments: Any) -> dict[str, float]:
         nonlocal steps
@@ -216,12 +216,12 @@ def test_a_whole_recipe_killed_in_its_second_seed(tmp_path: Path, monkeypatch: p
             raise Killed
         return whole(*arguments)
 
-    monkeypatch.setattr(engine, "_optimise", stopping)
+    monkeypatch.setattr(engine, "optimise", stopping)
     with pytest.raises(Killed):
         compress(parse_recipe(content), tmp_path / "run")
     assert len(calls) == 3
     assert (tmp_path / "run" / "teacher" / teacher_cache.FOLDER).is_dir()
-    monkeypatch.setattr(engine, "_optimise", whole)
+    monkeypatch.setattr(engine, "optimise", whole)
     results = compress(parse_recipe(content), tmp_path / "run")
     assert len(calls) == 3
     assert not (tmp_path / "run" / "teacher" / teacher_cache.FOLDER).exists()

@@ -23,7 +23,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 import docstill
-from docstill.deploy.hardware import describe_hardware
+from docstill.deploy.hardware import hardware
 
 PAGES, BOXES, CLASSES, ROUNDS = 5000, 100, 11, 2
 BESIDE = 500
@@ -101,7 +101,7 @@ def main() -> None:
         "figures": found,
         "largest_difference": max(abs(found[name] - expected[name]) for name in NAMES),
         "versions": {name: importlib.metadata.version(name) for name in ("faster-coco-eval", "pycocotools", "numpy")},
-        "hardware": describe_hardware(),
+        "hardware": hardware(),
     }
     text = json.dumps(result, indent=1) + "\n"
     (Path(__file__).parent / "results.json").write_text(text, encoding="utf-8")

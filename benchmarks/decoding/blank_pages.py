@@ -25,7 +25,7 @@ from PIL import Image, ImageDraw
 from docstill.data.corruptions import CORRUPTIONS, corrupt
 from docstill.data.images import IMAGE_SUFFIXES, open_image
 from docstill.decoding.blank import is_blank
-from docstill.deploy.hardware import describe_hardware
+from docstill.deploy.hardware import hardware
 from docstill.synthesis.fonts import Fonts
 from docstill.synthesis.generator import KINDS, Generator
 from docstill.synthesis.scenery import lying
@@ -48,7 +48,7 @@ def main(folders: list[str]) -> None:
         found["looked at once"]["writing"][f"real: {Path(folder).name}"] = share(
             open_image(path) for path in paths[:60]
         )
-    result = {"blank_of": found, "median_cpu_ms": costs(), "hardware": describe_hardware()}
+    result = {"blank_of": found, "median_cpu_ms": costs(), "hardware": hardware()}
     Path(__file__).with_name("blank_pages.json").write_text(
         json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )

@@ -21,7 +21,7 @@ from docstill.data.json_tokens import json_to_tokens, tag_tokens
 from docstill.decoding.grammar import Grammar, Writer
 from docstill.decoding.schema import schema_of, to_card
 from docstill.decoding.writing import generate
-from docstill.deploy.hardware import describe_hardware
+from docstill.deploy.hardware import hardware
 from docstill.models.donut import new_donut
 from docstill.models.donut_tokens import encode
 
@@ -81,7 +81,7 @@ def main() -> None:
     result = {
         "rounds": ROUNDS,
         "median_cpu_ms": {name: round(statistics.median(values), 4) for name, values in found.items()},
-        "hardware": describe_hardware(),
+        "hardware": hardware(),
     }
     Path(__file__).with_name("results.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))

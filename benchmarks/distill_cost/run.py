@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch.nn import functional
 
-from docstill.deploy.hardware import describe_hardware
-from docstill.engine import _optimise
+from docstill.deploy.hardware import hardware
+from docstill.engine import Trainee, optimise
 from docstill.lesson import Lesson, make_objectives
 from docstill.models.classifier import new_classifier
 from docstill.optimiser import seed_everything
@@ -38,12 +37,12 @@ def main() -> None:
     pixels, targets = torch.randn(BATCH, 3, SIZE, SIZE), torch.randint(9, (BATCH,))
     side = {"pixel_values": pixels, "targets": targets}
     batch: dict[str, Any] = {"files": [""] * BATCH, "student": side, "teacher": side}
-    accelerator = Accelerator(cpu=True)
-    optimizer = accelerator.prepare(torch.optim.AdamW(lesson.parameters(), lr=1e-9))
+    trainee = Trainee(lesson, student.network, lambda epoch, skip: iter(()), 1, lesson.counts, dict)
+    optimizer = torch.optim.AdamW(lesson.parameters(), lr=1e-9)
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=False)
 
     def distil_step() -> None:
-        _optimise(accelerator, autocast, lesson, optimizer, [batch], lesson.counts, 1.0)
+        optimise(trainee, optimizer, [batch], autocast, 1.0, False)
 
     def teacher_forward() -> None:
         with torch.no_grad():
@@ -78,7 +77,7 @@ def main() -> None:
         "median_ms": {name: round(value, 1) for name, value in medians.items()},
         "ratio": round(statistics.median(ratios), 3),
         "ratio_quartiles": [round(value, 3) for value in statistics.quantiles(ratios, n=4)],
-        "hardware": describe_hardware(),
+        "hardware": hardware(),
     }
     text = json.dumps(result, indent=1) + "\n"
     (Path(__file__).parent / "results.json").write_text(text, encoding="utf-8")

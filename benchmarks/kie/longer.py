@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import docstill
+from docstill.deploy.hardware import hardware
 from docstill.errors import InUse
-from docstill.measure import hardware
 from docstill.models.size import count_parameters
 from docstill.run import DONE, read_json, step, write_json
 from docstill.shipped import find_teacher

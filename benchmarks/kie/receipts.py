@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import docstill
-from docstill.measure import hardware
+from docstill.deploy.hardware import hardware
 from docstill.run import step, write_json
 
 SIZE: dict[str, Any] = {"new": "donut-base-mini", "image_size": (960, 480)}

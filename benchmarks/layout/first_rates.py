@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import docstill
-from docstill.measure import hardware
+from docstill.deploy.hardware import hardware
 from docstill.run import read_json, write_json
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import docstill
-from docstill.measure import hardware
+from docstill.deploy.hardware import hardware
 
 NETWORKS = ("r18", "r50", "mobilenet-v2", "efficientnet-b0", "r101", "r152")
 SETTINGS = {"epochs": 10, "batch_size": 16, "learning_rate": 0.0005, "augment": 0.3, "evaluate_every": 2, "workers": 8}

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import docstill
-from docstill.measure import hardware
+from docstill.deploy.hardware import hardware
 from docstill.run import write_json
 
 sys.path.insert(0, str(Path(__file__).parent))

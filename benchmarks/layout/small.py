@@ -21,8 +21,8 @@ from typing import Any
 from deeper import deeper
 
 import docstill
+from docstill.deploy.hardware import hardware
 from docstill.errors import InUse
-from docstill.measure import hardware
 from docstill.recipe import Recipe
 from docstill.run import DONE, read_json, step, write_json
 

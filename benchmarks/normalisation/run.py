@@ -16,7 +16,7 @@ from typing import Any
 
 import docstill
 from docstill.data.images import open_image
-from docstill.measure import hardware
+from docstill.deploy.hardware import hardware
 from docstill.models.classifier import new_classifier
 from docstill.optimiser import seed_everything
 from docstill.tasks.base import drawn

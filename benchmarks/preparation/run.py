@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import docstill
-from docstill.measure import hardware
+from docstill.deploy.hardware import hardware
+from docstill.metrics.seeds import summary
 from docstill.run import read_json, write_json
-from docstill.studies.figures import summary
 from docstill.tasks.base import BROUGHT_TO
 
 HERE = Path(__file__).parent

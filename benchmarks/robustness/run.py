@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import docstill
-from docstill.deploy.hardware import describe_hardware
+from docstill.deploy.hardware import hardware
 
 METRIC = "accuracy"
 
@@ -32,7 +32,7 @@ def main(run: Path, pages: str, limit: int | None) -> None:
     groups = {name: [label for label in models if label.endswith(name)] for name in ("teacher", "student", "no-kd")}
     results = {
         "n": found["n"],
-        "hardware": describe_hardware(),
+        "hardware": hardware(),
         "metric": METRIC,
         "groups": {name: group([models[label] for label in labels]) for name, labels in groups.items()},
         "models": {

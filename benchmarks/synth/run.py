@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import docstill
-from docstill.deploy.hardware import describe_hardware
+from docstill.deploy.hardware import hardware
 from docstill.synthesis.generator import KINDS, Generator
 
 DOCUMENTS, ROUNDS = 600, 3
@@ -44,7 +44,7 @@ def main() -> None:
         "workers": workers,
         "kinds": kinds,
         "versions": {name: importlib.metadata.version(name) for name in ("pillow", "faker", "numpy")},
-        "hardware": describe_hardware(),
+        "hardware": hardware(),
     }
     text = json.dumps(result, indent=1) + "\n"
     (Path(__file__).parent / "results.json").write_text(text, encoding="utf-8")

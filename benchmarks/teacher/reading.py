@@ -16,7 +16,7 @@ from typing import Any
 from ship import looks
 
 import docstill
-from docstill.measure import hardware
+from docstill.deploy.hardware import hardware
 from docstill.run import DONE, read_json, write_json
 
 LABELS = {"train": (48_000, 0), "validation": (500, 1)}

@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 import docstill
 from docstill.decoding.reading import reading
 from docstill.decoding.writing import generate
-from docstill.deploy.hardware import describe_hardware
+from docstill.deploy.hardware import hardware
 from docstill.metrics.fields import field_scores
 from docstill.models.donut_page import canvas_size, page_to_pixels
 from docstill.models.io import DocumentModel
@@ -55,7 +55,7 @@ def main(run: Path, unseen: Path, out: Path) -> None:
         "training": {stage: looks(run / stage) for stage in STAGES},
         "settings": {stage: settings(run / stage) for stage in STAGES},
         "cuts": {stage: {keep: cut(run / stage / "model", keep, unseen) for keep in CUTS} for stage in STAGES},
-        "hardware": describe_hardware(),
+        "hardware": hardware(),
     }
     text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
     (Path(__file__).parent / "results.json").write_text(text, encoding="utf-8")

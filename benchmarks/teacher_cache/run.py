@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from PIL import Image, ImageDraw
 
 from docstill.batches import PageSet, epoch_batches, page_set
 from docstill.data.json_tokens import json_to_tokens, tag_tokens
-from docstill.deploy.hardware import describe_hardware
-from docstill.engine import _optimise
+from docstill.deploy.hardware import hardware
+from docstill.engine import Trainee, optimise
 from docstill.lesson import Lesson, ask, make_objectives
 from docstill.models.donut import new_donut, new_donut_like
 from docstill.optimiser import seed_everything
@@ -52,14 +51,14 @@ def main() -> None:
         cache = ask_once(asked, Path(scratch) / "kept", KEPT, 2.0, cpu)
         lesson = Lesson(task, student, teacher, make_objectives(OBJECTIVES))
         lesson.train()
-        accelerator = Accelerator(cpu=True)
-        optimizer = accelerator.prepare(torch.optim.AdamW(lesson.parameters(), lr=1e-9))
+        trainee = Trainee(lesson, student.network, lambda epoch, skip: iter(()), 1, lesson.counts, dict)
+        optimizer = torch.optim.AdamW(lesson.parameters(), lr=1e-9)
         autocast = torch.autocast("cpu", torch.bfloat16, enabled=False)
 
         def step(examples: PageSet, recall: Any) -> None:
             lesson.recall = recall
             batch = next(epoch_batches(examples, 0, 0, BATCH, 0))
-            _optimise(accelerator, autocast, lesson, optimizer, [batch], lesson.counts, 1.0)
+            optimise(trainee, optimizer, [batch], autocast, 1.0, False)
 
         recalled = replace(asked, teacher=None)
         alone = next(epoch_batches(asked, 0, 0, BATCH, 0))
@@ -97,7 +96,7 @@ def main() -> None:
             "probability_held": round(cache.held(), 4),
             "bytes_a_token": round(cache.bytes() / decisions, 1),
             "tokens_a_document": round(decisions / DOCUMENTS, 1),
-            "hardware": describe_hardware(),
+            "hardware": hardware(),
         }
     text = json.dumps(result, indent=1) + "\n"
     (Path(__file__).parent / "results.json").write_text(text, encoding="utf-8")

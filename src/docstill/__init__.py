@@ -10,13 +10,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from docstill.api import benchmark, compare, compress, distill, explain, prune, report, study, train
+    from docstill.api import benchmark, compare, compress, distill, explain, prune, study, train
     from docstill.checking import check
     from docstill.conversion import convert
     from docstill.demonstration import demo
     from docstill.errors import DataError, DocstillError, MissingExtra, ModelError, RecipeError, UserError
     from docstill.evaluation import evaluate
     from docstill.loaded import load
+    from docstill.reporting.build import report
     from docstill.scoring import score
     from docstill.settings import NewModel
     from docstill.synthesis.generator import synth
@@ -59,7 +60,6 @@ _HOMES = {
             "distill",
             "explain",
             "prune",
-            "report",
             "study",
             "train",
         ),
@@ -74,6 +74,7 @@ _HOMES = {
     "demo": "docstill.demonstration",
     "evaluate": "docstill.evaluation",
     "load": "docstill.loaded",
+    "report": "docstill.reporting.build",
     "score": "docstill.scoring",
     "synth": "docstill.synthesis.generator",
 }

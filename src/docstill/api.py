@@ -10,18 +10,17 @@ from PIL import Image
 
 from docstill.compression import TIMED_PAGES
 from docstill.compression import compress as compress_recipe
-from docstill.data.images import IMAGE_SUFFIXES, open_image
+from docstill.data.images import open_image, pictures
 from docstill.data.splits import resolve_split
+from docstill.deploy.hardware import hardware
 from docstill.errors import ModelError, UserError
 from docstill.explaining import graphs_of
 from docstill.loaded import load, task_of
-from docstill.measure import hardware, measure
+from docstill.measure import measure
 from docstill.models.io import fastest_device, local_folder
 from docstill.progress import counter
 from docstill.recipe import Recipe, load_recipe
-from docstill.reporting.build import write_report
 from docstill.reporting.graphs import write_graphs
-from docstill.run import read_json
 from docstill.settings import NewModel
 from docstill.shipped import STUDIES, find_recipe
 from docstill.similarity.comparison import comparison
@@ -81,6 +80,7 @@ def explain(
     folder = resolve_split(Path(data), split)
     pages = drawn(loaded.task.read(folder), limit)
     loaded.task.check_model(loaded.model, pages)
+    loaded.model.network.to(fastest_device())
     with counter("drawing graphs", len(pages.documents)) as advance:
         graphs = graphs_of(loaded.task, loaded.model, pages, by, non_text, advance)
     page = write_graphs(graphs, Path(out), f"Graphs of {folder.name}")
@@ -104,7 +104,7 @@ def benchmark(
         raise ModelError(f"only models of one task can be timed side by side, {given} given")
     images = [Image.new("RGB", (850, 1100), "white")]
     if data is not None:
-        files = sorted(path for path in Path(data).rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+        files = pictures(Path(data))
         if not files:
             raise UserError(f"{data} holds no images; give a folder with pages")
         images = [open_image(path) for path in files[:TIMED_PAGES]]
@@ -204,25 +204,33 @@ def distill(
 ) -> dict[str, Any]:
     """One `distill` stage: learns from the teacher, which is scored first. The result lies in ``out/model``.
 
-    ``data`` is as for `train`. A student that knows other classes, or lacks tags, gets those of the data first, as in a recipe.
+    ``data`` is as for `train`. Without ``objectives`` they are `usual_objectives`. A student that knows other classes, or lacks tags, gets those of the data first, as in a recipe.
 
     Returns:
         As for `train`, with ``teacher``, its ``model`` and ``metrics`` on the validation split, and ``warnings``.
     """
-    return one_stage("distill", settings, task or task_of(str(teacher)), student, out, data, seed, str(teacher))
+    task = task or task_of(str(teacher))
+    settings = {"objectives": usual_objectives(task), **settings}
+    return one_stage("distill", settings, task, student, out, data, seed, str(teacher))
 
 
-def report(run: str | Path) -> Path:
-    """Writes ``report.html`` again from the run's ``results.json``."""
-    path = Path(run) / "results.json"
-    if not path.is_file():
-        raise UserError(f"{run} holds no results.json; give a run folder that `docstill compress` has finished")
-    results = read_json(path)
-    if "rows" not in results:
-        raise UserError(
-            f"{run} is the folder of a study, whose page `docstill study` writes; give one of those in {run}/cells"
-        )
-    return write_report(results, Path(run))
+def usual_objectives(task: str, temperature: float | None = None, alpha: float | None = None) -> list[dict[str, Any]]:
+    """The labels, and what the teacher says: its probabilities (`kd`), for layout its scores and boxes (`query`).
+
+    Args:
+        task: `layout` or another.
+        temperature: of `kd`; default: 2.
+        alpha: weight of the teacher; the labels get 1 − alpha; default: 0.5.
+
+    Raises:
+        UserError: a temperature for layout.
+    """
+    if task == "layout" and temperature is not None:
+        raise UserError("a temperature was given, which is for kd, and kd is not for layout; leave it out")
+    share = 0.5 if alpha is None else alpha
+    kd = {"kind": "kd", "temperature": 2.0 if temperature is None else temperature}
+    taught = {"kind": "query"} if task == "layout" else kd
+    return [{"kind": "labels", "weight": 1 - share}, {**taught, "weight": share}]
 
 
 def _saved(source: str) -> Path:

@@ -9,7 +9,6 @@ Generated documents are drawn here, a new one for each index of each epoch.
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -40,9 +39,10 @@ AGAIN = "again"
 
 @dataclass
 class PageCache:
-    """Decoded and shrunk pages, kept in memory up to `CACHE_BYTES`; decoding a scan costs more than a forward pass."""
+    """Decoded and shrunk pages, kept in memory up to ``room`` bytes; decoding a scan costs more than a forward pass."""
 
     size: tuple[int, int]
+    room: int = CACHE_BYTES
     kept: dict[int, Image.Image] = field(default_factory=dict)
     used: int = 0
 
@@ -52,7 +52,7 @@ class PageCache:
         if image is None:
             image = shrink(open_image(pages.documents[index].file), self.size)
             cost = image.width * image.height * 3
-            if self.used + cost <= CACHE_BYTES:
+            if self.used + cost <= self.room:
                 self.kept[index], self.used = image, self.used + cost
         return image
 
@@ -180,9 +180,13 @@ def loaded(
 
 
 def _for_processes(examples: PageSet) -> PageSet:
-    """The same without weights, which no process that makes batches needs, and of which some cannot be handed over."""
+    """The same without weights, which no process that makes batches needs, and of which some cannot be handed over.
+
+    Nor do they keep pages: each begins anew with every epoch, and meets no page twice.
+    """
     return replace(
         examples,
+        cache=PageCache(examples.cache.size, room=0),
         student=_without_weights(examples.student),
         teacher=None if examples.teacher is None else _without_weights(examples.teacher),
     )
@@ -207,25 +211,16 @@ def page_set(
     return PageSet(task, pages, student, teacher, training, seed, PageCache(size), still=still, alike=alike)
 
 
-def batch_count(documents: int, batch_size: int, processes: int = 1) -> int:
-    """How many batches an epoch has on each process."""
-    return math.ceil(math.ceil(documents / batch_size) / processes)
-
-
 def epoch_batches(
-    examples: PageSet, epoch: int, skip: int, batch_size: int, workers: int, rank: int = 0, processes: int = 1
+    examples: PageSet, epoch: int, skip: int, batch_size: int, workers: int
 ) -> Iterator[dict[str, Any]]:
-    """The batches of one epoch, shuffled by (seed, epoch), without the first ``skip``.
-
-    With several processes each takes every ``processes``-th batch; the last round is filled up from the first.
-    """
+    """The batches of one epoch, shuffled by (seed, epoch), without the first ``skip``."""
     chance = torch.Generator().manual_seed(hash_seed(examples.seed, epoch))
     order = torch.randperm(len(examples.pages.documents), generator=chance).tolist()
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    batches += batches[: -len(batches) % processes]
     # A loader without a generator draws from torch's own, once each time it is made, and more often after a stop than without.
     again = 0
-    for batch in loaded(replace(examples, epoch=epoch), batches[rank::processes][skip:], workers, chance):
+    for batch in loaded(replace(examples, epoch=epoch), batches[skip:], workers, chance):
         again += batch[AGAIN]
         yield batch
     if again:

@@ -26,11 +26,12 @@ class Board:
         self._writer = make(folder / "tensorboard", purge_step=resume_step + 1)
 
     def add(self, line: Mapping[str, Any]) -> None:
-        """One line: numbers as curves, mappings of numbers as groups of curves."""
+        """One line: numbers as curves; of mappings, each number is a curve ``name/key``."""
         for name, value in line.items():
             if isinstance(value, dict):
-                numbers = {key: number for key, number in value.items() if isinstance(number, int | float)}
-                self._writer.add_scalars(name, numbers, line["step"])
+                for key, number in value.items():
+                    if isinstance(number, int | float):
+                        self._writer.add_scalar(f"{name}/{key}", number, line["step"])
             elif name not in {"step", "epoch"}:
                 self._writer.add_scalar(name, value, line["step"])
 

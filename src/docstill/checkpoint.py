@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -73,7 +74,7 @@ def load_checkpoint(path: Path, lesson: nn.Module, optimizer: Any, extra: Extra)
         return Progress()
     try:
         saved = torch.load(path, weights_only=True, map_location="cpu")
-    except (RuntimeError, OSError, EOFError) as error:
+    except (RuntimeError, OSError, EOFError, KeyError, UnpicklingError) as error:
         raise UserError(f"the checkpoint {path} cannot be read; delete it to begin this stage again") from error
     lesson.load_state_dict(saved["lesson"])
     optimizer.load_state_dict(saved["optimizer"])

@@ -1,4 +1,4 @@
-"""The training loop: one visible loop on Accelerate, with checkpoints from which it resumes bit for bit on a CPU.
+"""The training loop: one visible loop, with checkpoints from which it resumes bit for bit on a CPU.
 
 One optimisation step is a *window* of ``gradient_accumulation_steps`` small batches. Every loss is a mean over
 something (decisions or documents); it is weighted by its share of the window, so that 8 accumulated batches of 1 give
@@ -11,6 +11,7 @@ checkpoint; so a run that was killed goes on as if it had not been.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,14 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from docstill.board import Board
 from docstill.checkpoint import Extra, Progress, load_checkpoint, load_weights, save_checkpoint, save_weights
-from docstill.errors import DocstillError
+from docstill.errors import DocstillError, UserError
 from docstill.gradients import gradient_ratios
 from docstill.models.batch_norm import average_batches
+from docstill.models.io import fastest_device
 from docstill.optimiser import choose_precision, learning_rate_factor, make_optimizer, quick_attention, seed_everything
 from docstill.run import CHECKPOINT, MetricsLog
 from docstill.settings import Training
@@ -85,11 +86,17 @@ def fit(
 
     Returns:
         Where training stands at its end, with the best validation figure and its step.
+
+    Raises:
+        UserError: started as one of several processes that are to share the training.
     """
-    # Accelerate's precision holds for the whole process, a recipe's for one stage: so the autocast is ours.
-    accelerator = Accelerator(cpu=not torch.cuda.is_available())
-    half = choose_precision(settings.precision) == "bf16"
-    autocast = torch.autocast(accelerator.device.type, torch.bfloat16, enabled=half)
+    if (processes := os.environ.get("WORLD_SIZE", "1")) != "1":
+        raise UserError(
+            f"{processes} processes were started to train one network, docstill trains in one; start it without torchrun or accelerate (the "
+            "cells of a study may be shared by several processes, each with its GPU in CUDA_VISIBLE_DEVICES)"
+        )
+    device = fastest_device()
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=choose_precision(settings.precision) == "bf16")
     window = settings.gradient_accumulation_steps
     steps_per_epoch = math.ceil(trainee.batches_per_epoch / window)
     steps = max(1, round(settings.epochs * steps_per_epoch))
@@ -97,9 +104,9 @@ def fit(
 
     seed_everything(seed)
     average_batches(trainee.student)
-    optimizer = make_optimizer(trainee.lesson, settings.learning_rate, settings.weight_decay)
-    lesson, optimizer = accelerator.prepare(trainee.lesson, optimizer)
-    progress = load_checkpoint(folder / CHECKPOINT, trainee.lesson, optimizer, trainee.extra)
+    lesson = trainee.lesson.to(device)
+    optimizer = make_optimizer(lesson, settings.learning_rate, settings.weight_decay)
+    progress = load_checkpoint(folder / CHECKPOINT, lesson, optimizer, trainee.extra)
     log = MetricsLog(folder / METRICS, progress.step)
     board = Board(folder, progress.step) if settings.tensorboard else None
     began, saved_at = time.monotonic() - progress.seconds, time.monotonic()
@@ -113,7 +120,7 @@ def fit(
                 parameters["lr"] = rate
             lesson.train()
             look = progress.step % steps_per_epoch == 0  # at how hard each objective pulls: once an epoch
-            values = _optimise(accelerator, autocast, lesson, optimizer, group, trainee, settings.max_grad_norm, look)
+            values = optimise(trainee, optimizer, group, autocast, settings.max_grad_norm, look)
             progress.step += 1
             trainee.after_step(progress.step, steps)
 
@@ -125,6 +132,7 @@ def fit(
             }
             best_before = progress.best_step
             if progress.step % check_every == 0 or progress.step == steps:
+                advance(progress.step, steps, "scoring the validation split")
                 progress.figures = line["validation"] = trainee.validate()
                 figure = next(iter(progress.figures.values()))
                 better = figure > progress.best or figure == progress.best == 0  # nothing right yet: the latest
@@ -144,7 +152,7 @@ def fit(
                 or progress.step % steps_per_epoch == 0
                 or progress.step == steps
             ):
-                save_checkpoint(folder / CHECKPOINT, trainee.lesson, optimizer, progress, trainee.extra)
+                save_checkpoint(folder / CHECKPOINT, lesson, optimizer, progress, trainee.extra)
                 saved_at = time.monotonic()
             if progress.step == steps:
                 break
@@ -157,47 +165,47 @@ def fit(
     return progress
 
 
-def _optimise(
-    accelerator: Accelerator,
-    autocast: torch.autocast,
-    lesson: nn.Module,
-    optimizer: Any,
-    group: Sequence[Any],
+def optimise(
     trainee: Trainee,
+    optimizer: torch.optim.Optimizer,
+    group: Sequence[Any],
+    autocast: torch.autocast,
     max_grad_norm: float,
     look: bool,
 ) -> dict[str, Any]:
-    """One step over a window of small batches: the losses as means over the window; with ``look`` also ``gradients``."""
+    """One step over a window of small batches: the losses as means over the window; with ``look`` also ``gradients``.
+
+    Raises:
+        DocstillError: the loss is not finite; the weights are then as they were.
+    """
     totals: dict[str, float] = {}
     for batch in group:
         for name, count in trainee.counts(batch).items():
             totals[name] = totals.get(name, 0) + count
-    if accelerator.num_processes > 1:  # DDP averages the gradients over processes; we want the mean over all things
-        summed: Any = accelerator.reduce(torch.tensor(list(totals.values()), device=accelerator.device), "mean")
-        totals = dict(zip(totals, summed.tolist(), strict=True))
     values: dict[str, Any] = {"loss": 0.0}
+    found: list[tuple[list[str], Tensor]] = []
     for index, batch in enumerate(group):
-        with autocast, quick_attention(accelerator.device):
-            losses: list[Loss] = lesson(batch)
-        parts = [(loss, loss.value * (loss.count / (totals[loss.name] or 1))) for loss in losses]
-        total = torch.stack([loss.weight * part for loss, part in parts]).sum()
-        if not torch.isfinite(total):
+        with autocast, quick_attention(torch.device(autocast.device)):
+            losses: list[Loss] = trainee.lesson(batch)
+        parts = [loss.value * (loss.count / (totals[loss.name] or 1)) for loss in losses]
+        total = torch.stack([loss.weight * part for loss, part in zip(losses, parts, strict=True)]).sum()
+        if look and index == 0 and len(parts) > 1:
+            weighted = {loss.name: loss.weight * part for loss, part in zip(losses, parts, strict=True)}
+            values["gradients"] = gradient_ratios(weighted, trainee.student)
+        torch.autograd.backward(total)
+        found.append((["loss", *(loss.name for loss in losses)], torch.stack([total, *parts]).detach()))
+    # only now, for to read a number is to wait for the GPU
+    for batch, (names, numbers) in zip(group, found, strict=True):
+        read = numbers.tolist()
+        if not math.isfinite(read[0]):
+            optimizer.zero_grad()
             files = ", ".join(batch["files"][:8])
             raise DocstillError(
-                f"the loss is {total.item()} on the batch of {files}; look at these files, or lower learning_rate"
+                f"the loss is {read[0]} on the batch of {files}; look at these files, or lower learning_rate"
             )
-        if look and index == 0 and len(parts) > 1 and accelerator.num_processes == 1:
-            weighted = {loss.name: loss.weight * part for loss, part in parts}
-            values["gradients"] = gradient_ratios(weighted, trainee.student)
-        if index == len(group) - 1:
-            accelerator.backward(total)
-        else:
-            with accelerator.no_sync(lesson):
-                accelerator.backward(total)
-        values["loss"] += total.item()
-        for loss, part in parts:
-            values[loss.name] = values.get(loss.name, 0.0) + part.item()
-    accelerator.clip_grad_norm_(lesson.parameters(), max_grad_norm)
+        for name, number in zip(names, read, strict=True):
+            values[name] = values.get(name, 0.0) + number
+    nn.utils.clip_grad_norm_(trainee.lesson.parameters(), max_grad_norm)
     optimizer.step()
     optimizer.zero_grad()
     return values

@@ -12,7 +12,7 @@ from PIL import Image
 
 from docstill.data.images import as_read, open_pages, page_count
 from docstill.errors import ModelError, UserError
-from docstill.models.io import DocumentModel, first_line, local_folder, read_card
+from docstill.models.io import DocumentModel, fastest_device, first_line, local_folder, read_card
 from docstill.tasks import TASKS, task_named
 from docstill.tasks.base import Advance, Task
 
@@ -35,7 +35,7 @@ class Model:
             layout ``{"regions"}``; see `docs/results.md`. Answers for files of several pages begin with ``page``, from 1.
         """
         places: list[int | None] = []
-        answers = self.task.predict(self.model, _pages(images, places))
+        answers = self._read(_pages(images, places))
         return [_placed(place, answer) for place, answer in zip(places, answers, strict=True)]
 
     def predict_files(self, files: Sequence[str | Path], advance: Advance | None = None) -> list[dict[str, Any]]:
@@ -63,13 +63,17 @@ class Model:
                 if advance is not None:
                     advance(1)
 
-        answers = self.task.predict(self.model, readable())
+        answers = self._read(readable())
         found = []
         for number, (file, (start, end)) in enumerate(zip(files, pairwise([*starts, len(places)]), strict=True)):
             found += [{"file": str(file), **_placed(places[row], answers[row])} for row in range(start, end)]
             if number in errors:
                 found.append({"file": str(file), "error": errors[number]})
         return found
+
+    def _read(self, pages: Iterable[Image.Image]) -> list[dict[str, Any]]:
+        self.model.network.to(fastest_device())
+        return self.task.predict(self.model, pages)
 
 
 def _placed(place: int | None, answer: dict[str, Any]) -> dict[str, Any]:

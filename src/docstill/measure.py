@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 
 from docstill.deploy.benchmark import Contender, measure_peak_memory, time_interleaved
-from docstill.deploy.hardware import describe_hardware
 from docstill.models.io import DocumentModel
 from docstill.models.size import bytes_on_disk, count_flops, count_parameters
 from docstill.progress import counter
@@ -68,8 +67,3 @@ def _flops_a_unit(part: Callable[[], int]) -> int:
     part()  # what a part prepares once, on its first call, is not counted
     units: list[int] = []
     return count_flops(lambda: units.append(part())) // units[0]
-
-
-def hardware() -> dict[str, Any]:
-    """What the figures were measured on."""
-    return describe_hardware()

@@ -6,15 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import docstill
 from docstill.chains import CALIBRATION, DOCUMENTS, EVALUATION, Chain, Taught
+from docstill.deploy.hardware import hardware
 from docstill.engine import METRICS
 from docstill.errors import UserError
 from docstill.gradients import drowning
-from docstill.measure import hardware
 from docstill.metrics.regions import tally
+from docstill.metrics.seeds import summary
 from docstill.recipe import Recipe, dump_recipe
 from docstill.reporting.rows import first_of, mean_of
 from docstill.reporting.verdict import localisation_warning
@@ -80,9 +79,9 @@ def results_of(
         for number, stage in chain.stages
     ]
     first = chains[0]
-    done = [read_json(first.stage_folder(number, stage) / "done.json") for number, stage in first.stages]
-    if (teacher.folder / "done.json").is_file():
-        report = read_json(teacher.folder / "done.json")
+    done = [read_json(first.stage_folder(number, stage) / DONE) for number, stage in first.stages]
+    if (teacher.folder / DONE).is_file():
+        report = read_json(teacher.folder / DONE)
         done.insert(0, {**report, "name": "teacher"})
     return {
         "docstill": docstill.__version__,
@@ -138,13 +137,13 @@ def fates(folders: list[Path], per_class: list[dict[str, Any]]) -> list[dict[str
 
 
 def _row(row: str, role: str, seeds: list[tuple[int, Path]], figures: dict[str, Any]) -> dict[str, Any]:
-    found = [read_json(folder / "done.json")["metrics"] for _, folder in seeds]
+    found = [read_json(folder / DONE)["metrics"] for _, folder in seeds]
     names = [metric for metric, value in found[0].items() if isinstance(value, float | int)]
     return {
         "name": row,
         "role": role,
         "seeds": [seed for seed, _ in seeds],
-        "metrics": {metric: _summary([metrics[metric] for metrics in found]) for metric in names},
+        "metrics": {metric: summary([metrics[metric] for metrics in found]) for metric in names},
         **({"confidence": [metrics["confidence"] for metrics in found]} if "confidence" in found[0] else {}),
         "per_class": [metrics.get("per_class") or metrics.get("per_field") or {} for metrics in found],
         **figures,
@@ -154,19 +153,10 @@ def _row(row: str, role: str, seeds: list[tuple[int, Path]], figures: dict[str, 
 def _calibration(found: list[dict[str, Any]]) -> dict[str, Any]:
     """Temperature, and figures before and after, each over seeds."""
     sides = {
-        side: {metric: _summary([one[side][metric] for one in found]) for metric in found[0][side]}
+        side: {metric: summary([one[side][metric] for one in found]) for metric in found[0][side]}
         for side in ("before", "after")
     }
-    return {"temperature": _summary([one["temperature"] for one in found]), **sides}
-
-
-def _summary(values: list[float]) -> dict[str, Any]:
-    """Mean and sample standard deviation; no spread from one value."""
-    return {
-        "mean": float(np.mean(values)),
-        "std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
-        "values": [float(value) for value in values],
-    }
+    return {"temperature": summary([one["temperature"] for one in found]), **sides}
 
 
 def _curve(row: str, seed: int, stage: str, folder: Path) -> dict[str, Any]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 
-from docstill.batches import PageSet, batch_count, epoch_batches, page_set
+from docstill.batches import PageSet, epoch_batches, page_set
 from docstill.checkpoint import Extra
 from docstill.data.document import Document
 from docstill.decoding.confidence import CONFIDENCE
@@ -133,8 +132,6 @@ def learn(
     seed_everything(seed)
     weighted = make_objectives(objectives)
     lesson = Lesson(task, student, bench.teacher, weighted)
-    processes = PartialState().num_processes if torch.cuda.is_available() else 1
-    rank = PartialState().process_index if torch.cuda.is_available() else 0
     training, kept = bench.training, 0
     by_teacher = isinstance(settings, DistillStage) and settings.answers == "teacher" and bench.teacher is not None
     if by_teacher:
@@ -153,7 +150,7 @@ def learn(
         lesson.teacher.network.to(device, memory_format=torch.channels_last)
     cache = None
     if lesson.teacher is not None and isinstance(settings, DistillStage) and settings.cache_logits:
-        cache = _asked_once(lesson, examples, settings, (bench.shared or folder) / FOLDER, device, processes)
+        cache = _asked_once(lesson, examples, settings, (bench.shared or folder) / FOLDER, device)
         examples = replace(examples, teacher=None)
     width, height = examples.cache.size
     dry = min(DRY, max(1, DRY_PIXELS // (width * height)))
@@ -169,10 +166,8 @@ def learn(
     trainee = Trainee(
         lesson=lesson,
         student=student.network,
-        batches=lambda epoch, skip: epoch_batches(
-            examples, epoch, skip, settings.batch_size, settings.workers, rank, processes
-        ),
-        batches_per_epoch=batch_count(count, settings.batch_size, processes),
+        batches=lambda epoch, skip: epoch_batches(examples, epoch, skip, settings.batch_size, settings.workers),
+        batches_per_epoch=math.ceil(count / settings.batch_size),
         counts=lesson.counts,
         validate=validate,
         after_step=pruning.after_step,
@@ -219,7 +214,7 @@ def _read(documents: int, kept: int) -> str:
 
 
 def _asked_once(
-    lesson: Lesson, examples: PageSet, settings: DistillStage, folder: Path, device: torch.device, processes: int
+    lesson: Lesson, examples: PageSet, settings: DistillStage, folder: Path, device: torch.device
 ) -> TeacherCache:
     """Asks the teacher about all documents, now or in an earlier call, and lets the lesson recall what it said."""
     objectives = [made_objective(entry) for entry in settings.objectives]
@@ -229,9 +224,7 @@ def _asked_once(
         for entry, objective in zip(settings.objectives, objectives, strict=True)
         if objective.teacher_logits == "all"
     ]
-    # of several processes the first asks, the others wait and read
-    with PartialState().main_process_first() if processes > 1 else nullcontext():
-        cache = ask_once(examples, folder, settings.cache_logits, temperature, device, whole)
+    cache = ask_once(examples, folder, settings.cache_logits, temperature, device, whole)
     assert examples.teacher is not None
     examples.teacher.network.to("cpu")  # no longer asked: room for the student
     lesson.recall = cache.outputs

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -324,3 +326,17 @@ def test_check_names_problems_and_warnings_of_all_splits(tmp_path: Path) -> None
             f"{val}: no regions of table",
         ]
         json.dumps(found)
+
+
+def test_a_bar_counts_all_pages_those_that_cannot_be_used_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture(tmp_path / "p" / "a.png")
+    path = write(tmp_path / "p.json", [image(1, "a.png"), image(2, "no.png"), image(3, "../b.png")], [region(1, 3)])
+    steps: list[tuple[str, int, int]] = []
+
+    @contextmanager
+    def bar(title: str, total: int) -> Iterator[Any]:
+        yield lambda done, of, _: steps.append((title, done, of))
+
+    monkeypatch.setattr("docstill.progress.bar", bar)
+    assert len(scan_coco_folder(path.with_suffix(""))[0].documents) == 1
+    assert steps == [("reading the sizes of pages", done, 3) for done in (1, 2, 3)]

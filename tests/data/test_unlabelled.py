@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 import tiny
 from docstill.batches import epoch_batches, page_set
 from docstill.compression import compress
+from docstill.data import validator
 from docstill.data.unlabelled import problems_of, read_unlabelled
 from docstill.errors import DataError, RecipeError
 from docstill.lesson import Lesson, make_objectives
@@ -61,6 +64,28 @@ def test_where_the_folder_lies_does_not_hide_its_pages(
     monkeypatch.chdir(tmp_path / "here")
     assert len(read_unlabelled(Path(folder))) == 6
     assert len(read_unlabelled(Path(folder).absolute())) == 6
+
+
+def test_problems_come_in_the_order_of_the_pages_however_many_look_under_a_bar(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = unlabelled(tmp_path / "pages", 40)
+    broken = [folder / name for name in ("12.png", "2.png", "deeper/11.png", "deeper/3.png")]
+    for file in broken:
+        file.write_bytes(b"")
+    steps: list[tuple[str, int, int]] = []
+
+    @contextmanager
+    def bar(title: str, total: int) -> Iterator[Any]:
+        yield lambda done, of, _: steps.append((title, done, of))
+
+    monkeypatch.setattr("docstill.progress.bar", bar)
+    for threads in (1, 8):
+        monkeypatch.setattr(validator, "THREADS", threads)
+        assert problems_of(folder) == [
+            f"{file}: is an empty file (0 bytes); restore it or remove it" for file in broken
+        ]
+    assert steps == [("looking at pages without labels", done, 40) for done in range(1, 41)] * 2
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
+import threading
+import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from docstill.data.validator import check
+from docstill.data import images, validator
+from docstill.data.validator import check, look_at
 from docstill.errors import UserError
 
 
@@ -205,3 +213,98 @@ def test_an_answer_is_named_once_however_many_of_its_variants_are_lost(tmp_path:
     (folder / "metadata.jsonl").write_text(json.dumps({"file_name": "0.png", "ground_truth": truth}))
     (warning,) = check(folder)["warnings"]
     assert warning.endswith("a is a list of lists")
+
+
+def test_many_threads_find_what_one_finds_in_the_order_of_the_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shade = 0
+    for split, count in (("train", 60), ("val", 20)):
+        for index in range(count):
+            picture(tmp_path / split / "form" / f"{index:02}.png", shade := shade + 1)
+    train, val = tmp_path / "train" / "form", tmp_path / "val" / "form"
+    broken = [train / "07.png", train / "08.png", train / "55.png", val / "03.png"]
+    for file in broken:
+        file.write_bytes(file.read_bytes()[:50])
+    twins = [(val / f"{index:02}.png", train / f"{index}.png") for index in (19, 18, 11)]
+    for file, twin in twins:
+        file.write_bytes(twin.read_bytes())
+    for index in (30, 12):
+        pages = [Image.new("L", (8, 8), shade := shade + 1) for _ in range(3)]
+        pages[0].save(train / f"{index}.png", "TIFF", save_all=True, append_images=pages[1:])
+    busy = set()
+
+    def opened(path: Path) -> Image.Image:
+        busy.add(threading.get_ident())
+        time.sleep(0.002 * (int(path.stem) % 3))  # the order in which pages are done is not theirs
+        return images.open_image(path)
+
+    monkeypatch.setattr(validator, "open_image", opened)
+    found, threads = [], []
+    for count in (1, 8):
+        busy.clear()
+        monkeypatch.setattr(validator, "THREADS", count)
+        found.append(check(tmp_path))
+        threads.append(len(busy))
+    assert threads[0] == 1 < threads[1]
+    assert found[0] == found[1]
+    assert [problem.split(": ")[0] for problem in found[1]["problems"]] == list(map(str, broken))
+    several = [f"{train / name}: has 3 pages" for name in ("12.png", "30.png")]
+    same = [f"{file}: the same picture as {twin} in train" for file, twin in sorted(twins)]
+    one_label, *rest = found[1]["warnings"]
+    assert "one label only" in one_label
+    assert [warning.split(",")[0].split(";")[0] for warning in rest] == several + same
+
+
+def test_threads_leave_pythons_warnings_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [picture(tmp_path / f"{index}.png", index) for index in range(100)]
+    page_of = images._page_of
+
+    def slow(image: Any) -> Image.Image:
+        time.sleep(
+            0.001 * (int(Path(image.filename).stem) % 3)
+        )  # so that pages overlap, each while its filters are set
+        return page_of(image)
+
+    monkeypatch.setattr(images, "_page_of", slow)
+    monkeypatch.setattr(validator, "THREADS", 8)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)  # pages of 64 are of those that Pillow warns of
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        before = warnings.filters[:]
+        assert look_at(files, images.probe_image, "") == [None] * 100
+        assert warnings.filters == before
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_what_ends_one_page_ends_all(error: type[BaseException], tmp_path: Path) -> None:
+    looked = []
+
+    def look(file: Path) -> None:
+        looked.append(file)
+        if file.name == "3":
+            raise error
+
+    with pytest.raises(error):
+        look_at([tmp_path / str(index) for index in range(1000)], look, "")
+    assert len(looked) < 100
+
+
+def test_a_bar_shows_how_far_it_is_and_stays_off_what_is_printed(tmp_path: Path) -> None:
+    data, (ours, theirs) = classes(tmp_path), pty.openpty()
+    code = (
+        f"from docstill.cli import main; import sys; sys.argv = ['docstill', 'check', {str(data)!r}, '--json']; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "200"},
+        check=True,
+    )
+    os.close(theirs)
+    said = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert "looking at pages" in said
+    assert "0/10" in said
+    assert json.loads(done.stdout) == check(data)

@@ -10,7 +10,6 @@ from docstill.decoding.confidence import (
     confidence_metrics,
     curve_of,
     fit_curve,
-    is_right,
     marks,
     reliability,
 )
@@ -101,13 +100,6 @@ def test_values_count_as_the_field_metric_counts_them() -> None:
     assert found == [(0.1, False), (0.2, True), (0.3, False), (0.4, True), (0.6, False), (0.7, True)]
     scores = field_scores([fields], [truth])
     assert sum(right for _, right in found) / len(found) == pytest.approx(scores.precision)
-
-
-def test_a_document_is_right_if_nothing_is_missing_and_nothing_too_much() -> None:
-    assert is_right({"a": "1", "b": ""}, {"a": "1"})
-    assert not is_right({"a": "1"}, {"a": "1", "b": "2"})
-    assert not is_right({"a": "1", "b": "2"}, {"a": "1"})
-    assert is_right({}, {})
 
 
 def test_what_may_be_accepted_unseen() -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 
 import docstill
-from docstill.deploy.hardware import describe_hardware
+from docstill.deploy.hardware import hardware
 
 
 def test_says_what_figures_depend_on() -> None:
-    found = describe_hardware()
+    found = hardware()
     assert found["cpu"]
     assert found["cores"] >= 1
     assert found["threads"] == torch.get_num_threads()
@@ -24,6 +24,6 @@ def test_says_what_figures_depend_on() -> None:
 
 
 def test_names_neither_machine_nor_person_nor_path() -> None:
-    values = [str(value) for value in describe_hardware().values()]
+    values = [str(value) for value in hardware().values()]
     assert platform.node() not in values
     assert not [value for value in values if str(Path.home()) in value or value == getpass.getuser()]

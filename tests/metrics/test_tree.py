@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from docstill.metrics.fields import document_f1
-from docstill.metrics.tree import normalise, ted_accuracy
+from docstill.metrics.tree import normalise, same_answer, ted_accuracy
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -95,3 +95,11 @@ def test_a_thousand_receipts_are_scored_in_under_two_seconds() -> None:
     seconds = time.process_time() - start
     assert 0.5 < sum(accuracy for accuracy, _ in scores) / 1000 < 0.95
     assert seconds < 2.0
+
+
+def test_answers_are_the_same_if_nothing_is_missing_and_nothing_too_much() -> None:
+    assert same_answer({"a": "1", "b": ""}, {"a": "1"})
+    assert same_answer({"b": "2", "a": 1}, {"a": "1", "b": "2"})
+    assert not same_answer({"a": "1"}, {"a": "1", "b": "2"})
+    assert not same_answer({"a": "1", "b": "2"}, {"a": "1"})
+    assert same_answer({}, {})

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from docstill.metrics.seeds import summary
 from docstill.reporting.study import _pair
-from docstill.studies.figures import gap_closed, line, over_twin, summary
+from docstill.studies.figures import gap_closed, line, over_twin
 
 
 def row(role: str, values: list[float], total: int = 100, p50: float = 10.0) -> dict[str, object]:

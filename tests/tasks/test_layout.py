@@ -543,7 +543,7 @@ def test_stopping_and_going_on_changes_nothing(
     pages = TASK.read(data / "train")
     teacher = made(kind)
     settings = {"objectives": objectives, "epochs": 2, "batch_size": 3, "augment": 0.5, "checkpoint_minutes": 0}
-    whole, calls = engine._optimise, 0
+    whole, calls = engine.optimise, 0
 
     def learnt(folder: Path) -> dict[str, torch.Tensor]:
         torch.manual_seed(5)
@@ -562,10 +562,10 @@ def test_stopping_and_going_on_changes_nothing(
     (tmp_path / "whole").mkdir()
     (tmp_path / "stopped").mkdir()
     expected = learnt(tmp_path / "whole")
-    monkeypatch.setattr(engine, "_optimise", stopping)
+    monkeypatch.setattr(engine, "optimise", stopping)
     with pytest.raises(KeyboardInterrupt):
         learnt(tmp_path / "stopped")
-    monkeypatch.setattr(engine, "_optimise", whole)
+    monkeypatch.setattr(engine, "optimise", whole)
     found = learnt(tmp_path / "stopped")
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 

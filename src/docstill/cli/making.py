@@ -228,14 +228,11 @@ def distill(
                 "--temperature and --alpha are for the usual objectives, and objectives=… was given; write both into it"
             )
     else:
+        from docstill.api import usual_objectives
         from docstill.loaded import task_of
 
-        task, alpha = task or task_of(teacher), 0.5 if alpha is None else alpha
-        if task == "layout" and temperature is not None:
-            raise UserError("--temperature is for kd, which is not for layout; leave it out")
-        kd = {"kind": "kd", "temperature": 2.0 if temperature is None else temperature}
-        taught = {"kind": "query"} if task == "layout" else kd
-        chosen["objectives"] = [{"kind": "labels", "weight": 1 - alpha}, {**taught, "weight": alpha}]
+        task = task or task_of(teacher)
+        chosen["objectives"] = usual_objectives(task, temperature, alpha)
     source = _source(new, student, image_size)
     print_stage(docstill.distill(teacher, source, splits, out, task, seed, **chosen), as_json)
 

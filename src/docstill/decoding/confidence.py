@@ -20,7 +20,7 @@ from docstill.decoding.reading import Reading
 from docstill.errors import ModelError
 from docstill.metrics.classification import Floats, accepted, auroc, ece, ece_floor
 from docstill.metrics.fields import Pairs, pairs
-from docstill.metrics.tree import normalise
+from docstill.metrics.tree import same_answer
 
 CONFIDENCE = "confidence"
 """The key of the model card under which the curves stand."""
@@ -88,7 +88,7 @@ def _all_marks(readings: Sequence[Reading], truths: Sequence[Any]) -> dict[str, 
     found: dict[str, list[tuple[float, bool, int]]] = {"fields": [], "documents": []}
     for number, (read, truth) in enumerate(zip(readings, truths, strict=True)):
         found["fields"] += [(*mark, number) for mark in marks(read.fields, read.confidence, truth)]
-        found["documents"].append((read.whole, is_right(read.fields, truth), number))
+        found["documents"].append((read.whole, same_answer(read.fields, truth), number))
     return found
 
 
@@ -113,11 +113,6 @@ def _mark(fields: Any, confidence: Any, path: str, wanted: Pairs, found: list[tu
         right = wanted[path, value] > 0
         wanted[path, value] -= right
         found.append((confidence, right))
-
-
-def is_right(fields: Any, truth: Any) -> bool:
-    """Whether a whole answer is right: every field, and no other."""
-    return bool(normalise(fields) == normalise(truth))
 
 
 def fit_curve(confidence: Sequence[float], right: Sequence[bool], groups: Sequence[int]) -> dict[str, Any] | None:

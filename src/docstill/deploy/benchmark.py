@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -125,7 +126,7 @@ def resident_mb(peak: bool = False, reset_peak: bool = False) -> float:
     """
     status = Path("/proc/self/status")
     if sys.platform == "win32":
-        import psutil  # comes with accelerate; the standard library has no counterpart there
+        import psutil  # the standard library has no counterpart there
 
         return psutil.Process().memory_info().peak_wset / 2**20
     if not status.is_file():
@@ -146,7 +147,9 @@ def measure_peak_memory(model: str, task: str) -> float:
 
     Measured in a process of its own, since the peak of a process never falls again.
     """
-    done = subprocess.run([sys.executable, "-c", _PROBE, model, task], capture_output=True, text=True, check=False)
+    without_gpu = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}  # memory is that of an ordinary CPU, as all that is timed
+    command = [sys.executable, "-c", _PROBE, model, task]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=without_gpu)
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"the process ended with code {done.returncode} and said nothing"]
         raise DocstillError(f"measuring the memory of {model} failed: {said[-1]}")

@@ -16,7 +16,7 @@ FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"
 """Instruction sets that decide how fast a network runs."""
 
 
-def describe_hardware() -> dict[str, Any]:
+def hardware() -> dict[str, Any]:
     """Processor, memory, versions, as plain values for JSON."""
     info = _cpuinfo()
     flags = set((info.get("flags") or info.get("Features") or "").split())

@@ -46,6 +46,11 @@ def normalise(data: Any) -> Any:
     return [str(data).strip()]
 
 
+def same_answer(one: Any, other: Any) -> bool:
+    """Whether two JSON values are the same, as the evaluator reads them: order of keys and kind of number aside."""
+    return bool(normalise(one) == normalise(other))
+
+
 def ted_accuracy(prediction: Any, truth: Any) -> float:
     """TED accuracy of one document, in [0, 1].
 

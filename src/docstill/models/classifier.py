@@ -11,7 +11,7 @@ import transformers
 from PIL import Image
 from transformers import AutoConfig, AutoModelForImageClassification, ViTImageProcessorPil
 
-from docstill.errors import DocstillError, UserError, nearest
+from docstill.errors import DocstillError, ModelError, UserError, nearest
 from docstill.models.conv_head import with_conv_head
 from docstill.models.head import CONV_HEAD, MLP_HEAD
 from docstill.models.io import DocumentModel, local_folder
@@ -157,5 +157,11 @@ def _class_of(source: str) -> Any:
         return AutoModelForImageClassification  # loading it says what is wrong
     for key, made in ((MLP_HEAD, with_mlp_head), (CONV_HEAD, with_conv_head)):
         if getattr(config, key, None) is not None:
-            return made(getattr(transformers, config.architectures[0]))
+            name = (config.architectures or [""])[0]
+            if (network := getattr(transformers, name, None)) is None:
+                raise ModelError(
+                    f"config.json of {source} names {name or 'no network'} under architectures, which transformers does not have; restore the "
+                    "file that was saved"
+                )
+            return made(network)
     return AutoModelForImageClassification

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from docstill.models.donut_tokens import form_ids
+from docstill.models.donut_tokens import form_ids, vocabulary
 from docstill.models.io import DocumentModel
 
 IGNORED = -100
@@ -49,5 +49,5 @@ def same_vocabulary(teacher: DocumentModel, student: DocumentModel) -> bool:
 
 def teacher_ids(teacher: DocumentModel, student: DocumentModel) -> Tensor:
     """Of each token of the student, in the order of its ids, the teacher's id."""
-    first, second = teacher.processor.tokenizer.get_vocab(), student.processor.tokenizer.get_vocab()
+    first, second = vocabulary(teacher.processor.tokenizer), vocabulary(student.processor.tokenizer)
     return torch.tensor([first[token] for token in sorted(second, key=lambda token: second[token])])

@@ -6,9 +6,10 @@ nothing that was seen in training can fail to be spelt, and spaces come back exa
 
 from __future__ import annotations
 
+import functools
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models
@@ -100,6 +101,17 @@ def _with_characters(tokenizer: Any, characters: Sequence[str]) -> PreTrainedTok
     tags = {token["content"]: token["id"] for token in specification["added_tokens"]}
     specification["model"]["vocab"] |= tags | {one: place for place, one in enumerate(characters, len(tokenizer))}
     return wrap(Tokenizer.from_str(json.dumps(specification)))
+
+
+def vocabulary(tokenizer: Any) -> Mapping[str, int]:
+    """Ids by token. Kept until tokens are added: to get a large vocabulary out of a tokenizer takes tens of milliseconds."""
+    return _vocabulary(tokenizer, len(tokenizer))
+
+
+@functools.lru_cache(maxsize=4)
+def _vocabulary(tokenizer: Any, tokens: int) -> Mapping[str, int]:
+    found: dict[str, int] = tokenizer.get_vocab()
+    return found
 
 
 def encode(tokenizer: Any, text: str) -> list[int]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from docstill.data.document import Glyphs
 from docstill.models.donut_page import Placement
+from docstill.models.donut_tokens import vocabulary
 
 
 def patch_grid(canvas: tuple[int, int], encoder: Any) -> tuple[int, int, int]:
@@ -34,7 +35,7 @@ def in_patches(glyphs: Glyphs, where: Placement, encoder: Any) -> list[tuple[str
 def kinds_of_characters(tokenizer: Any) -> dict[str, int]:
     """The characters that the vocabulary has a token of their own for, numbered."""
     return {
-        token: kind for kind, token in enumerate(sorted(token for token in tokenizer.get_vocab() if len(token) == 1))
+        token: kind for kind, token in enumerate(sorted(token for token in vocabulary(tokenizer) if len(token) == 1))
     }
 
 

@@ -38,10 +38,10 @@ class DocumentModel:
     """A network with everything it needs to read a page.
 
     Attributes:
-        task: ``classification`` or ``kie``.
+        task: ``classification``, ``kie`` or ``layout``.
         network: a transformers model.
         processor: its own image processor, or processor with tokenizer.
-        labels: class names in the order of the logits; empty for kie.
+        labels: class names; empty for kie.
         masks: the zeros that must stay zero; empty if not pruned.
         card: lineage and numbers, written to ``docstill.json``.
     """

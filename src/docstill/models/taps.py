@@ -43,14 +43,16 @@ def module_at(network: nn.Module, path: str, whose: str = "") -> nn.Module:
     Raises:
         ModelError: a path names no module; whose network lacks it, and the nearest paths, are told.
     """
-    modules: dict[str, nn.Module] = dict(network.named_modules())
-    if path not in modules or not path:
-        near = difflib.get_close_matches(path, list(modules), n=3, cutoff=0.3)
-        owner = f"{whose}'s " if whose else ""
-        raise ModelError(
-            f"the {owner}{type(network).__name__} has no module {path!r}; did you mean {', '.join(near) or 'another path'}?"
-        )
-    return modules[path]
+    try:
+        if path:
+            return network.get_submodule(path)
+    except AttributeError:
+        pass
+    near = difflib.get_close_matches(path, [name for name, _ in network.named_modules()], n=3, cutoff=0.3)
+    owner = f"{whose}'s " if whose else ""
+    raise ModelError(
+        f"the {owner}{type(network).__name__} has no module {path!r}; did you mean {', '.join(near) or 'another path'}?"
+    )
 
 
 def first_tensor(output: Any, path: str) -> Tensor:

@@ -23,7 +23,7 @@ from docstill.models.head import names_in_order
 from docstill.models.taps import module_at
 from docstill.objectives.base import Objective, Outputs
 from docstill.objectives.positions import as_tokens
-from docstill.objectives.projectors import matched
+from docstill.objectives.projectors import channel_variance, matched
 
 LEVELS = tuple(f"backbone.fpn.layer_blocks.{level}" for level in range(4))
 """The pyramid's maps; its fifth is the fourth at half the size."""
@@ -93,7 +93,7 @@ class Heads(Objective):
         """Takes the variance of the teacher's maps from the dry batch."""
         assert teacher is not None
         maps = [teacher.features[level] for level in LEVELS]
-        self.variances = [max(float(each.var((0, 2, 3), correction=0).mean()), 1e-6) for each in maps]
+        self.variances = [channel_variance(each) for each in maps]
 
     def forward(self, student: Outputs, teacher: Outputs | None) -> Tensor:
         """Mean over the levels."""

@@ -4,7 +4,7 @@
 
 Of blended pages it is the mean of both answers, weighed by their shares.
 
-The one objective that needs no teacher. A task whose supervised loss is not a cross entropy over ``logits`` fills
+Needs no teacher. A task whose supervised loss is not a cross entropy over ``logits`` fills
 ``Outputs.loss``, which is then used as it is.
 """
 

@@ -20,7 +20,7 @@ from torch.nn import functional
 from docstill.objectives.base import Outputs
 from docstill.objectives.paired import Paired
 from docstill.objectives.positions import as_map
-from docstill.objectives.projectors import channel_projector, matched
+from docstill.objectives.projectors import channel_projector, channel_variance, matched
 
 
 class Mgd(Paired):
@@ -56,7 +56,7 @@ class Mgd(Paired):
         self.generator = nn.Sequential(
             nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)
         )
-        self.variance = max(float(theirs.var((0, 2, 3), correction=0).mean()), 1e-6)
+        self.variance = channel_variance(theirs)
 
     def forward(self, student: Outputs, teacher: Outputs | None) -> Tensor:
         """Mean over documents, positions and channels, over the teacher's variance."""

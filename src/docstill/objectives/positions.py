@@ -109,12 +109,19 @@ def reframed(theirs: Outputs, ours: Outputs) -> Outputs:
 def kept(outputs: Outputs, path: str) -> Tensor:
     """``(B, T, 1)`` float32: 1 where a position of the module's output counts, 0 at padding of an answer."""
     tokens = as_tokens(outputs.features[path])
-    if outputs.answers is not None:
-        part, scored = outputs.answers
-        # The cross-attention of the writing part also holds projections of the page: those have the page's length.
-        if path.startswith(part) and scored.shape == tokens.shape[:2]:
-            return scored.to(torch.float32).unsqueeze(-1)
-    return torch.ones(*tokens.shape[:2], 1, device=tokens.device)
+    scored = written(outputs, path, tokens.shape)
+    return torch.ones(*tokens.shape[:2], 1, device=tokens.device) if scored is None else scored.float().unsqueeze(-1)
+
+
+def written(outputs: Outputs, path: str, shape: Sequence[int]) -> Tensor | None:
+    """``(B, T)`` bool: which positions of a module's output ``(B, T, …)`` are of an answer; None where it does not hold answers.
+
+    The cross-attention of the part that writes also holds projections of the page: those have the page's length, and all count.
+    """
+    if outputs.answers is None:
+        return None
+    part, scored = outputs.answers
+    return scored if path.startswith(part) and scored.shape == shape[:2] else None
 
 
 def document_mean(values: Tensor, kept: Tensor) -> Tensor:

@@ -36,6 +36,11 @@ def channel_projector(student: Tensor, teacher: Tensor) -> nn.Module:
     return nn.Identity() if ours == theirs else nn.Linear(ours, theirs)
 
 
+def channel_variance(maps: Tensor) -> float:
+    """The mean over channels of their variance in maps ``(B, C, H, W)``, at least 1e-6: what a squared error is divided by."""
+    return max(float(maps.var((0, 2, 3), correction=0).mean()), 1e-6)
+
+
 class TokenProjector(nn.Module):
     """Linear over channels; maps of another grid are resized to the teacher's first.
 

@@ -24,13 +24,12 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from docstill.objectives.assigned import one_each
+from docstill.objectives.assigned import GIOU, L1, one_each
 from docstill.objectives.base import Objective, Outputs
 from docstill.objectives.looks import binary_logits, both, boxes_of, page_mean
 
 FLOOR = 0.01
 """What a region counts in which the teacher sees nothing at all."""
-L1, GIOU = 5.0, 2.0
 
 
 class Query(Objective):

@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from docstill.objectives.base import EVERY_TASK, Objective, Outputs
 from docstill.objectives.positions import as_map
+from docstill.objectives.projectors import channel_variance
 
 GRIDS = (4, 2, 1)
 
@@ -63,7 +64,7 @@ class Review(Objective):
         self.entries = nn.ModuleList(nn.Conv2d(stage.shape[1], self.width, 1) for stage in ours)
         self.gates = nn.ModuleList(nn.Conv2d(2 * self.width, 2, 1) for _ in ours[1:])
         self.exits = nn.ModuleList(nn.Conv2d(self.width, stage.shape[1], 3, padding=1) for stage in theirs)
-        self.variances = [max(float(stage.var((0, 2, 3), correction=0).mean()), 1e-6) for stage in theirs]
+        self.variances = [channel_variance(stage) for stage in theirs]
 
     def forward(self, student: Outputs, teacher: Outputs | None) -> Tensor:
         """Mean over the stages, each over documents, positions and channels."""

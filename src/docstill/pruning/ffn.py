@@ -38,10 +38,10 @@ class Passing:
 
     def add(self, values: Tensor) -> None:
         """Takes in ``(…, width)``."""
-        rows = values.detach().reshape(-1, values.shape[-1]).double().cpu()
+        rows = values.detach().reshape(-1, values.shape[-1]).double()
         self.count += len(rows)
-        self.total += rows.sum(0)
-        self.squares += rows.square().sum(0)
+        self.total += rows.sum(0).cpu()
+        self.squares += rows.square().sum(0).cpu()
 
     @property
     def mean(self) -> Tensor:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from docstill.errors import UserError
 from docstill.reporting import plots
 from docstill.reporting.alike import alike_view, over_seeds
 from docstill.reporting.confidence import confidence_view
@@ -34,10 +35,23 @@ from docstill.reporting.rows import (
 )
 from docstill.reporting.templates import templates
 from docstill.reporting.verdict import verdict
-from docstill.run import write_text
+from docstill.run import read_json, write_text
 
 NAME = "report.html"
 LOWER_IS_BETTER = frozenset({"nll", "brier", "ece", "ece_floor", "aurc", "e_aurc", "augrc"})
+
+
+def report(run: str | Path) -> Path:
+    """Writes ``report.html`` again from the run's ``results.json``."""
+    path = Path(run) / "results.json"
+    if not path.is_file():
+        raise UserError(f"{run} holds no results.json; give a run folder that `docstill compress` has finished")
+    results = read_json(path)
+    if "rows" not in results:
+        raise UserError(
+            f"{run} is the folder of a study, whose page `docstill study` writes; give one of those in {run}/cells"
+        )
+    return write_report(results, Path(run))
 
 
 def write_report(results: dict[str, Any], run: Path) -> Path:

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from docstill.metrics.fields import document_f1, field_scores
 from docstill.metrics.reading import reading_similarity
-from docstill.metrics.tree import normalise, ted_accuracy
+from docstill.metrics.tree import same_answer, ted_accuracy
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,6 @@ def agreement_on_fields(
         **_who_is_right(documents),
         "against_truth": truth,
     }
-
-
-def same_answer(one: Any, other: Any) -> bool:
-    """Whether two JSON values are the same, as Donut's evaluator reads them: order of keys and kind of number aside."""
-    return bool(normalise(one) == normalise(other))
 
 
 def likeness_of_fields(teacher: Any, student: Any) -> float:

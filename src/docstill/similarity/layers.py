@@ -27,6 +27,7 @@ from docstill.models.blocks import Block, blocks_of
 from docstill.models.io import DocumentModel
 from docstill.models.taps import tapped
 from docstill.objectives.base import Outputs
+from docstill.objectives.positions import written
 from docstill.tasks.base import Task, on_device
 
 TOKENS = ("pooled", "flattened")
@@ -100,36 +101,24 @@ def look(
 def _sound(output: Tensor | None, outputs: Outputs, block: Block, tokens: str) -> Features:
     if output is None:
         raise ModelError(f"{block.path} is not run when the network reads a page; choose other layers")
-    written = _written(output, outputs, block)
     most = 4 if outputs.answers is None or not block.path.startswith(outputs.answers[0]) else 3
     if not 2 <= output.ndim <= most or len(output) != outputs.documents:
         shape = " × ".join(map(str, output.shape))
         raise ModelError(
             f"the output of {block.path} is {shape}, not tokens of each of {outputs.documents} documents; choose other layers"
         )
-    rows = rows_of(output, written, tokens)
+    rows = rows_of(output, written(outputs, block.path, output.shape), tokens)
     if not np.isfinite(rows).all():
         raise ModelError(f"the features of {block.path} are not finite; evaluate the model first, it may be damaged")
     return rows
 
 
-def _written(output: Tensor, outputs: Outputs, block: Block) -> Tensor | None:
-    """Which positions count in a block of the part that writes; None elsewhere.
-
-    The cross-attention of that part also holds projections of the page: those have the page's length, and all count.
-    """
-    if outputs.answers is None or not block.path.startswith(outputs.answers[0]):
-        return None
-    written = outputs.answers[1]
-    return written if output.shape[:2] == written.shape else None
-
-
-def rows_of(output: Tensor, written: Tensor | None, tokens: str) -> Features:
+def rows_of(output: Tensor, counted: Tensor | None, tokens: str) -> Features:
     """A block's output as one row a document.
 
     Args:
         output: ``(B, C)``, ``(B, T, C)``, or a feature map ``(B, C, H, W)``.
-        written: ``(B, T)``, false at padding; None where there is none.
+        counted: ``(B, T)``, false at padding; None where there is none.
         tokens: ``pooled`` or ``flattened``.
 
     Returns:
@@ -138,11 +127,11 @@ def rows_of(output: Tensor, written: Tensor | None, tokens: str) -> Features:
     output = (
         output.flatten(2).transpose(1, 2) if output.ndim == 4 else output.reshape(len(output), -1, output.shape[-1])
     )
-    if written is not None:
-        output = output.masked_fill(~written[..., None], 0)
+    if counted is not None:
+        output = output.masked_fill(~counted[..., None], 0)
     if tokens == "flattened":
         return output.flatten(1).cpu().numpy()
-    count = output.shape[1] if written is None else written.sum(1, keepdim=True)
+    count = output.shape[1] if counted is None else counted.sum(1, keepdim=True)
     return (output.double().sum(1) / count).cpu().numpy()
 
 

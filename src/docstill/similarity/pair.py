@@ -17,6 +17,7 @@ from docstill.data.images import open_image
 from docstill.data.json_tokens import canonical
 from docstill.metrics.cka import LEAST
 from docstill.metrics.fields import nearest_truth
+from docstill.metrics.tree import same_answer
 from docstill.models.blocks import Block
 from docstill.models.io import DocumentModel
 from docstill.similarity import agreement
@@ -137,7 +138,7 @@ class Pair:
         written = [canonical(truth) for truth in truths]
         first, second = (nearest_truth(answer, written) for answer in answers)
         expected = truths[written.index(second)]
-        right = (agreement.same_answer(answers[0], first), agreement.same_answer(answers[1], second))
+        right = (same_answer(answers[0], first), same_answer(answers[1], second))
         self.nearest.append((first, second))
         self.texts.append((teacher["text"], student["text"]))
         self.documents.append(

@@ -10,22 +10,13 @@ says nothing.
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from docstill.metrics.seeds import summary
 from docstill.reporting.rows import ratio
 
 Row = Mapping[str, Any]
-
-
-def summary(values: Sequence[float]) -> dict[str, Any]:
-    """``mean``, ``std`` (sample; None of one value) and ``values``."""
-    return {
-        "mean": statistics.fmean(values),
-        "std": statistics.stdev(values) if len(values) > 1 else None,
-        "values": list(values),
-    }
 
 
 def over_twin(student: Row, twin: Row, metric: str) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from typing import Any
 
 import docstill
 from docstill.compression import check_sizes, compress, train_teacher
+from docstill.deploy.hardware import hardware
 from docstill.errors import MEMORY, DocstillError, InUse, UserError, out_of_memory
-from docstill.measure import hardware
 from docstill.progress import say
 from docstill.recipe import Recipe, Teacher, read_yaml
 from docstill.reporting.figures import duration

@@ -1,7 +1,8 @@
 """What a task is: the few things that differ between page classification, key information extraction and layout.
 
 A task reads documents, makes examples and batches, runs a model into `Outputs`, and scores what came out. The
-engine, the stages and the report know tasks only through the `Task` protocol below.
+engine and the lesson know tasks only through the `Task` protocol below; where a stage or the report has something for one task alone, it
+asks for the task's name.
 """
 
 from __future__ import annotations
@@ -181,7 +182,7 @@ class Task(Protocol):
         """Notes on the model's card what it should know of the training split, before it learns from it."""
         ...
 
-    def after_learning(self, model: DocumentModel, pages: Pages, advance: Advance | None = None) -> None:
+    def after_learning(self, model: DocumentModel, pages: Pages) -> None:
         """Notes on the model's card what the validation split says of it, once it has learnt."""
         ...
 

@@ -34,10 +34,11 @@ from docstill.metrics.tree import ted_accuracy
 from docstill.models.donut import add_tags, load_donut, new_donut, new_donut_like, resize_positions
 from docstill.models.donut_answers import IGNORED, answers_batch, same_vocabulary, teacher_ids
 from docstill.models.donut_page import canvas_size, page_to_pixels, placed, placement
-from docstill.models.donut_tokens import addable, character_tokenizer, encode, unknown_characters
+from docstill.models.donut_tokens import addable, character_tokenizer, encode, unknown_characters, vocabulary
 from docstill.models.glyphs import in_patches, kinds_in_patches, kinds_of_characters
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import Outputs
+from docstill.progress import counter
 from docstill.tasks.base import Advance, Batch, Evaluation, Judged, ModelSpec, Pages, View, as_learnt, open_page
 
 MOST_PAGES, MOST_PIXELS = 16, 16 * 640 * 480
@@ -88,7 +89,7 @@ class Kie:
 
     def check_pair(self, teacher: DocumentModel, student: DocumentModel) -> None:
         """Both must have the same vocabulary, token for token, or the student some of the teacher's tokens."""
-        first, second = teacher.processor.tokenizer.get_vocab(), student.processor.tokenizer.get_vocab()
+        first, second = vocabulary(teacher.processor.tokenizer), vocabulary(student.processor.tokenizer)
         rows = [model.network.config.decoder.vocab_size for model in (teacher, student)]
         if first == second and rows[0] == rows[1]:
             return
@@ -114,9 +115,9 @@ class Kie:
         Raises:
             DataError: one line for each document with an answer that the model cannot write.
         """
-        vocabulary, problems = model.processor.tokenizer.get_vocab().keys(), []
+        known, problems = vocabulary(model.processor.tokenizer).keys(), []
         for document in pages.documents:
-            wrong = [line for answer in _answers(document) for line in _unwritable(model, vocabulary, answer)]
+            wrong = [line for answer in _answers(document) for line in _unwritable(model, known, answer)]
             if wrong:
                 problems.append(f"{document.where}: {'; also, '.join(dict.fromkeys(wrong))}")
         if problems:
@@ -293,9 +294,10 @@ class Kie:
         answers = [answer for document in pages.documents for answer in _answers(document)]
         model.card[SCHEMA] = to_card(schema_of(answers, lambda text: len(encode(tokenizer, text))))
 
-    def after_learning(self, model: DocumentModel, pages: Pages, advance: Advance | None = None) -> None:
+    def after_learning(self, model: DocumentModel, pages: Pages) -> None:
         """Fits the confidences of fields and documents to what is right on ``pages``, and notes the curves on the card."""
-        readings = self._read_all(model, pages, advance)
+        with counter("looking at how sure the student is", len(pages.documents)) as advance:
+            readings = self._read_all(model, pages, advance)
         model.card[CONFIDENCE] = curves(readings, _truths(pages, [found.fields for found in readings]))
 
     def latency_parts(self, model: DocumentModel, images: Sequence[Image.Image]) -> dict[str, Callable[[], int]]:
@@ -373,7 +375,7 @@ def _canvas_and_tokens(model: DocumentModel) -> tuple[Any, ...]:
     return (
         model.processor.image_processor.to_dict(),
         config.encoder.to_dict(),
-        model.processor.tokenizer.get_vocab(),
+        vocabulary(model.processor.tokenizer),
         config.decoder_start_token_id,
         config.decoder.max_position_embeddings,
     )
