@@ -415,3 +415,35 @@ def test_text_files_in_capitals_and_what_notebooks_leave(tmp_path: Path) -> None
     page_xml(tmp_path / "pages" / "a.XML", text())
     picture(tmp_path / "pages" / "a.png")
     assert docstill.convert("page-xml", tmp_path / "pages", tmp_path / "pages.json")["n"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "classes"),
+    [
+        ("data.yaml", "names: [no, yes, 12, on]", ["no", "yes", "12", "on"]),
+        ("data.yaml", "names: {0: no, 1: ~x}", ["no", "~x"]),
+        ("classes.txt", "no\n\nyes\n", None),
+        ("classes.txt", "no\nyes\n\n", ["no", "yes"]),
+        ("data.yaml", "names: [text, ]\nnc: 1", ["text"]),
+        ("data.yaml", "names:\n- text\n-\n", None),
+    ],
+)
+def test_class_names_are_taken_as_they_are_written(
+    name: str, content: str, classes: list[str] | None, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(content)
+    if classes is None:  # numbers behind an empty name would be others
+        with pytest.raises(DataError, match=name):
+            read_classes(tmp_path / name)
+    else:
+        assert list(read_classes(tmp_path / name).values()) == classes
+
+
+@pytest.mark.parametrize(
+    "custom", ["structure {type:my title;}", "readingOrder {index:0;} structure {score:1; type: my title}"]
+)
+def test_types_of_several_words_are_whole(custom: str, tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    page_xml(tmp_path / "a.xml", text(more=f'custom="{custom}"'))
+    docstill.convert("page-xml", tmp_path, tmp_path / "out.json")
+    assert boxes(tmp_path / "out.json") == {"a.png": [("my title", [10, 10, 30, 20])]}

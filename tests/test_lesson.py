@@ -18,6 +18,7 @@ from docstill.lesson import Lesson, make_objectives
 from docstill.models.classifier import new_classifier
 from docstill.models.detector import new_detector
 from docstill.models.io import DocumentModel
+from docstill.objectives import OBJECTIVES
 from docstill.optimiser import seed_everything
 from docstill.recipe import Generated
 from docstill.settings import DistillStage, Training
@@ -111,6 +112,13 @@ def test_a_module_that_does_not_exist_lists_the_nearest(data: Path) -> None:
         lesson.prepare(_batch(data, student, teacher))
 
 
+def test_a_list_of_layers_is_not_run_by_itself(data: Path) -> None:
+    student, teacher = _model(0), _model(1)
+    lesson = Lesson(TASK, student, teacher, make_objectives([{"kind": "hint", "student_module": "vit.layers"}]))
+    with pytest.raises(ModelError, match=r"the student's vit\.layers is not run by itself .*; name a module that is"):
+        lesson.prepare(_batch(data, student, teacher))
+
+
 def test_a_layer_that_only_the_student_has_is_said_to_be_the_teachers(data: Path) -> None:
     student, teacher = new_classifier("vit-tiny", DEEPER, tiny.KINDS, (32, 32)), _model(1)
     lesson = Lesson(TASK, student, teacher, make_objectives([{"kind": "hint", "student_module": "vit.layers.2"}]))
@@ -132,6 +140,12 @@ def test_teacher_outputs_that_are_not_finite_name_the_files(data: Path) -> None:
 def test_two_hints_have_two_names() -> None:
     entries = [{"kind": "hint", "student_module": "a"}, {"kind": "hint", "student_module": "b"}]
     assert [weighted.name for weighted in make_objectives(entries)] == ["hint", "hint-2"]
+
+
+def test_so_they_have_where_a_kind_has_a_hyphen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(OBJECTIVES, "logit-gap", OBJECTIVES["labels"])
+    entries = [{"kind": "logit-gap"}, {"kind": "labels"}, {"kind": "logit-gap"}]
+    assert [weighted.name for weighted in make_objectives(entries)] == ["logit-gap", "labels", "logit-gap-2"]
 
 
 def test_views_depend_on_seed_epoch_and_document_alone(data: Path) -> None:

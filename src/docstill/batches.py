@@ -211,9 +211,7 @@ def page_set(
     return PageSet(task, pages, student, teacher, training, seed, PageCache(size), still=still, alike=alike)
 
 
-def epoch_batches(
-    examples: PageSet, epoch: int, skip: int, batch_size: int, workers: int
-) -> Iterator[dict[str, Any]]:
+def epoch_batches(examples: PageSet, epoch: int, skip: int, batch_size: int, workers: int) -> Iterator[dict[str, Any]]:
     """The batches of one epoch, shuffled by (seed, epoch), without the first ``skip``."""
     chance = torch.Generator().manual_seed(hash_seed(examples.seed, epoch))
     order = torch.randperm(len(examples.pages.documents), generator=chance).tolist()

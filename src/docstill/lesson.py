@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,16 +32,18 @@ class Weighted:
 def make_objectives(entries: Sequence[dict[str, Any]]) -> list[Weighted]:
     """Objectives from a recipe's list; the second `hint` is called `hint-2`."""
     made: list[Weighted] = []
+    kinds: Counter[str] = Counter()
     for entry in entries:
         options = dict(entry)
         kind, weight = str(options.pop("kind")), float(options.pop("weight", 1.0))
-        again = sum(weighted.name.partition("-")[0] == kind for weighted in made) + 1
+        kinds[kind] += 1
+        again = kinds[kind]
         made.append(Weighted(kind if again == 1 else f"{kind}-{again}", weight, OBJECTIVES[kind](**options)))
     return made
 
 
 class Lesson(nn.Module):
-    """Student and objectives as one module, so that Accelerate wraps and checkpoints them together.
+    """Student and objectives as one module, so that they are trained and checkpointed together.
 
     The teacher is held outside the module tree: it is never trained, moved into train mode, or checkpointed.
 
@@ -76,6 +79,17 @@ class Lesson(nn.Module):
             raise ModelError(
                 f"an objective replaces the student's classifier, and the pruned weights of that classifier ({', '.join(gone)}) "
                 "would come back; prune with an `of` that leaves it out, or use another objective"
+            )
+
+        held = sorted(
+            name
+            for name, weights in student.network.named_parameters()
+            if name in student.masks and not weights.requires_grad
+        )
+        if held:
+            raise ModelError(
+                f"an objective hands on weights of the teacher that are to stay as they are, and the student's were pruned there ({', '.join(held[:3])} "
+                f"and so on, {len(held)} tensors); prune with an `of` that leaves these out, or give heads frozen: false"
             )
 
     def finish(self) -> None:
@@ -173,5 +187,10 @@ def _look(
 ) -> Outputs:
     with tapped(model.network, paths, whose) as features:
         outputs = task.forward(model, on_device(batch, device))
+    if not_run := [path for path in paths if path not in features]:
+        raise ModelError(
+            f"the {whose}'s {', '.join(not_run)} is not run by itself when a page is looked at, so that there is nothing to compare; "
+            "name a module that is, such as one of the layers in a list"
+        )
     outputs.features = {path: value.float() for path, value in features.items()}
     return outputs

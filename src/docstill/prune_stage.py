@@ -88,7 +88,7 @@ def prune(
     if after.total != before.total:
         text += f" {after.total:,} of {before.total:,} parameters are left."
         figures |= {"total": after.total, "total_before": before.total}
-    else:
+    elif settings.method in ("magnitude", "pattern"):
         text += f" {figures['zero_non_embedding']:,} of {after.non_embedding:,} non-embedding weights are now zero."
     return {"text": text, **figures}
 

@@ -305,7 +305,13 @@ class DistillStage(Training):
         ]
 
     def _pruned_problems(self) -> list[str]:
-        return [
+        held = [
+            f"{index}.frozen: heads keeps the teacher's heads as they are, whose weights cannot be pruned meanwhile; leave prune out and prune in a "
+            "stage of its own, or give frozen: false"
+            for index, entry in enumerate(self.objectives)
+            if self.prune is not None and entry["kind"] == "heads" and entry.get("frozen", True)
+        ]
+        return held + [
             f"{index}.kind: simkd puts the teacher's classifier in the place of the student's, whose weights cannot be pruned "
             "meanwhile; leave prune out and prune in a stage of its own, or use another objective"
             for index, entry in enumerate(self.objectives)

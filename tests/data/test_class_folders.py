@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,16 @@ def test_links_that_are_not_followed_and_names_in_other_bytes_are_problems(tmp_p
     assert "\\udcfcller.png: has a name that is not UTF-8" in text
     assert "older: is a link to a folder, which is not followed" in text
     assert "gone.png: is a link that leads nowhere" in text
+
+
+def test_umlauts_may_be_written_in_either_way(tmp_path: Path) -> None:
+    composed, apart = (unicodedata.normalize(form, "Verträge") for form in ("NFC", "NFD"))
+    pages(tmp_path / "train", f"{apart}/a.png")
+    pages(tmp_path / "validation", f"{composed}/b.png")
+    found = read_class_folders(tmp_path / "train")
+    assert found.labels == [composed]
+    assert len(read_class_folders(tmp_path / "validation", found.labels).documents) == 1
+    pages(tmp_path / "train", f"{composed}/c.png")
+    assert problems(tmp_path / "train") == [
+        f"{composed}/: is called as {apart}/ is, in other characters; put the pictures into one"
+    ]

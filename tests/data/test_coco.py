@@ -340,3 +340,13 @@ def test_a_bar_counts_all_pages_those_that_cannot_be_used_too(tmp_path: Path, mo
     monkeypatch.setattr("docstill.progress.bar", bar)
     assert len(scan_coco_folder(path.with_suffix(""))[0].documents) == 1
     assert steps == [("reading the sizes of pages", done, 3) for done in (1, 2, 3)]
+
+
+def test_numbers_that_a_table_wrote_as_decimal_ones(tmp_path: Path) -> None:
+    images, annotations = [{"id": 1.0, "file_name": "a.png"}], [region(1.0, 2.0)]
+    found = read_coco(write(tmp_path / "a.json", images, annotations, [{"id": 2.0, "name": "text"}]))
+    assert found.image_ids == [1]
+    assert found.category_ids == [2]
+    assert len(found.truths) == 1
+    problems = problems_of(write(tmp_path / "b.json", [{"id": 1.5, "file_name": "a.png"}], []))
+    assert problems[0].startswith("b.json: images[0]: expected an object with id and file_name")

@@ -254,6 +254,10 @@ def test_a_page_is_seen_alike_alone_and_padded_beside_others(kind: str) -> None:
         [alone], [beside] = detect(network, page, WHOLE[:1], 6), detect(network, padded, frame, 6)
         given = alone["boxes"][:1]
         asked = look(network, padded, frame, torch.tensor([0]), given * frame, pools=False)
+        [whole] = detect(network, page, WHOLE[:1], 100)
+    # where each class is judged by itself, a query may stand for several, as for the network's authors
+    assert len(whole["scores"]) == (6 if kind == "detr" else 18)
+    assert whole["scores"].tolist() == sorted(whole["scores"].tolist(), reverse=True)
     assert torch.allclose(beside["boxes"] / frame, alone["boxes"], atol=0.02)
     assert torch.allclose(asked.boxes[:, 0] / frame, given, atol=0.02), "the box of its own that lies there is found"
 

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 import docstill
-from docstill.errors import ModelError
+from docstill.errors import ModelError, RecipeError
 from docstill.models.detector import new_detector
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import Outputs
 from docstill.objectives.heads import LEVELS, TAKEN, Heads
+from docstill.recipe import parse_stage
 from docstill.tasks.layout import Layout
 from layout_tiny import KINDS, TINY_DETR, TINY_RCNN, coco_folder
 
@@ -114,3 +115,58 @@ def test_networks_that_do_not_fit_are_refused() -> None:
         Heads().attach(made(2, pyramid_channels=4).network, teacher.network)
     with pytest.raises(ModelError, match="the student is a rt_detr_v2; use query"):
         Heads().attach(made(2, kind=TINY_DETR).network, teacher.network)
+
+
+def test_a_teacher_may_know_more_classes() -> None:
+    teacher, student = made(1, labels=(KINDS[1], "stamp", KINDS[0], KINDS[2])), made(2)
+    Heads().attach(student.network, teacher.network)
+    theirs, ours = (model.network.roi_heads.box_predictor.cls_score.weight for model in (teacher, student))
+    assert torch.equal(ours, theirs[[0, 3, 1, 4]])
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_heads_of_a_pruned_student(frozen: bool, tmp_path: Path) -> None:
+    data = coco_folder(tmp_path / "data")
+    teacher = made(1).save(tmp_path / "teacher")
+    pruned = docstill.prune(made(2).save(tmp_path / "student"), tmp_path / "pruned", sparsity=0.5)["model"]
+    settings: dict[str, Any] = {"objectives": [{"kind": "labels"}, {"kind": "heads", "frozen": frozen}], "epochs": 1}
+    if frozen:
+        with pytest.raises(
+            ModelError, match=r"the student's were pruned there \(.*; prune with an `of` that leaves these out"
+        ):
+            docstill.distill(teacher, pruned, data, tmp_path / "out", **settings)
+        return
+    done = docstill.distill(teacher, pruned, data, tmp_path / "out", **settings)
+    for model in (pruned, done["model"]):
+        zeros = Layout().load_model(str(model)).network.roi_heads.box_head.fc6.weight == 0
+        assert zeros.float().mean() > 0.2, "zeros stay zeros"
+
+
+def test_frozen_heads_are_not_pruned_meanwhile() -> None:
+    with pytest.raises(RecipeError) as error:
+        parse_stage("distill", {"objectives": [{"kind": "labels"}, {"kind": "heads"}], "prune": {"sparsity": 0.5}})
+    assert "objectives.1.frozen: heads keeps the teacher's heads as they are" in error.value.problems[0]
+    entries = [{"kind": "labels"}, {"kind": "heads", "frozen": False}]
+    parse_stage("distill", {"objectives": entries, "prune": {"sparsity": 0.5}})
+
+
+@pytest.mark.parametrize("kind", ["rkd", "cka", "hint", "vkd"])
+def test_regions_are_no_documents(kind: str, tmp_path: Path) -> None:
+    data = coco_folder(tmp_path / "data")
+    teacher, student = made(1).save(tmp_path / "teacher"), made(2).save(tmp_path / "student")
+    objectives = [{"kind": "labels"}, {"kind": kind, "student_module": "roi_heads.box_head"}]
+    with pytest.raises(
+        ModelError, match=r"roi_heads\.box_head gives \d+ parts of 6 pages, which are no features of pages"
+    ):
+        docstill.distill(teacher, student, data, tmp_path / "out", objectives=objectives, epochs=1)
+
+
+@pytest.mark.parametrize("kind", ["rkd", "cka"])
+def test_noisy_queries_are_not_averaged_in(kind: str, tmp_path: Path) -> None:
+    data = coco_folder(tmp_path / "data")
+    model = made(1, kind=TINY_DETR).save(tmp_path / "model")
+    objectives = [{"kind": "labels"}, {"kind": kind, "student_module": "model.decoder.layers.0"}]
+    with pytest.raises(
+        ModelError, match=r"gives \d+ positions and the teacher's model\.decoder\.layers\.0 \d+, which cannot"
+    ):
+        docstill.distill(model, model, data, tmp_path / "out", objectives=objectives, epochs=1)

@@ -235,7 +235,9 @@ def test_tokens_whose_places_are_not_known_are_refused_beside_maps(kind: str) ->
 def test_windows_of_pages_are_refused_beside_maps() -> None:
     windows = seen("tokens", random(16, 6, 5), Patches(((4, 6), (2, 3))))
     windows.documents = 4
-    with pytest.raises(ModelError, match=r"tokens gives 16 parts of 4 pages, which are no maps of pages; tap a block"):
+    with pytest.raises(
+        ModelError, match=r"tokens gives 16 parts of 4 pages, which are no features of pages; tap a block"
+    ):
         make("hint", maps(5), windows)
 
 

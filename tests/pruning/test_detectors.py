@@ -236,7 +236,9 @@ def test_widths_that_no_resnet_can_have(new: str, widths: list[int]) -> None:
 
 
 def test_channels_of_a_backbone_that_is_no_resnet() -> None:
-    with pytest.raises(ModelError, match="the backbone of this d_fine is a hgnet_v2; use ffn or depth"):
+    with pytest.raises(
+        ModelError, match="the backbone of this d_fine is a hgnet_v2; use another method, such as depth"
+    ):
         prune_channels(made(D_FINE).network, {}, 0.5)
     with pytest.raises(ModelError, match="this Faster R-CNN is a mobilenet_v2; use backbone or resolution"):
         prune_channels(made({**TINY_RCNN, "new": "faster-rcnn-mobilenet-v2"}).network, {}, 0.5)

@@ -1,7 +1,11 @@
-"""Class folders: ``split/LABEL/*.jpg``, the format of page classification."""
+"""Class folders: ``split/LABEL/*.jpg``, the format of page classification.
+
+Names are labels in composed form (NFC): a Mac and a zip file may spell the same umlaut in two ways.
+"""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,24 +49,30 @@ def scan_class_folders(folder: Path, labels: Sequence[str] | None = None) -> tup
     if not folder.is_dir():
         return ClassFolder(list(labels or []), []), ["there is no such folder; expected LABEL/*.jpg inside it"]
     entries = sorted(path for path in folder.iterdir() if not left_by_systems(Path(path.name)))
-    found = [path.name for path in entries if path.is_dir()]
-    known = list(labels) if labels is not None else found
+    folders: dict[str, Path] = {}
+    twice = [
+        f"{path.name}/: is called as {folders[name].name}/ is, in other characters; put the pictures into one"
+        for path in entries
+        if path.is_dir() and folders.setdefault(name := unicodedata.normalize("NFC", path.name), path) != path
+    ]
+    known = list(labels) if labels is not None else list(folders)
     problems = [
         f"{path.name}: a picture outside the label folders; move it into one"
         for path in entries
         if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES
     ]
-    if not found:
+    problems += twice
+    if not folders:
         problems.append("holds no label folders; expected LABEL/*.jpg inside it")
     documents = []
-    for label in found:
+    for label, there in folders.items():
         if label not in known:
             problems.append(
                 f"{label}/: a label that the training split does not have (it has {', '.join(known)}); rename or remove it"
             )
             continue
         index, pages = known.index(label), 0
-        for path in sorted((folder / label).rglob("*")):
+        for path in sorted(there.rglob("*")):
             where = path.relative_to(folder)
             if left_by_systems(where):
                 continue

@@ -9,6 +9,7 @@ masks are not read. See https://cocodataset.org/#format-data.
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -189,6 +190,8 @@ def _named(entries: list[Any], kind: str, key: str, file: str, problems: list[st
     for place, entry in enumerate(entries):
         where = f"{file}: {kind}[{place}]"
         id_, name = (entry.get("id"), entry.get(key)) if isinstance(entry, dict) else (None, None)
+        if isinstance(id_, float) and id_.is_integer():  # as tables write them
+            id_ = int(id_)
         if not isinstance(id_, int | str) or isinstance(id_, bool) or not isinstance(name, str) or not name:
             problems.append(f"{where}: expected an object with id and {key}, {_short(entry)} given")
             continue
@@ -200,7 +203,8 @@ def _named(entries: list[Any], kind: str, key: str, file: str, problems: list[st
         if twice:
             problems.append(f"{where}: {' and '.join(twice)}; keep one")
         else:
-            found.append((id_, name, place))
+            # composed, as class folders are: the same umlaut may be spelt in two ways
+            found.append((id_, unicodedata.normalize("NFC", name) if kind == "categories" else name, place))
     return sorted(found, key=lambda entry: (isinstance(entry[0], str), entry[0]))
 
 

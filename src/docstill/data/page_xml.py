@@ -19,7 +19,7 @@ from docstill.data.regions import MOST_OUTSIDE, Marked, Size, clip
 from docstill.errors import MissingExtra
 from docstill.metrics.detection import Box
 
-_STRUCTURE = re.compile(r"structure\s*\{[^}]*?type\s*:\s*([^;}\s]+)")
+_STRUCTURE = re.compile(r"structure\s*\{[^}]*?type\s*:\s*([^;}]+?)\s*[;}]")
 _POINT = re.compile(r"(-?\d+(?:\.\d+)?),(-?\d+(?:\.\d+)?)")
 
 

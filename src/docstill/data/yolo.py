@@ -22,6 +22,13 @@ _LENIENT = 0.01
 """So far may a share lie outside 0 to 1, as tools round; Ultralytics allows the same."""
 
 
+class _Words(yaml.SafeLoader):
+    """Reads every scalar as the text that it is: a class may be called no, or 12."""
+
+
+_Words.yaml_implicit_resolvers = {}
+
+
 def read_classes(path: Path) -> dict[int, str]:
     """The class names by their numbers: ``names`` of a YAML file, or the lines of a text file.
 
@@ -32,18 +39,22 @@ def read_classes(path: Path) -> dict[int, str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() not in {".yaml", ".yml"}:
-            names: Any = [line.strip() for line in text.splitlines() if line.strip()]
+            names: Any = [line.strip() for line in text.rstrip().splitlines()]
         else:
-            content = yaml.safe_load(text)
+            content = yaml.load(text, Loader=_Words)
             names = content.get("names") if isinstance(content, dict) else None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         names, problem = None, f"cannot be read ({' '.join(str(error).split())})"
     if isinstance(names, list):
         names = dict(enumerate(names))
-    fine = isinstance(names, dict) and all(type(key) is int and key >= 0 for key in names)
+    if isinstance(names, dict):
+        names = {int(key) if str(key).isdecimal() else key: name for key, name in names.items()}
+    fine = isinstance(names, dict) and all(
+        type(key) is int and isinstance(name, str) and name for key, name in names.items()
+    )
     if not fine or not names:
         raise DataError("the class names cannot be read", [f"{path}: {problem}"])
-    found = {key: str(names[key]) for key in sorted(names)}
+    found = {key: names[key] for key in sorted(names)}
     if len(set(found.values())) < len(found):
         raise DataError(
             "the class names cannot be used", [f"{path}: a name is given twice: {', '.join(found.values())}"]

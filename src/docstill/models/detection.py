@@ -137,10 +137,16 @@ def detect(network: Any, pixels: Tensor, frames: Tensor, most: int) -> list[dict
         found = detr.detect(network, pixels, most)
         return [{**page, "boxes": box_convert(page["boxes"], "cxcywh", "xyxy")} for page in found]
     pages = []
-    for probabilities, boxes in zip(*_own(network, pixels, frames), strict=True):
-        scores, labels = probabilities.max(-1)
-        order = scores.argsort(descending=True)[:most]
-        pages.append({"boxes": boxes[order], "scores": scores[order], "labels": labels[order]})
+    all_probabilities, all_boxes, one_class = _own(network, pixels, frames)
+    for probabilities, boxes in zip(all_probabilities, all_boxes, strict=True):
+        if one_class:
+            scores, labels = probabilities.max(-1)
+            scores, place = scores.topk(min(most, len(scores)))
+            labels = labels[place]
+        else:  # as the authors do, one query may stand for several classes
+            scores, index = probabilities.flatten().topk(min(most, probabilities.numel()))
+            place, labels = index // probabilities.shape[-1], index % probabilities.shape[-1]
+        pages.append({"boxes": boxes[place], "scores": scores, "labels": labels})
     return pages
 
 
@@ -167,8 +173,11 @@ def _pooled(memory: dict[str, Any], given: Tensor) -> Tensor:
     return pooled
 
 
-def _own(network: Any, pixels: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
-    """Probabilities ``(B, Q, C)`` and boxes ``(B, Q, 4)``, shares of the input, of the regions that a network chose itself."""
+def _own(network: Any, pixels: Tensor, frames: Tensor) -> tuple[Tensor, Tensor, bool]:
+    """Probabilities ``(B, Q, C)`` and boxes ``(B, Q, 4)``, shares of the input, of the regions that a network chose itself.
+
+    And whether a region can be of one class alone.
+    """
     height, width = pixels.shape[-2:]
     across, down = (frames[:, :2] * frames.new_tensor([width, height])).round().unbind(1)
     columns = torch.arange(width, device=pixels.device) < across[:, None]
@@ -178,14 +187,15 @@ def _own(network: Any, pixels: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
     logits = answer.logits.float()
     classes = network.config.num_labels
     # Where there is one logit more than classes, it stands for "nothing", and the classes share what is left.
-    probabilities = logits.softmax(-1)[..., :classes] if logits.shape[-1] > classes else logits.sigmoid()
+    one_class = logits.shape[-1] > classes
+    probabilities = logits.softmax(-1)[..., :classes] if one_class else logits.sigmoid()
     # Boxes of these networks are shares of the page, for the mask tells them where its padding begins.
-    return probabilities, box_convert(answer.pred_boxes.float(), "cxcywh", "xyxy") * frames[:, None]
+    return probabilities, box_convert(answer.pred_boxes.float(), "cxcywh", "xyxy") * frames[:, None], one_class
 
 
 def _matched(network: Any, pixels: Tensor, frames: Tensor, parts: Sequence[Tensor]) -> Answers:
     """For a network that cannot be asked about regions: its own box that lies best on each, or else background."""
-    all_probabilities, all_boxes = _own(network, pixels, frames)
+    all_probabilities, all_boxes, _ = _own(network, pixels, frames)
     classes, where = [], []
     for part, probabilities, boxes in zip(parts, all_probabilities, all_boxes, strict=True):
         overlap, best = box_iou(part, boxes).max(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -16,8 +17,8 @@ _PROJECTORS = {MLP_HEAD: "mlp", CONV_HEAD: "cnn"}
 
 
 def names_in_order(config: Any) -> list[str]:
-    """The class names in the order of the logits; transformers writes them to files in the order 0, 1, 10, 11, 2."""
-    return [config.id2label[index] for index in range(config.num_labels)]
+    """The class names, composed (NFC), in the order of the logits; transformers writes them to files in the order 0, 1, 10, 11, 2."""
+    return [unicodedata.normalize("NFC", config.id2label[index]) for index in range(config.num_labels)]
 
 
 def head_of(network: nn.Module) -> nn.Linear:

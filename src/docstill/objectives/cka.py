@@ -14,7 +14,7 @@ from torch import Tensor
 
 from docstill.objectives.base import Outputs
 from docstill.objectives.paired import Paired
-from docstill.objectives.positions import pooled
+from docstill.objectives.positions import check_queries, pooled
 
 
 class Cka(Paired):
@@ -23,6 +23,7 @@ class Cka(Paired):
     def forward(self, student: Outputs, teacher: Outputs | None) -> Tensor:
         """One minus CKA, in [0, 1]."""
         assert teacher is not None
+        check_queries(student, self.student_module, teacher, self.teacher_module)
         ours, theirs = pooled(student, self.student_module), pooled(teacher, self.teacher_module)
         if len(ours) < 2:
             return 0 * ours.sum()

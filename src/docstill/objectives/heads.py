@@ -70,13 +70,13 @@ class Heads(Objective):
             taught = module_at(teacher, path, "teacher").state_dict()
             for name, parameter in module_at(student, path, "student").named_parameters():
                 weights = taught[name]
+                if rows := _BY_CLASS.get(f"{path}.{name}".rpartition(".")[0]):
+                    weights = weights.unflatten(0, (-1, rows))[order].flatten(0, 1)
                 if weights.shape != parameter.shape:
                     raise ModelError(
                         f"the teacher's {path}.{name} is {' × '.join(map(str, weights.shape))}, the student's "
                         f"{' × '.join(map(str, parameter.shape))}; give both the same pyramid_channels, head_channels and anchor_ratios"
                     )
-                if rows := _BY_CLASS.get(f"{path}.{name}".rpartition(".")[0]):
-                    weights = weights.unflatten(0, (-1, rows))[order].flatten(0, 1)
                 with torch.no_grad():
                     parameter.copy_(weights)
                 if self.frozen and parameter.requires_grad:

@@ -36,14 +36,21 @@ def as_map(outputs: Outputs, path: str) -> Tensor:
     Raises:
         ModelError: windows of pages; see also `docstill.models.patches.laid_out`.
     """
-    features = outputs.features[path]
-    if (
-        len(features) != outputs.documents
-    ):  # a Swin's attention looks at windows, which may have as many tokens as a deep stage
+    check_whole(outputs, path)
+    return laid_out(outputs.features[path], outputs.patches, path)
+
+
+def check_whole(outputs: Outputs, path: str) -> None:
+    """Refuses a module that gives windows (a Swin's attention, maybe with as many tokens as a deep stage) or regions of pages.
+
+    Raises:
+        ModelError: names it.
+    """
+    parts = len(outputs.features[path])
+    if parts != outputs.documents:
         raise ModelError(
-            f"{path} gives {len(features)} parts of {outputs.documents} pages, which are no maps of pages; tap a block or a stage"
+            f"{path} gives {parts} parts of {outputs.documents} pages, which are no features of pages; tap a block or a stage"
         )
-    return laid_out(features, outputs.patches, path)
 
 
 def side_by_side(student: Outputs, teacher: Outputs, pairs: Sequence[tuple[str, str]]) -> tuple[Outputs, Outputs]:
@@ -73,17 +80,31 @@ def _alike(student: Outputs, ours: str, teacher: Outputs, theirs: str) -> bool:
     """Whether two modules' features can be compared position by position, or cannot be compared any better as maps."""
     one, two = student.features[ours], teacher.features[theirs]
     counts = as_tokens(one).shape[1], as_tokens(two).shape[1]
+    for outputs, path, features in ((student, ours, one), (teacher, theirs, two)):
+        if features.dim() == 2:
+            check_whole(outputs, path)
     if one.dim() == two.dim() == 4 or 2 in (one.dim(), two.dim()) or counts == (1, 1):
         return True
     if one.dim() == two.dim() == 3 and student.patches == teacher.patches:
-        if student.patches is None and counts[0] != counts[1]:
-            raise ModelError(
-                f"the student's {ours} gives {counts[0]} positions and the teacher's {theirs} {counts[1]}, which cannot be compared one by "
-                "one; tap modules that give as many. The decoder of an RT-DETR or D-FINE also looks at noisy labels in training: with the "
-                "objective query beside it both look at the same regions"
-            )
+        check_queries(student, ours, teacher, theirs)
         return student.patches is None or counts[0] == counts[1]
     return False
+
+
+def check_queries(student: Outputs, ours: str, teacher: Outputs, theirs: str) -> None:
+    """Refuses tokens that are no patches of a page, such as queries, where the two networks have not as many.
+
+    Raises:
+        ModelError: says how many.
+    """
+    one, two = student.features[ours], teacher.features[theirs]
+    queries = one.dim() == two.dim() == 3 and student.patches is None and teacher.patches is None
+    if queries and one.shape[1] != two.shape[1]:
+        raise ModelError(
+            f"the student's {ours} gives {one.shape[1]} positions and the teacher's {theirs} {two.shape[1]}, which cannot be compared one by "
+            "one; tap modules that give as many. The decoder of an RT-DETR or D-FINE also looks at noisy labels in training: with the "
+            "objective query beside it both look at the same regions"
+        )
 
 
 def reframed(theirs: Outputs, ours: Outputs) -> Outputs:
@@ -135,6 +156,11 @@ def document_mean(values: Tensor, kept: Tensor) -> Tensor:
 
 
 def pooled(outputs: Outputs, path: str) -> Tensor:
-    """``(B, C)`` float32: the mean over each document's kept positions."""
+    """``(B, C)`` float32: the mean over each document's kept positions.
+
+    Raises:
+        ModelError: the module gives parts of pages, such as windows or regions.
+    """
+    check_whole(outputs, path)
     tokens, mask = as_tokens(outputs.features[path]), kept(outputs, path)
     return (tokens * mask).sum(1) / mask.sum(1)

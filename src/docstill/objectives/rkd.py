@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from docstill.objectives.base import Outputs
 from docstill.objectives.paired import Paired
-from docstill.objectives.positions import pooled
+from docstill.objectives.positions import check_queries, pooled
 
 
 class Rkd(Paired):
@@ -46,6 +46,7 @@ class Rkd(Paired):
     def forward(self, student: Outputs, teacher: Outputs | None) -> Tensor:
         """Weighted sum of the two parts."""
         assert teacher is not None
+        check_queries(student, self.student_module, teacher, self.teacher_module)
         ours, theirs = pooled(student, self.student_module), pooled(teacher, self.teacher_module)
         loss = 0 * ours.sum()
         if len(ours) > 1:

@@ -77,7 +77,9 @@ def resnet_of(network: Any) -> Resnet:
     resnet = config.backbone_config if detector else config
     if resnet.model_type not in _RESNETS:
         whose = f"the backbone of this {config.model_type}" if detector else "this"
-        raise ModelError(f"channel pruning is for a resnet, {whose} is a {resnet.model_type}; use ffn or depth")
+        raise ModelError(
+            f"channel pruning is for a resnet, {whose} is a {resnet.model_type}; use another method, such as depth"
+        )
     return _of_transformers(network.state_dict(), resnet)
 
 

@@ -38,7 +38,7 @@ from docstill.reporting.verdict import verdict
 from docstill.run import read_json, write_text
 
 NAME = "report.html"
-LOWER_IS_BETTER = frozenset({"nll", "brier", "ece", "ece_floor", "aurc", "e_aurc", "augrc"})
+LOWER_IS_BETTER = frozenset({"nll", "brier", "ece", "ece_equal_mass", "aurc", "e_aurc", "augrc"})
 
 
 def report(run: str | Path) -> Path:
