@@ -18,7 +18,7 @@ from docstill.chains import CALIBRATION, DOCUMENTS, EVALUATION, MODEL, OUTPUTS, 
 from docstill.data.document import Document
 from docstill.data.images import open_image
 from docstill.data.unlabelled import problems_of, read_unlabelled
-from docstill.data.validator import check_splits
+from docstill.data.validator import check_splits, same_files
 from docstill.decoding.schema import SCHEMA
 from docstill.doubts import (
     classes_without_regions,
@@ -104,6 +104,7 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "", known
             + unmeasured_classes(task, training, validation)
             + lossy_answers(task, training)
             + lossy_answers(task, validation)
+            + _measured_with(recipe.data.unlabelled, validation)
         )
         task.check_scored(bench.validation)
         if recipe.calibrate:
@@ -169,6 +170,14 @@ def _check_data(recipe: Recipe) -> dict[str, Any]:
         return {"warnings": []}
     pairs = [(file, first) for file, first, _ in found.shared]
     return {"warnings": shared_pictures(pairs, train, validation, found.splits["validation"]["n"])}
+
+
+def _measured_with(unlabelled: Path | None, validation: Pages) -> list[str]:
+    """A sentence on pages without labels that are measured with; nothing if there are none."""
+    if unlabelled is None:
+        return []
+    pairs = same_files(read_unlabelled(unlabelled), validation.documents)
+    return shared_pictures(pairs, unlabelled, validation.folder, len(validation.documents))
 
 
 def _unlabelled(recipe: Recipe, task: Task, teacher: Taught, training: Pages) -> list[Document]:

@@ -86,7 +86,7 @@ def missing_labels(pages: Pages, others: Pages) -> list[str]:
     present = set()
     for document in others.documents:
         regions = isinstance(document.target, Regions)
-        present |= {others.labels[label] for label in (document.target.labels if regions else [document.target])}
+        present |= {others.labels[label] for label in (document.target.single if regions else [document.target])}
     return sorted(set(pages.labels) - present)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from docstill.metrics.detection import detection_metrics
 from docstill.metrics.fields import document_f1, field_scores, nearest_truth, pairs
 from docstill.metrics.ood import detection, energy
 from docstill.metrics.tree import ted_accuracy
+from docstill.progress import counter
 
 MOST = 1e300
 
@@ -83,11 +84,11 @@ def score(
     scored = SCORERS[task](given, right, *files)
     result = dict(scored.result)
     if intervals:
-        result["intervals"] = bootstrap.intervals(scored.figures, len(given))
+        result["intervals"] = _spans(scored.figures, None, len(given))
     if against is not None:
         other_file = Path(against)
         other = SCORERS[task](_read(other_file, files[1], task=task)[0], right, other_file, files[1])
-        spans = bootstrap.difference_intervals(scored.figures, other.figures, len(given))
+        spans = _spans(scored.figures, other.figures, len(given))
         every = np.arange(len(given))
         one, two = scored.figures(every), other.figures(every)
         result["difference"] = {
@@ -113,7 +114,21 @@ def intervals_of(task: str, given: list[Any], right: list[Any], source: Path, an
     Raises:
         DataError: all lines that cannot be used.
     """
-    return bootstrap.intervals(SCORERS[task](given, right, source, answers).figures, len(given))
+    return _spans(SCORERS[task](given, right, source, answers).figures, None, len(given))
+
+
+def _spans(figures: Figures, other: Figures | None, n: int) -> dict[str, list[float]]:
+    """The intervals of figures over ``n`` documents, or of their distance to another system's; for many it takes minutes."""
+    with counter("resampling documents", bootstrap.DRAWS) as advance:
+
+        def counted(chosen: NDArray[np.int64]) -> Mapping[str, float]:
+            found = figures(chosen)
+            advance(1)
+            return found
+
+        if other is None:
+            return bootstrap.intervals(counted, n)
+        return bootstrap.difference_intervals(counted, other, n)
 
 
 def _layout(results: Path, annotations: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from docstill.data.coco import coco_content, read_coco, read_results, results_co
 from docstill.data.coco_folder import INSIDE, read_coco_folder, scan_coco_folder
 from docstill.data.regions import Regions
 from docstill.data.validator import check
-from docstill.errors import DataError
+from docstill.errors import DataError, UserError
 from docstill.metrics.detection import Detection
 
 
@@ -300,7 +300,11 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 def test_check_names_problems_and_warnings_of_all_splits(tmp_path: Path) -> None:
     picture(tmp_path / "train" / "a.png")
     picture(tmp_path / "train" / "spare.png", (9, 9))
-    write(tmp_path / "train.json", [image(1, "a.png")], [region(1, 3), region(1, 3), region(1, 7, (90, 70, 12, 9))])
+    write(
+        tmp_path / "train.json",
+        [image(1, "a.png")],
+        [region(1, 3), region(1, 3, (10, 10, 30, 21)), region(1, 7, (90, 70, 12, 9))],
+    )
     picture(tmp_path / "val" / "b.png", (100, 81))
     (tmp_path / "val" / "c.png").write_bytes(b"")
     write(
@@ -350,3 +354,26 @@ def test_numbers_that_a_table_wrote_as_decimal_ones(tmp_path: Path) -> None:
     assert len(found.truths) == 1
     problems = problems_of(write(tmp_path / "b.json", [{"id": 1.5, "file_name": "a.png"}], []))
     assert problems[0].startswith("b.json: images[0]: expected an object with id and file_name")
+
+
+def test_entries_that_say_the_same_again_and_crowds_alone(tmp_path: Path) -> None:
+    picture(tmp_path / "train" / "a.png")
+    entries = [region(1, 1), region(1, 1, (10, 10, 30, 21)), region(1, 1), region(1, 2), region(1, 3, iscrowd=1)]
+    write(tmp_path / "train.json", [image(1, "a.png")], entries, [{"id": n, "name": f"c{n}"} for n in (1, 2, 3)])
+    found = check(tmp_path)
+    assert found["problems"] == []
+    assert found["splits"]["train"]["regions"] == {"c1": 3, "c2": 1, "c3": 0}
+    assert [line.partition(" say again")[0] for line in found["warnings"]] == [
+        f"{tmp_path / 'train'}: train.json: annotations 2",
+        f"{tmp_path / 'train'}: no regions of c3",
+    ]
+
+
+def test_files_as_coco_itself_lays_them_out_are_not_taken_for_classes(tmp_path: Path) -> None:
+    picture(tmp_path / "train2017" / "a.png")
+    (tmp_path / "annotations").mkdir()
+    write(tmp_path / "annotations" / "instances_train2017.json", [image(1, "a.png")], [region(1, 1)])
+    with pytest.raises(
+        UserError, match=r"instances_train2017\.json looks like COCO annotations, .* lay them out as train/"
+    ):
+        check(tmp_path)

@@ -12,7 +12,7 @@ import torch
 
 import tiny
 from docstill.batches import epoch_batches, page_set
-from docstill.compression import compress
+from docstill.compression import _measured_with, compress
 from docstill.data import validator
 from docstill.data.unlabelled import problems_of, read_unlabelled
 from docstill.errors import DataError, RecipeError
@@ -177,3 +177,14 @@ def test_links_that_are_not_followed_are_said(tmp_path: Path) -> None:
         read_unlabelled(folder)
     assert problems_of(folder) == error.value.problems
     assert len(error.value.problems) == 1
+
+
+def test_pages_that_are_measured_with_are_told_of(tmp_path: Path) -> None:
+    data = tiny.class_folders(tmp_path / "data")
+    validation = Classification().read(data / "validation")
+    (line,) = _measured_with(data, validation)
+    assert line.startswith(f"6 of 6 pictures in {data / 'validation'} are in {data}, too")
+    (tmp_path / "others").mkdir()
+    tiny.page("bars", 0).resize((20, 20)).save(tmp_path / "others" / "a.png")
+    assert _measured_with(tmp_path / "others", validation) == []
+    assert _measured_with(None, validation) == []

@@ -5,13 +5,12 @@ Names are labels in composed form (NFC): a Mac and a zip file may spell the same
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from docstill.data.document import Document
-from docstill.data.images import IMAGE_SUFFIXES, bad_name, left_by_systems, shown_name
+from docstill.data.images import IMAGE_SUFFIXES, bad_name, composed, left_by_systems, shown_name
 from docstill.errors import DataError
 
 
@@ -53,7 +52,7 @@ def scan_class_folders(folder: Path, labels: Sequence[str] | None = None) -> tup
     twice = [
         f"{path.name}/: is called as {folders[name].name}/ is, in other characters; put the pictures into one"
         for path in entries
-        if path.is_dir() and folders.setdefault(name := unicodedata.normalize("NFC", path.name), path) != path
+        if path.is_dir() and folders.setdefault(name := composed(path.name), path) != path
     ]
     known = list(labels) if labels is not None else list(folders)
     problems = [

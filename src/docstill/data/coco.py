@@ -9,7 +9,6 @@ masks are not read. See https://cocodataset.org/#format-data.
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from docstill.data.images import composed
 from docstill.data.regions import Regions, Size
 from docstill.errors import DataError
 from docstill.metrics.detection import Box, Detection, Truth
@@ -204,7 +204,7 @@ def _named(entries: list[Any], kind: str, key: str, file: str, problems: list[st
             problems.append(f"{where}: {' and '.join(twice)}; keep one")
         else:
             # composed, as class folders are: the same umlaut may be spelt in two ways
-            found.append((id_, unicodedata.normalize("NFC", name) if kind == "categories" else name, place))
+            found.append((id_, composed(name) if kind == "categories" else name, place))
     return sorted(found, key=lambda entry: (isinstance(entry[0], str), entry[0]))
 
 

@@ -19,6 +19,7 @@ from docstill.data.images import find_file, upright_size
 from docstill.data.regions import MOST_OUTSIDE, Regions, Size, clip
 from docstill.errors import DataError
 from docstill.metrics.detection import Detection, Truth
+from docstill.progress import counter
 
 INSIDE = "_annotations.coco.json"
 MISSING = "the picture is missing"
@@ -86,9 +87,9 @@ def scan_coco_folder(folder: Path, labels: Sequence[str] | None = None) -> tuple
         if coco.labels[truth.label] in known:
             regions[truth.page].append((entry, truth))
     documents, clipped, missing = [], [], 0
-    for page, name in enumerate(coco.names):
+    looked = _pictures(folder, coco)
+    for page, (name, (file, size, wrong)) in enumerate(zip(coco.names, looked, strict=True)):
         where = f"{path.name}: {name}"
-        file, size, wrong = _picture(folder, name, coco.sizes[page])
         missing += wrong is not None and wrong.startswith(MISSING)
         if wrong and (missing <= NAMED or not wrong.startswith(MISSING)):
             problems.append(f"{where}: {wrong}")
@@ -114,6 +115,11 @@ def scan_coco_folder(folder: Path, labels: Sequence[str] | None = None) -> tuple
             f"{path.name}: {missing - NAMED:,} more of its {len(coco.names):,} pictures are missing; is {folder} their folder?"
         )
     warnings = []
+    if twice := _twice(coco):
+        warnings.append(
+            f"{path.name}: annotations {some(twice)} say again what another says (the same page, class and box), so that a detector which finds "
+            "the region once misses one; keep one of each"
+        )
     if clipped:
         warnings.append(
             f"{path.name}: annotations {some(clipped)} reach over the page's edge; detectors learn them cut off there"
@@ -156,6 +162,18 @@ def _regions(size: Size, truths: Sequence[Truth]) -> Regions:
     )
 
 
+def _twice(coco: Coco) -> list[int]:
+    """Entries whose page, class and box are those of an earlier one."""
+    seen: set[tuple[Any, ...]] = set()
+    again = []
+    for entry, truth in zip(coco.entries, coco.truths, strict=True):
+        what = (truth.page, truth.label, truth.box, truth.crowd)
+        if what in seen:
+            again.append(entry)
+        seen.add(what)
+    return again
+
+
 def _other_labels(coco: Coco, known: Sequence[str]) -> list[str]:
     """A line for each class that has regions here but is none of the training split's."""
     counts = dict.fromkeys(coco.labels, 0)
@@ -169,7 +187,20 @@ def _other_labels(coco: Coco, known: Sequence[str]) -> list[str]:
     ]
 
 
-def _picture(folder: Path, name: str, size: Size | None) -> tuple[Path | None, Size | None, str | None]:
+_Looked = tuple[Path | None, Size | None, str | None]
+
+
+def _pictures(folder: Path, coco: Coco) -> list[_Looked]:
+    """`_picture` of each page, under a bar: where files lie far away, reading a head of each takes minutes."""
+    looked = []
+    with counter("reading the sizes of pages", len(coco.names)) as advance:
+        for name, size in zip(coco.names, coco.sizes, strict=True):
+            looked.append(_picture(folder, name, size))
+            advance(1)
+    return looked
+
+
+def _picture(folder: Path, name: str, size: Size | None) -> _Looked:
     """The picture, its size upright, and what is wrong; without a size there is no telling where its boxes lie."""
     if Path(name).is_absolute() or ".." in Path(name).parts:
         return None, None, "file_name leads out of the folder; give a path relative to it"

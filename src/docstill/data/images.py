@@ -148,6 +148,11 @@ def bad_name(path: Path) -> str | None:
     return None
 
 
+def composed(name: str) -> str:
+    """A name whose umlauts and accents are one character each (NFC): a Mac and a zip file may spell the same name in two ways."""
+    return unicodedata.normalize("NFC", name)
+
+
 def shown_name(path: Path) -> str:
     """A path as it can be printed, whatever bytes its name has."""
     return str(path).encode("utf-8", "backslashreplace").decode("utf-8")

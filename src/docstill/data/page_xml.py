@@ -18,6 +18,7 @@ from docstill.data.images import find_file, pictures, upright_size
 from docstill.data.regions import MOST_OUTSIDE, Marked, Size, clip
 from docstill.errors import MissingExtra
 from docstill.metrics.detection import Box
+from docstill.progress import counter
 
 _STRUCTURE = re.compile(r"structure\s*\{[^}]*?type\s*:\s*([^;}]+?)\s*[;}]")
 _POINT = re.compile(r"(-?\d+(?:\.\d+)?),(-?\d+(?:\.\d+)?)")
@@ -42,8 +43,7 @@ def scan_page_xml(images: Path, labels: Path) -> tuple[list[Marked], int, int, l
     problems: list[str] = []
     taken: dict[Path, Path] = {}
     others = 0
-    files = (path for path in labels.rglob("*") if path.suffix.lower() == ".xml" and not path.name.startswith("."))
-    for path in sorted(files):
+    for path in _counted([path for path in sorted(labels.rglob("*")) if _is_xml(path)]):
         root, problem = _root(path)
         if root is None:
             problems.append(f"{path}: {problem}")
@@ -87,6 +87,18 @@ def _root(path: Path) -> tuple[Any, str]:
 def _name(element: Any) -> str:
     """The element's name, whatever version of PAGE its namespace is."""
     return str(element.tag).rpartition("}")[2]
+
+
+def _is_xml(path: Path) -> bool:
+    return path.suffix.lower() == ".xml" and not path.name.startswith(".")
+
+
+def _counted(files: list[Path]) -> Iterator[Path]:
+    """The files one after the other, under a bar."""
+    with counter("reading pages", len(files)) as advance:
+        for file in files:
+            yield file
+            advance(1)
 
 
 def _picture(page: Any, path: Path, images: Path) -> tuple[Path | None, str]:

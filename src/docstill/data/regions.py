@@ -35,6 +35,11 @@ class Regions:
     crowd: tuple[bool, ...]
 
     @property
+    def single(self) -> tuple[int, ...]:
+        """The classes of all boxes but crowds, which nothing is learnt from and which nobody can miss."""
+        return tuple(label for label, crowd in zip(self.labels, self.crowd, strict=True) if not crowd)
+
+    @property
     def inside(self) -> tuple[Box, ...]:
         """The boxes cut off at the page's edge: what a network can learn, and what is drawn."""
         return tuple(clip(box, self.size)[0] for box in self.boxes)

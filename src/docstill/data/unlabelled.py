@@ -6,6 +6,7 @@ from pathlib import Path
 
 from docstill.data.document import Document
 from docstill.data.images import IMAGE_SUFFIXES, bad_name, left_by_systems, pictures, probe_image, shown_name
+from docstill.data.validator import look_at
 from docstill.errors import DataError
 
 
@@ -37,6 +38,8 @@ def bad_names(folder: Path) -> list[str]:
 
 def problems_of(folder: Path) -> list[str]:
     """What is wrong with each picture, one line each; where links and names are, those."""
-    return bad_names(folder) or [
-        f"{document.file}: {bad}" for document in read_unlabelled(folder) if (bad := probe_image(document.file))
-    ]
+    if bad := bad_names(folder):
+        return bad
+    files = [document.file for document in read_unlabelled(folder)]
+    seen = look_at(files, probe_image, "looking at pages without labels")
+    return [f"{file}: {wrong}" for file, wrong in zip(files, seen, strict=True) if wrong]

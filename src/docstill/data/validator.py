@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+import os
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from threading import Lock
+from typing import Any, NamedTuple, TypeVar
+from warnings import catch_warnings, simplefilter
 
 from docstill.data.class_folders import scan_class_folders
 from docstill.data.coco_folder import annotations_of, scan_coco_folder
 from docstill.data.document import Document
 from docstill.data.donut_folder import METADATA, scan_donut_folder
-from docstill.data.images import open_image, page_count, pictures
+from docstill.data.images import composed, open_image, page_count, pictures
 from docstill.data.json_tokens import json_to_tokens, survives
 from docstill.data.splits import find_splits
 from docstill.errors import UserError
+from docstill.progress import counter
+
+Found = TypeVar("Found")
+
+THREADS = min(8, os.cpu_count() or 1)
+"""So many pages are looked at side by side; most of decoding and hashing leaves Python's lock to others."""
 
 
 class Shared(NamedTuple):
@@ -101,21 +112,45 @@ def check_splits(splits: Mapping[str, Path], task: str) -> Findings:
     documents, about = readers[task](splits, problems, warnings)
     homes: dict[bytes, tuple[str, Path]] = {}
     shared: list[Shared] = []
-    for split, document in ((split, document) for split, pages in documents.items() for document in pages):
-        try:
-            pixels = _pixels(document.file)
-            count = page_count(document.file)
-        except UserError as error:
-            problems.append(str(error))
+    pages = [(split, document.file) for split, found in documents.items() for document in found]
+    seen = look_at([file for _, file in pages], _seen, "looking at pages")
+    for (split, file), picture in zip(pages, seen, strict=True):
+        if isinstance(picture, str):
+            problems.append(picture)
             continue
-        if count > 1:
+        if picture.pages > 1:
             warnings.append(
-                f"{document.file}: has {count} pages, only the first is used; split it into pictures of one page"
+                f"{file}: has {picture.pages} pages, only the first is used; split it into pictures of one page"
             )
-        other, first = homes.setdefault(pixels, (split, document.file))
+        other, first = homes.setdefault(picture.pixels, (split, file))
         if other != split:  # a score on it says nothing
-            shared.append(Shared(document.file, first, other))
+            shared.append(Shared(file, first, other))
     return Findings(about, problems, warnings, shared)
+
+
+def look_at(files: Sequence[Path], look: Callable[[Path], Found], title: str) -> list[Found]:
+    """What ``look`` finds in each file, in their order; threads share the work, a bar tells the time left.
+
+    Args:
+        files: pictures.
+        look: safe in threads, and hands back little: all that it finds is kept.
+        title: of the bar.
+    """
+    found: list[Found] = []
+    rest = iter(files)
+    with catch_warnings(), counter(title, len(files)) as advance, ThreadPoolExecutor(THREADS) as pool:
+        # Decoding sets Python's filters and restores them, for the whole process: threads would undo one another's. Here
+        # all of them set and restore filters under which nothing is shown; the usual ones are back when all have ended.
+        simplefilter("ignore")
+        try:
+            ahead = deque(pool.submit(look, file) for file in islice(rest, 4 * THREADS))
+            while ahead:
+                found.append(ahead.popleft().result())
+                ahead.extend(pool.submit(look, file) for file in islice(rest, 1))
+                advance(1)
+        finally:
+            pool.shutdown(cancel_futures=True)  # Ctrl-C waits for the pages in hand alone
+    return found
 
 
 def same_files(first: Sequence[Document], second: Sequence[Document]) -> list[tuple[Path, Path]]:
@@ -155,7 +190,15 @@ def guessed(splits: Mapping[str, Path]) -> str:
     """The task that the files are for."""
     if any((folder / METADATA).is_file() for folder in splits.values()):
         return "kie"
-    return "layout" if any(annotations_of(folder) for folder in splits.values()) else "classification"
+    if any(annotations_of(folder) for folder in splits.values()):
+        return "layout"
+    elsewhere = [path for folder in splits.values() for path in sorted(folder.glob("annotations/*.json"))]
+    if elsewhere:  # as COCO itself lies on a disk
+        raise UserError(
+            f"{elsewhere[0]} looks like COCO annotations, which are looked for beside the folder of a split's pictures; lay them out as train/ and "
+            "train.json, validation/ and validation.json (links will do), or name the task with --task"
+        )
+    return "classification"
 
 
 def lossy(documents: Sequence[Document]) -> list[tuple[str, str]]:
@@ -168,6 +211,27 @@ def _bytes(file: Path) -> bytes:
     """A hash of a file."""
     with open(file, "rb") as content:
         return hashlib.file_digest(content, "blake2b").digest()
+
+
+_COUNTING = Lock()
+"""Whatever is named .pdf is counted by PDFium, which threads must not share; counting takes no time beside decoding."""
+
+
+class _Seen(NamedTuple):
+    """What is kept of a picture."""
+
+    pixels: bytes
+    pages: int
+
+
+def _seen(file: Path) -> _Seen | str:
+    """A picture's hash and pages, or what is wrong with it."""
+    try:
+        pixels = _pixels(file)
+        with _COUNTING:
+            return _Seen(pixels, page_count(file))
+    except UserError as error:
+        return str(error)
 
 
 def _pixels(file: Path) -> bytes:
@@ -230,10 +294,11 @@ def _classification(
             for label in found.labels
             if counts[label] == 1
         ]
+        folders = {composed(path.name) for path in folder.iterdir()} if folder.is_dir() else set()
         warnings += [
             f"{folder}: no pictures of {label}, which the training split has"
             for label in found.labels
-            if not (folder / label).is_dir()
+            if label not in folders
         ]
     return documents, about
 
@@ -249,7 +314,7 @@ def _layout(splits: Mapping[str, Path], problems: list[str], warnings: list[str]
         if split == "train":
             labels = found.labels or None
         documents[split] = found.documents
-        counts = Counter(found.labels[label] for document in found.documents for label in document.target.labels)
+        counts = Counter(found.labels[label] for document in found.documents for label in document.target.single)
         empty = sum(not document.target.boxes for document in found.documents)
         regions = {label: counts[label] for label in found.labels}
         about[split] = {"n": len(found.documents), "regions": regions, "empty": empty}

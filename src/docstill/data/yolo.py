@@ -17,6 +17,7 @@ from docstill.data.images import bad_name, pictures, shown_name, upright_size
 from docstill.data.regions import Marked, Size, clip
 from docstill.errors import DataError
 from docstill.metrics.detection import Box
+from docstill.progress import counter
 
 _LENIENT = 0.01
 """So far may a share lie outside 0 to 1, as tools round; Ultralytics allows the same."""
@@ -106,14 +107,17 @@ def scan_yolo(
     if spare := sorted(str(path.relative_to(labels)) for path in there - set(texts.values())):
         problems.append(f"{labels}: text files without a picture in {images}: {some(spare)}")
     pages: list[Marked] = []
-    for file in files if there else []:
-        size, _ = upright_size(file)
-        if bad := bad_name(file):
-            problems.append(f"{shown_name(file)}: {bad}")
-        elif size is None:
-            problems.append(f"{file}: cannot be read")
-        else:
-            pages.append(Marked(file, size, _regions(texts[file], size, classes, problems)))
+    readable = files if there else []
+    with counter("reading pages", len(readable)) as advance:
+        for file in readable:
+            size, _ = upright_size(file)
+            if bad := bad_name(file):
+                problems.append(f"{shown_name(file)}: {bad}")
+            elif size is None:
+                problems.append(f"{file}: cannot be read")
+            else:
+                pages.append(Marked(file, size, _regions(texts[file], size, classes, problems)))
+            advance(1)
     return pages, sum(path not in there for path in texts.values()), problems
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
+from docstill.data.images import composed
 from docstill.errors import ModelError
 
 MLP_HEAD, CONV_HEAD = "docstill_mlp_head", "docstill_conv_head"
@@ -18,7 +18,7 @@ _PROJECTORS = {MLP_HEAD: "mlp", CONV_HEAD: "cnn"}
 
 def names_in_order(config: Any) -> list[str]:
     """The class names, composed (NFC), in the order of the logits; transformers writes them to files in the order 0, 1, 10, 11, 2."""
-    return [unicodedata.normalize("NFC", config.id2label[index]) for index in range(config.num_labels)]
+    return [composed(config.id2label[index]) for index in range(config.num_labels)]
 
 
 def head_of(network: nn.Module) -> nn.Linear:
