@@ -251,7 +251,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path, monkeypatch
     import errno
 
     from docstill import checkpoint
-    from docstill.run import atomic
+    from docstill.files import atomic
 
     path = tmp_path / "last.pt"
     with atomic(path) as file:

@@ -8,7 +8,7 @@ import pytest
 
 import docstill
 from docstill import demonstration
-from docstill.run import read_json
+from docstill.files import read_json
 
 
 def test_the_demo_makes_a_faster_student_of_the_teacher_that_ships(

@@ -132,6 +132,19 @@ def test_what_a_donut_read_is_a_file_that_score_reads(
     assert set(found["intervals"]) == {"field_f1", "precision", "recall", "ted_accuracy"}
 
 
+def test_answers_that_the_model_cannot_write_are_told_of(
+    world: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Kie, "_read_all", lambda *_: [Reading("", {}, {}, 0.5) for _ in range(2)])
+    for told, key in ((False, "shop"), (True, "vendor")):
+        data = tmp_path / key
+        tiny_folder(data / "validation", [RIGHT[0], {key: "Ash"}])
+        done = CliRunner().invoke(app, ["evaluate", str(world["donut"]), str(data), "--json"])
+        assert done.exit_code == 0, done.output
+        assert ("warning: 1 of 2 answers in" in done.stderr) == told
+        assert "warnings" not in json.loads(done.stdout)
+
+
 def test_what_can_be_accepted_at_error_rates_of_ones_choice(
     world: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,7 +184,7 @@ def test_outputs_are_written_whole_or_not_at_all(
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("docstill.run.os.fsync", full)
+    monkeypatch.setattr("docstill.files.os.fsync", full)
     with pytest.raises(UserError, match="disk is full"):
         docstill.evaluate(world["classifier"], world["data"], outputs=written)
     assert list(tmp_path.iterdir()) == [written]

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from docstill.errors import InUse, RecipeError, UserError
-from docstill.run import MetricsLog, copy_whole, has_begun, locked, open_run, read_lines, write_json, write_lines
+from docstill.files import copy_whole, read_lines, write_json, write_lines
+from docstill.run import MetricsLog, has_begun, locked, open_run
 
 
 @pytest.mark.parametrize("values", [[], [{"file": "a\u2028b\x85.png", "logits": [0.1, -1e300]}, {"file": "ü\n.png"}]])

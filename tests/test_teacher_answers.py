@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import tiny
-from docstill import teacher_answers
+from docstill import teacher_lines
 from docstill.chains import Chain, Taught, without_teacher
 from docstill.compression import _unlabelled
 from docstill.data.images import open_image
@@ -92,7 +92,7 @@ def test_bad_answers_keep_the_label_and_are_counted(tmp_path: Path, readings: li
 def test_a_page_is_read_once_and_an_interrupted_look_goes_on(
     tmp_path: Path, readings: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(teacher_answers, "CHUNK", 2)
+    monkeypatch.setattr(teacher_lines, "CHUNK", 2)
     pages, teacher = KIE.read(tiny_folder(tmp_path / "pages")), tiny_donut(1)
     whole = read_by_teacher(KIE, teacher, pages, tmp_path)
     assert read_by_teacher(KIE, teacher, pages, tmp_path) == whole

@@ -16,8 +16,9 @@ from typing import Any
 import docstill
 from docstill.deploy.hardware import hardware
 from docstill.errors import InUse
+from docstill.files import read_json, write_json
 from docstill.models.size import count_parameters
-from docstill.run import DONE, read_json, step, write_json
+from docstill.run import DONE, step
 from docstill.shipped import find_teacher
 
 sys.path.insert(0, str(Path(__file__).parent))

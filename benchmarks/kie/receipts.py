@@ -18,7 +18,8 @@ from typing import Any
 
 import docstill
 from docstill.deploy.hardware import hardware
-from docstill.run import step, write_json
+from docstill.files import write_json
+from docstill.run import step
 
 SIZE: dict[str, Any] = {"new": "donut-base-mini", "image_size": (960, 480)}
 """Receipts are twice as high as wide."""

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from docstill.files import copy_whole, read_json, write_json
 from docstill.models.faster_rcnn import FasterRcnn, FasterRcnnConfig
-from docstill.run import copy_whole, read_json, write_json
 
 _BLOCK = re.compile(r"(backbone\.body\.layer\d+)\.(\d+)\.(.+)")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import docstill
 from docstill.deploy.hardware import hardware
-from docstill.run import read_json, write_json
+from docstill.files import read_json, write_json
 
 sys.path.insert(0, str(Path(__file__).parent))
 from small import FIRST, HERE, PAIRS, new, own

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import docstill
 from docstill.deploy.hardware import hardware
-from docstill.run import write_json
+from docstill.files import write_json
 
 sys.path.insert(0, str(Path(__file__).parent))
 from small import HERE, STUDENT, learnt_first

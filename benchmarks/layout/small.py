@@ -23,8 +23,9 @@ from deeper import deeper
 import docstill
 from docstill.deploy.hardware import hardware
 from docstill.errors import InUse
+from docstill.files import read_json, write_json
 from docstill.recipe import Recipe
-from docstill.run import DONE, read_json, step, write_json
+from docstill.run import DONE, step
 
 HERE = Path(__file__).parent / "small"
 GENERATED = {"train": (1200, 41), "validation": (100, 42)}

@@ -15,8 +15,8 @@ from typing import Any
 
 import docstill
 from docstill.deploy.hardware import hardware
+from docstill.files import read_json, write_json
 from docstill.metrics.seeds import summary
-from docstill.run import read_json, write_json
 from docstill.tasks.base import BROUGHT_TO
 
 HERE = Path(__file__).parent

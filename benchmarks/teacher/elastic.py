@@ -20,10 +20,11 @@ import yaml
 from torch import Tensor, nn
 
 from docstill.data.splits import resolve_split
+from docstill.files import write_text
 from docstill.optimiser import seed_everything
 from docstill.pruning.depth import evenly
 from docstill.recipe import parse_stage
-from docstill.run import locked, write_text
+from docstill.run import locked
 from docstill.stages import Bench, run_stage
 from docstill.tasks.kie import Kie
 

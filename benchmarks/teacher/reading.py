@@ -17,7 +17,8 @@ from ship import looks
 
 import docstill
 from docstill.deploy.hardware import hardware
-from docstill.run import DONE, read_json, write_json
+from docstill.files import read_json, write_json
+from docstill.run import DONE
 
 LABELS = {"train": (48_000, 0), "validation": (500, 1)}
 """How many of each split, and the seed that they are drawn with."""

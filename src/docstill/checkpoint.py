@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from docstill.errors import UserError
-from docstill.run import atomic
+from docstill.files import atomic
 
 
 @dataclass

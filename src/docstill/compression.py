@@ -31,6 +31,7 @@ from docstill.doubts import (
 )
 from docstill.engine import BEST
 from docstill.errors import DataError, ModelError, UserError
+from docstill.files import copy_whole, read_json, read_lines, write_json, write_lines
 from docstill.measure import measure
 from docstill.metrics.classification import softmax
 from docstill.models.head import divide_logits
@@ -41,19 +42,7 @@ from docstill.pruning.depth import KEPT_LAYERS
 from docstill.recipe import Generated, Recipe, Teacher, dump_recipe
 from docstill.reporting.build import write_report
 from docstill.results import results_of
-from docstill.run import (
-    CHECKPOINT,
-    DONE,
-    copy_whole,
-    locked,
-    open_run,
-    read_json,
-    read_lines,
-    seconds_spent,
-    step,
-    write_json,
-    write_lines,
-)
+from docstill.run import CHECKPOINT, DONE, locked, open_run, seconds_spent, step
 from docstill.settings import NewModel, Stage
 from docstill.similarity.comparison import IN_A_RUN, layers_alike
 from docstill.similarity.rows import share_of_same_answers
@@ -61,6 +50,7 @@ from docstill.sources import read_splits, stream_of
 from docstill.stages import Bench, know_schema, run_stage
 from docstill.tasks import task_named
 from docstill.tasks.base import BROUGHT_TO, ModelSpec, Pages, Task
+from docstill.tasks.key_order import KEY_ORDER
 from docstill.teacher_answers import sure_enough
 from docstill.teacher_cache import FOLDER
 from docstill.teacher_regions import with_regions
@@ -294,7 +284,11 @@ def _run_chain(chain: Chain, recipe: Recipe, bench: Bench, teacher: Taught) -> N
                 if isinstance(recipe.student, str):  # as a teacher that is trained further
                     task.adapt(student, bench.training)
                 begun = {"stage": "begin", "from": "teacher" if recipe.student is None else str(recipe.student)}
-                known = {key: student.card[key] for key in (SCHEMA, KEPT_LAYERS, BROUGHT_TO) if key in student.card}
+                known = {
+                    key: student.card[key]
+                    for key in (SCHEMA, KEY_ORDER, KEPT_LAYERS, BROUGHT_TO)
+                    if key in student.card
+                }
                 student.card = {"lineage": [begun], **known}
             report = run_stage(
                 bench, student, stage, folder, chain.seed, f"{chain.row}, seed {chain.seed}: {stage.kind}"

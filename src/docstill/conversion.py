@@ -12,7 +12,7 @@ from docstill.data.page_xml import scan_page_xml
 from docstill.data.regions import Marked, Regions
 from docstill.data.yolo import labels_beside, read_classes, scan_yolo
 from docstill.errors import DataError, UserError
-from docstill.run import write_json
+from docstill.files import write_json
 
 FORMATS = ("page-xml", "yolo")
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from docstill.compression import compress
+from docstill.files import full_disk_said
 from docstill.loaded import load
 from docstill.progress import say
 from docstill.recipe import load_recipe
-from docstill.run import step
+from docstill.run import refuse_file, step
 from docstill.shipped import find_recipe, find_teacher
 from docstill.synthesis.generator import synth
 from docstill.tasks.kie import Kie
@@ -32,8 +33,10 @@ def demo(folder: str | Path = "runs/demo", *, workers: int = 1) -> dict[str, Any
 
     Raises:
         MissingExtra: the extra ``synth`` is not installed.
+        UserError: the folder is a file, or may not be written.
     """
     folder = Path(folder)
+    refuse_file(folder)
     labels, teacher = folder / "labels", folder / "teacher"
 
     def draw() -> dict[str, Any]:
@@ -47,8 +50,9 @@ def demo(folder: str | Path = "runs/demo", *, workers: int = 1) -> dict[str, Any
         Kie().load_model(str(find_teacher(KIND))).save(teacher)
         return {}
 
-    step(folder / "drawing", draw)
-    step(folder / "unpacking", unpack)
+    with full_disk_said(folder):
+        step(folder / "drawing", draw)
+        step(folder / "unpacking", unpack)
     say("what the teacher reads on labels that it has never seen:")
     for file in sorted((labels / "validation").glob("*.jpg"))[:SHOWN]:
         (answer,) = load(teacher).predict([file])

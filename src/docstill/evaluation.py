@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,15 @@ import numpy as np
 from docstill.data.coco_folder import results_of
 from docstill.data.splits import find_splits, resolve_split
 from docstill.data.unlabelled import problems_of, read_unlabelled
+from docstill.doubts import unwritable_answers, warn
 from docstill.errors import DataError, UserError
+from docstill.files import write_text
 from docstill.loaded import load
 from docstill.metrics.classification import accepted
 from docstill.models.io import DocumentModel, fastest_device
 from docstill.progress import counter
 from docstill.reporting.shift import write_shift
 from docstill.robustness import known_to_all, looks, missing_labels, on_other_pages, under_corruptions
-from docstill.run import write_text
 from docstill.scoring import intervals_of, unknown_told_apart
 from docstill.tasks.base import Evaluation, Pages, Task, drawn
 from docstill.tasks.classification import Classification
@@ -58,7 +60,7 @@ def evaluate(
             nothing can be accepted).
 
     Raises:
-        UserError: an option that is not for this task, or without another that it needs.
+        UserError: an option that is not for this task, or without another that it needs; a file that cannot be written.
         ModelError: the model does not fit the data.
         DataError: documents are bad; all of them are named.
     """
@@ -81,6 +83,9 @@ def evaluate(
         raise UserError("the page shows a shift; add shift=corruptions, or a folder with other pages, or leave it out")
     if page is not None and Path(page).is_dir():
         raise UserError(f"{page} is a folder; give an HTML file for the page")
+    for target in (outputs, page):
+        if target is not None:
+            check_writable(Path(target))
     models = {str(model): loaded.model, **{str(source): load(source, loaded.task.name).model for source in against}}
     others = None if shift is None else _elsewhere(loaded.task, models, shift, split, limit)
     folder = resolve_split(Path(data), split)
@@ -89,6 +94,8 @@ def evaluate(
     if limit is not None:
         pages = drawn(pages, limit, in_order=True)
         unknown = None if unknown is None else drawn(unknown, limit, in_order=True)
+    if loaded.task.name == "kie":  # other models that do not fit the data are refused
+        warn(unwritable_answers(loaded.task, loaded.model, pages))
     loaded.model.network.to(fastest_device())
     with counter("scoring", len(pages.documents)) as advance:
         evaluation = loaded.task.evaluate(loaded.model, pages, advance)
@@ -121,6 +128,15 @@ def evaluate(
         if page is not None:
             write_shift(result, Path(page))
     return result
+
+
+def check_writable(path: Path) -> None:
+    """Raises UserError if no file can be written at ``path``: found out before the work, and without a trace there."""
+    folder = next(parent for parent in path.absolute().parents if os.path.exists(parent))
+    if not folder.is_dir():
+        raise UserError(f"{path} cannot be written, since {folder} is a file; give a path below a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"{path} may not be written; give a folder that you may write to")
 
 
 def _accepted(marks: Sequence[tuple[float, bool]], error_rates: Sequence[float]) -> dict[str, dict[str, float | None]]:

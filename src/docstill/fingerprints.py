@@ -12,6 +12,7 @@ import torch
 from docstill.data.document import Document
 from docstill.decoding.schema import SCHEMA
 from docstill.models.io import DocumentModel
+from docstill.tasks.key_order import KEY_ORDER
 
 
 def add_model(found: hashlib.blake2b, model: DocumentModel) -> None:
@@ -21,6 +22,7 @@ def add_model(found: hashlib.blake2b, model: DocumentModel) -> None:
         found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     found.update(model.network.config.to_json_string(use_diff=False).encode())
     found.update(json.dumps([model.labels, model.card.get(SCHEMA)]).encode())
+    found.update(str(model.card.get(KEY_ORDER, "")).encode())
     with TemporaryDirectory() as scratch:
         model.processor.save_pretrained(scratch)
         for path in sorted(Path(scratch).rglob("*.*")):

@@ -11,13 +11,14 @@ from docstill.chains import CALIBRATION, DOCUMENTS, EVALUATION, Chain, Taught
 from docstill.deploy.hardware import hardware
 from docstill.engine import METRICS
 from docstill.errors import UserError
+from docstill.files import read_json
 from docstill.gradients import drowning
 from docstill.metrics.regions import tally
 from docstill.metrics.seeds import summary
 from docstill.recipe import Recipe, dump_recipe
 from docstill.reporting.rows import first_of, mean_of
 from docstill.reporting.verdict import localisation_warning
-from docstill.run import DONE, read_json, read_metrics
+from docstill.run import DONE, read_metrics
 from docstill.similarity.rows import alike_rows
 from docstill.stages import Bench
 from docstill.tasks.base import Judged, Pages

@@ -23,11 +23,12 @@ from docstill.doubts import (
 )
 from docstill.engine import BEST, METRICS
 from docstill.errors import RecipeError, UserError
+from docstill.files import write_text
 from docstill.gradients import drowning
 from docstill.optimiser import seed_everything
 from docstill.recipe import Data, Generated, differences, not_drawn_for, parse_data, parse_stage, unfit_for_stream
 from docstill.reporting.verdict import localisation_warning
-from docstill.run import CHECKPOINT, has_begun, locked, read_metrics, refuse_file, step, write_text
+from docstill.run import CHECKPOINT, has_begun, locked, read_metrics, refuse_file, step
 from docstill.settings import DistillStage, NewModel, Stage
 from docstill.sources import read_splits
 from docstill.stages import Bench, run_stage

@@ -40,6 +40,7 @@ from docstill.settings import (
     unfit_training,
 )
 from docstill.tasks.base import BROUGHT_TO, Pages, Task
+from docstill.tasks.key_order import same_order
 from docstill.teacher_answers import with_teacher_answers, writable
 from docstill.teacher_cache import FOLDER, TeacherCache, ask_once
 
@@ -75,6 +76,8 @@ def run_stage(
         report = prune(bench.task, student, settings, bench.training, bench.validation)
         student.card.pop(CONFIDENCE, None)  # fitted to the network as it was
         know_schema(bench.task, student, bench.training)
+        if bench.teacher is not None:
+            same_order(student, bench.teacher)
     elif isinstance(settings, DistillStage):
         report = learn(bench, student, settings, settings.objectives, folder, seed, title)
     else:
@@ -129,6 +132,8 @@ def learn(
     if bench.teacher is not None:
         task.check_pair(bench.teacher, student)
     task.before_learning(student, bench.training)
+    if bench.teacher is not None:
+        same_order(student, bench.teacher)
     seed_everything(seed)
     weighted = make_objectives(objectives)
     lesson = Lesson(task, student, bench.teacher, weighted)

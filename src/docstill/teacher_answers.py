@@ -11,8 +11,6 @@ interrupted look goes on where it was, students of all seeds share one, and no o
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,15 +22,10 @@ from docstill.data.document import Document
 from docstill.data.images import open_image
 from docstill.data.json_tokens import json_to_tokens, tokens_to_json
 from docstill.errors import DataError
-from docstill.fingerprints import add_model, add_page
 from docstill.models.io import DocumentModel, fastest_device
-from docstill.progress import counter
-from docstill.run import full_disk_said, write_text
 from docstill.tasks.base import Pages, Task, example_in_use, on_device
 from docstill.tasks.kie import answer_ids
-
-CHUNK = 16
-"""Pages that are read at a time."""
+from docstill.teacher_lines import key_of, said_of
 
 
 def with_teacher_answers(
@@ -63,31 +56,21 @@ def sure_enough(
 
 def read_by_teacher(task: Task, teacher: DocumentModel, pages: Pages, folder: Path) -> list[dict[str, Any]]:
     """One line a page, in order: what the teacher wrote, now or in an earlier call; see the module's text."""
-    key = hashlib.blake2b(digest_size=16)
-    add_model(key, teacher)
-    for document in pages.documents:
-        add_page(key, document)
-    teacher.network.to(fastest_device())
-    path = folder / f"answers-{key.hexdigest()}.jsonl"
-    lines = _whole_lines(path)
-    write_text(path, "".join(_as_text(line) for line in lines))
-    with counter("the teacher is reading", len(pages.documents)) as advance:
-        advance(len(lines))
-        while rest := pages.documents[len(lines) : len(lines) + CHUNK]:
-            answers = task.predict(teacher, [open_image(document.file) for document in rest])
-            more = [
-                {
-                    "file": document.where,
-                    "text": answer["text"],
-                    "probability": _probability(task, teacher, _answered(document, answer["text"])),
-                }
-                for document, answer in zip(rest, answers, strict=True)
-            ]
-            with full_disk_said(path), open(path, "a", encoding="utf-8") as file:
-                file.writelines(map(_as_text, more))
-            lines += more
-            advance(len(more))
-    return lines
+
+    def read(documents: Sequence[Document]) -> list[dict[str, Any]]:
+        teacher.network.to(fastest_device())
+        answers = task.predict(teacher, [open_image(document.file) for document in documents])
+        return [
+            {
+                "file": document.where,
+                "text": answer["text"],
+                "probability": _probability(task, teacher, _answered(document, answer["text"])),
+            }
+            for document, answer in zip(documents, answers, strict=True)
+        ]
+
+    path = folder / f"answers-{key_of(teacher, pages.documents)}.jsonl"
+    return list(said_of(pages.documents, path, "the teacher is reading", read))
 
 
 def writable(task: Task, student: DocumentModel, pages: Pages, documents: Sequence[Document]) -> list[Document]:
@@ -141,15 +124,3 @@ def _probability(task: Task, teacher: DocumentModel, document: Document | None) 
     teacher.network.train(training)
     chosen = outputs.logits.softmax(-1).gather(1, outputs.targets.unsqueeze(1))
     return round(chosen.mean().item(), 6)
-
-
-def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of an earlier call; a last one that was cut short is dropped."""
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # what follows the last newline is half a line
-    return [json.loads(line) for line in lines]
-
-
-def _as_text(line: dict[str, Any]) -> str:
-    return json.dumps(line, ensure_ascii=False) + "\n"

@@ -29,13 +29,13 @@ from torch import Tensor
 
 from docstill.batches import PageSet, loaded
 from docstill.errors import ModelError, UserError
+from docstill.files import atomic
 from docstill.fingerprints import add_model, add_page
 from docstill.lesson import ask
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import Outputs
 from docstill.optimiser import choose_precision
 from docstill.progress import counter
-from docstill.run import atomic
 
 FORMAT = 1
 """To be raised whenever a file written earlier would be read differently."""

@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 import tiny
 from docstill import cli, compression
 from docstill.errors import DocstillError, RecipeError, UserError
+from docstill.files import read_json
 from docstill.recipe import dump_recipe
-from docstill.run import locked, open_run, read_json
+from docstill.run import locked, open_run
 from docstill.studies import walk
 from docstill.studies.grid import parse_study
 

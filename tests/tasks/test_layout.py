@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from docstill.doubts import classes_without_regions
 from docstill.errors import DataError, ModelError, RecipeError, UserError
 from docstill.lesson import Lesson, make_objectives
 from docstill.loaded import Model
+from docstill.metrics.detection import Detection, Truth, detection_metrics
 from docstill.models.detector import new_detector
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import BACKGROUND
@@ -41,7 +43,8 @@ from docstill.stages import Bench, run_stage
 from docstill.studies.grid import cells, parse_study
 from docstill.tasks import layout
 from docstill.tasks.base import Evaluation, ModelSpec, Pages, open_page
-from docstill.tasks.layout import Layout
+from docstill.tasks.found import Found
+from docstill.tasks.layout import EVALUATION_BATCH, LEAST, Layout
 from layout_tiny import KINDS, TINY_DETR, TINY_RCNN, coco_folder, drawn_page, layout_recipe
 from published_boxes import of_files
 
@@ -52,6 +55,14 @@ BOTH = pytest.mark.parametrize("kind", [TINY_RCNN, TINY_DETR], ids=["faster-rcnn
 def made(kind: dict[str, Any], labels: tuple[str, ...] = KINDS, size: tuple[int, int] = (96, 64)) -> DocumentModel:
     torch.manual_seed(0)
     return new_detector(kind["new"], kind["config"], labels, size)
+
+
+def found_of(regions: list[dict[str, Any]], names: list[str]) -> Found:
+    """What a model would have found, had it found these."""
+    corners = np.array([region["box"] for region in regions], dtype=np.float32).reshape(-1, 4)
+    corners[:, 2:] += corners[:, :2]
+    classes = np.array([names.index(region["label"]) for region in regions], dtype=np.int32)
+    return Found(names, classes, corners, np.array([region["score"] for region in regions], dtype=np.float32))
 
 
 def test_two_detectors_are_shown_the_same_where_page_and_classes_are_the_same() -> None:
@@ -131,6 +142,83 @@ def test_pages_are_opened_one_at_a_time(data: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Layout, "_prepared", lambda _, *given: order.append("prepare") or prepared(*given))
     TASK.regions(made(TINY_RCNN), pages)
     assert order == ["open", "prepare"] * 4
+    order.clear()
+    TASK.predict(made(TINY_RCNN), (layout.open_page(document, None) for document in pages.documents))
+    assert order == ["open", "prepare"] * 4
+
+
+@BOTH
+def test_pages_are_answered_together_as_one_by_one(
+    kind: dict[str, Any], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, model, sizes = [drawn_page(seed)[0] for seed in range(EVALUATION_BATCH + 3)], made(kind), []
+    detect = layout.detect
+    monkeypatch.setattr(layout, "detect", lambda *given: sizes.append(len(given[1])) or detect(*given))
+    monkeypatch.setattr(layout, "LEAST", 0.0)
+    together = TASK.predict(model, images)
+    assert sizes == [EVALUATION_BATCH, 3]
+    one_by_one = [TASK.predict(model, [image])[0] for image in images]
+    for first, second in zip(together, one_by_one, strict=True):
+        assert len(first["regions"]) > 1
+        assert len(first["regions"]) == len(second["regions"])
+        rows = [
+            np.array([[KINDS.index(region["label"]), region["score"], *region["box"]] for region in answer["regions"]])
+            for answer in (first, second)
+        ]
+        # an untrained network is as good as equally sure of all, so that noise may change their order
+        assert (np.abs(rows[0][:, None] - rows[1]).max(-1).min(1) < 0.02).all()
+
+
+def test_what_is_kept_of_a_page_is_small_and_written_as_ever(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Boxes and scores rounded as Python rounds; boxes without an area, and classes that the data do not have, left out."""
+    pages, rng = TASK.read(data / "validation"), np.random.default_rng(0)
+    model, count = made(TINY_RCNN, ("advert", *KINDS)), 300
+    shares = np.sort(rng.random((4, count, 2, 2), dtype=np.float32), axis=2).reshape(4, count, 4)
+    shares[:, 5, 2] = shares[:, 5, 0]
+    scores = -np.sort(-(rng.random((4, count), dtype=np.float32) ** 4), axis=1)
+    labels = rng.integers(0, 4, (4, count))
+    parts = (torch.from_numpy(values) for values in (shares, scores, labels))
+    raw = [dict(zip(("boxes", "scores", "labels"), page, strict=True)) for page in zip(*parts, strict=True)]
+    monkeypatch.setattr(layout, "detect", lambda *_: raw)
+    found = TASK.regions(model, pages)
+    assert sum(array.nbytes for array in (found[0].classes, found[0].corners, found[0].scores)) == 24 * (count - 1)
+    evaluation = TASK.judged(pages, found)
+    fills = layout.padded([TASK._prepared(model, open_page(document, None)) for document in pages.documents])["frames"]
+    for page, (document, frame) in enumerate(zip(pages.documents, fills, strict=True)):
+        width, height = document.target.size
+        sides = ((raw[page]["boxes"] / frame).clamp(0, 1) * torch.tensor([width, height, width, height])).tolist()
+        wanted = [
+            {
+                "label": model.labels[label],
+                "box": [round(number, 2) for number in (left, top, right - left, bottom - top)],
+                "score": round(score, 5),
+            }
+            for (left, top, right, bottom), label, score in zip(
+                sides, labels[page].tolist(), scores[page].tolist(), strict=True
+            )
+            if right > left and bottom > top
+        ]
+        assert list(evaluation.answers[page]) == wanted
+        sure = {"regions": [region for region in wanted if region["score"] >= LEAST]}
+        assert 0 < len(sure["regions"]) < len(wanted)
+        assert evaluation.documents[page].predicted == sure
+    truths = [
+        Truth(page, label, box, area)
+        for page, document in enumerate(pages.documents)
+        for label, box, area in zip(document.target.labels, document.target.boxes, document.target.areas, strict=True)
+    ]
+    detections = [
+        Detection(page, pages.labels.index(region["label"]), tuple(region["box"]), region["score"])
+        for page, regions in enumerate(evaluation.answers)
+        for region in regions
+        if region["label"] in pages.labels
+    ]
+    assert len(detections) < 4 * (count - 1)
+    assert evaluation.metrics == detection_metrics(truths, detections, pages.labels, 4)
+    assert [document.file for document in evaluation.documents[1:]] == [one.where for one in pages.documents[1:]]
+    assert evaluation.documents[-1] == evaluation.documents[3]
+    with pytest.raises(IndexError):
+        evaluation.documents[4]
 
 
 @BOTH
@@ -299,8 +387,8 @@ def test_evaluate_and_score_count_the_same(tmp_path: Path, monkeypatch: pytest.M
     content = {"images": images, "categories": categories, "annotations": annotations}
     (tmp_path / "validation.json").write_text(json.dumps(content), encoding="utf-8")
 
-    def regions(task: Layout, model: Any, pages: Pages, *_: Any) -> list[list[dict[str, Any]]]:
-        return [
+    def regions(task: Layout, model: Any, pages: Pages, *_: Any) -> list[Found]:
+        found = [
             [
                 {"label": pages.labels[label], "box": [round(side + rng.gauss(0, 2), 2) for side in box], "score": sure}
                 for label, box in zip(document.target.labels, document.target.boxes, strict=True)
@@ -309,6 +397,7 @@ def test_evaluate_and_score_count_the_same(tmp_path: Path, monkeypatch: pytest.M
             + [{"label": name, "box": [10.0, 10.0, 30.0, 30.0], "score": 0.9} for name in pages.labels]
             for document in pages.documents
         ]
+        return [found_of(regions, pages.labels) for regions in found]
 
     monkeypatch.setattr(Layout, "regions", regions)
     monkeypatch.setattr("docstill.evaluation.load", lambda model, task: Model(TASK, made(TINY_RCNN)))
@@ -337,7 +426,7 @@ def test_all_regions_of_a_crowded_page_count(tmp_path: Path, monkeypatch: pytest
     content = {"images": [image], "categories": [{"id": 1, "name": "word"}], "annotations": annotations}
     (tmp_path / "validation.json").write_text(json.dumps(content), encoding="utf-8")
     found = [{"label": "word", "box": box, "score": 0.9} for box in boxes]
-    monkeypatch.setattr(Layout, "regions", lambda *_: [found])
+    monkeypatch.setattr(Layout, "regions", lambda *_: [found_of(found, ["word"])])
     [judged] = TASK.evaluate(made(TINY_RCNN), TASK.read(tmp_path / "validation")).documents
     assert judged.score == 1
 
@@ -350,7 +439,7 @@ def test_boxes_over_the_edge_are_learnt_and_drawn_cut_off(data: Path) -> None:
     image = Image.open(document.file).convert("RGB")
     example = TASK.example(model, edged, image, pages.labels, None)
     assert example["boxes"].tolist() == [pytest.approx([0, 80 / 90, 40 / 60, 1])]
-    shown = TASK.judged(replace(pages, documents=[edged]), [[]]).documents[0].expected
+    shown = TASK.judged(replace(pages, documents=[edged]), [found_of([], pages.labels)]).documents[0].expected
     assert shown["regions"] == [{"label": pages.labels[0], "box": [0.0, 80.0, 40.0, 10.0]}]
 
 
@@ -639,11 +728,9 @@ def test_the_teacher_labels_pages_without_labels(data: Path, tmp_path: Path, mon
     drawn_page(78)[0].save(tmp_path / "b.png")
     asked: list[Image.Image] = []
 
-    def predict(_self: Layout, _model: DocumentModel, images: list[Image.Image]) -> list[dict[str, Any]]:
+    def predict(_self: Layout, _model: DocumentModel, images: Iterable[Image.Image]) -> list[dict[str, Any]]:
         asked.extend(images)
-        return [
-            answer if len(asked) % 2 else {"regions": answer["regions"][1:]}
-        ]  # of b what is sure is no class of ours
+        return [answer, {"regions": answer["regions"][1:]}]  # of b what is sure is no class of ours
 
     monkeypatch.setattr(Layout, "predict", predict)
     documents = [Document(tmp_path / f"{name}.png", None, (), f"{name}.png") for name in "ab"]
@@ -690,7 +777,7 @@ def test_pages_without_labels_through_a_recipe(
         Layout,
         "predict",
         lambda self, model, images: [
-            {"regions": [{"label": "text", "box": [5.0, 5.0, 40.0, 20.0], "score": next(scores)}]}
+            {"regions": [{"label": "text", "box": [5.0, 5.0, 40.0, 20.0], "score": next(scores)}]} for _ in images
         ],
     )
     (tmp_path / "more").mkdir()
@@ -722,7 +809,7 @@ def test_what_goes_wrong_is_warned_of_without_rows_for_it(
         return replace(found, metrics={**found.metrics, "ap50": 0.8, "ap75": 0.1 if model.masks else 0.7})
 
     monkeypatch.setattr(Layout, "evaluate", evaluate)
-    monkeypatch.setattr(Layout, "predict", lambda self, model, images: [{"regions": []}])
+    monkeypatch.setattr(Layout, "predict", lambda self, model, images: [{"regions": []} for _ in images])
     (tmp_path / "more").mkdir()
     drawn_page(500)[0].save(tmp_path / "more" / "0.png")
     teacher = made(TINY_RCNN).save(tmp_path / "teacher")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -53,6 +53,27 @@ class Detection(NamedTuple):
     label: int
     box: Box
     score: float
+
+
+class Seen(NamedTuple):
+    """What a system sees on one page: classes by index ``(n,)``, boxes in pixels ``(n, 4)``, and how sure it is ``(n,)``."""
+
+    labels: NDArray[np.integer[Any]]
+    boxes: NDArray[np.float64]
+    scores: NDArray[np.float64]
+
+
+def metrics_of_pages(pages: Iterable[tuple[Sequence[Truth], Seen]], labels: Sequence[str]) -> dict[str, Any]:
+    """`detection_metrics` of pages that come one after the other: what is there, and what a system sees."""
+    truths: list[Truth] = []
+    detections: list[Detection] = []
+    count = 0
+    for there, seen in pages:
+        truths += there
+        rows = zip(seen.labels.tolist(), seen.boxes.tolist(), seen.scores.tolist(), strict=True)
+        detections += [Detection(count, label, tuple(box), score) for label, box, score in rows]
+        count += 1
+    return detection_metrics(truths, detections, labels, count)
 
 
 def detection_metrics(

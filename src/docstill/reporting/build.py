@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from docstill.errors import UserError
+from docstill.files import read_json, write_text
 from docstill.reporting import plots
 from docstill.reporting.alike import alike_view, over_seeds
 from docstill.reporting.confidence import confidence_view
@@ -35,7 +36,6 @@ from docstill.reporting.rows import (
 )
 from docstill.reporting.templates import templates
 from docstill.reporting.verdict import verdict
-from docstill.run import read_json, write_text
 
 NAME = "report.html"
 LOWER_IS_BETTER = frozenset({"nll", "brier", "ece", "ece_equal_mass", "aurc", "e_aurc", "augrc"})

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from docstill.files import write_text
 from docstill.reporting.boxes import TALL, WIDE
 from docstill.reporting.documents import picture
 from docstill.reporting.markup import escape
 from docstill.reporting.templates import templates
-from docstill.run import write_text
 
 SCALE = 1.7
 """Drawn larger than the pages of a report: lines need room."""

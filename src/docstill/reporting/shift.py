@@ -7,11 +7,11 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from docstill.files import write_text
 from docstill.reporting.plots import Line, curves, key
 from docstill.reporting.rows import title_of
 from docstill.reporting.shift_tables import tables
 from docstill.reporting.templates import templates
-from docstill.run import write_text
 
 ROLES = ("student", "teacher", "control")
 """How the first models are drawn, in the order they were given: the one that is looked at, and those it is set against."""

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from docstill.files import write_text
 from docstill.reporting.figures import count, date, duration, size
 from docstill.reporting.rows import real, times, title_of
 from docstill.reporting.strips import Strip, strips
 from docstill.reporting.templates import templates
-from docstill.run import write_text
 
 PAGE, TABLE = "study.html", "table.md"
 BESIDE = {"classification": ("ece", "aurc", "augrc"), "kie": ("ted_accuracy", "reading"), "layout": ("ap50", "ap75")}

@@ -15,11 +15,12 @@ import docstill
 from docstill.compression import check_sizes, compress, train_teacher
 from docstill.deploy.hardware import hardware
 from docstill.errors import MEMORY, DocstillError, InUse, UserError, out_of_memory
+from docstill.files import read_json, write_json
 from docstill.progress import say
 from docstill.recipe import Recipe, Teacher, read_yaml
 from docstill.reporting.figures import duration
 from docstill.reporting.study import write_study
-from docstill.run import DONE, RECIPE, has_begun, in_use, locked, open_run, read_json, seconds_spent, write_json
+from docstill.run import DONE, RECIPE, has_begun, in_use, locked, open_run, seconds_spent
 from docstill.sources import read_splits
 from docstill.stages import Bench
 from docstill.studies.figures import line

@@ -72,7 +72,7 @@ class Evaluation:
     """
 
     metrics: dict[str, Any]
-    documents: list[Judged]
+    documents: Sequence[Judged]
     answers: list[Any]
     sure: Mapping[str, Sequence[tuple[float, bool]]] = field(default_factory=dict)
 

@@ -40,6 +40,7 @@ from docstill.models.io import DocumentModel
 from docstill.objectives.base import Outputs
 from docstill.progress import counter
 from docstill.tasks.base import Advance, Batch, Evaluation, Judged, ModelSpec, Pages, View, as_learnt, open_page
+from docstill.tasks.key_order import KEY_ORDER, find_order, is_sorted, written_by
 
 MOST_PAGES, MOST_PIXELS = 16, 16 * 640 * 480
 """What is read at a time: so many pages, and so many pixels of the network's input, for memory grows with them."""
@@ -177,7 +178,7 @@ class Kie:
         answer = answers[0] if rng is None else rng.choice(answers)
         where = placement(image.size, model.processor.image_processor, rng)
         pixels = placed(image, model.processor.image_processor, where)
-        ids = answer_ids(model, json_to_tokens(answer))
+        ids = answer_ids(model, written_by(model, answer))
         room = model.network.config.decoder.max_position_embeddings
         if len(ids) - 1 > room:
             raise DataError(
@@ -254,7 +255,7 @@ class Kie:
         sure = sure_and_right(readings, truths, model.card)
         scores = field_scores(answers, truths)
         distances = [
-            normalised_edit_distance(found.text, json_to_tokens(truth))
+            normalised_edit_distance(found.text, written_by(model, truth))
             for found, truth in zip(readings, truths, strict=True)
         ]
         metrics: dict[str, Any] = {
@@ -289,7 +290,12 @@ class Kie:
         ]
 
     def before_learning(self, model: DocumentModel, pages: Pages) -> None:
-        """Notes the schema of the answers on the model's card: from now on the model writes nothing else."""
+        """Notes the schema of the answers on the model's card: from now on the model writes nothing else.
+
+        Of a model that has not learnt here, also in which order it writes keys.
+        """
+        if not {SCHEMA, KEY_ORDER} & model.card.keys() and pages.stream is None:
+            find_order(self, model, pages)
         tokenizer = model.processor.tokenizer
         answers = [answer for document in pages.documents for answer in _answers(document)]
         model.card[SCHEMA] = to_card(schema_of(answers, lambda text: len(encode(tokenizer, text))))
@@ -378,6 +384,7 @@ def _canvas_and_tokens(model: DocumentModel) -> tuple[Any, ...]:
         vocabulary(model.processor.tokenizer),
         config.decoder_start_token_id,
         config.decoder.max_position_embeddings,
+        is_sorted(model),
     )
 
 

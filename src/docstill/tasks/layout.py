@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import random
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,9 @@ from torchvision.ops import box_iou
 
 from docstill.data.coco_folder import read_coco_folder
 from docstill.data.document import Document
-from docstill.data.regions import Regions
+from docstill.data.regions import Regions, Size
 from docstill.errors import DataError, MissingExtra, ModelError
-from docstill.metrics.detection import Detection, Truth, detection_metrics
+from docstill.metrics.detection import Truth, metrics_of_pages
 from docstill.metrics.regions import page_f1
 from docstill.models.detection import Answers, check_learns, detect, glance, learn, look
 from docstill.models.detector import fitting_size, load_detector, new_detector
@@ -44,6 +45,7 @@ from docstill.tasks.base import (
     difference_of_classes,
     open_page,
 )
+from docstill.tasks.found import Found, WhenAsked
 
 EVALUATION_BATCH = 8
 MOST = 300
@@ -221,42 +223,32 @@ class Layout:
 
     def regions(
         self, model: DocumentModel, pages: Pages, advance: Advance | None = None, view: View | None = None
-    ) -> list[list[dict[str, Any]]]:
-        """What the model finds on each page: ``{"label", "box", "score"}``, surest first, at most `MOST`."""
+    ) -> list[Found]:
+        """What the model finds on each page, at most `MOST` regions."""
         self.check_model(model, pages)
-        found = []
+        found: list[Found] = []
         for start in range(0, len(pages.documents), EVALUATION_BATCH):
             part = pages.documents[start : start + EVALUATION_BATCH]
-            sizes = [document.target.size for document in part]
-            found += self._found(model, (open_page(document, view) for document in part), sizes)
+            found += self._found(model, ((open_page(document, view), document.target.size) for document in part))
             if advance is not None:
                 advance(len(part))
         return found
 
-    def judged(self, pages: Pages, found: Sequence[Sequence[dict[str, Any]]]) -> Evaluation:
+    def judged(self, pages: Pages, found: Sequence[Found]) -> Evaluation:
         """What was found on each page beside what is there; the pages in the order that `read` gave them.
 
         Raises:
             DataError: no page has a region.
         """
         self.check_scored(pages)
-        documents = pages.documents
-        truths = [
-            Truth(page, label, box, area, crowd)
-            for page, document in enumerate(documents)
-            for box, label, area, crowd in zip(
-                document.target.boxes, document.target.labels, document.target.areas, document.target.crowd, strict=True
-            )
-        ]
-        detections = [
-            Detection(page, pages.labels.index(region["label"]), tuple(region["box"]), region["score"])
-            for page, regions in enumerate(found)
-            for region in regions
-            if region["label"] in pages.labels
-        ]
-        judged = [_judged(document, regions, pages.labels) for document, regions in zip(documents, found, strict=True)]
-        metrics = detection_metrics(truths, detections, pages.labels, len(documents))
-        return Evaluation(metrics, judged, [list(regions) for regions in found])
+        both = list(zip(pages.documents, found, strict=True))
+        metrics = metrics_of_pages(
+            ((_there_on(page, document), one.seen(pages.labels)) for page, (document, one) in enumerate(both)),
+            pages.labels,
+        )
+        # Validations between epochs ask for the metrics alone.
+        judged = WhenAsked(len(both), lambda place: _judged(*both[place], pages.labels))
+        return Evaluation(metrics, judged, list(found))
 
     def before_learning(self, model: DocumentModel, pages: Pages) -> None:
         """Nothing to note: the classes are in the network's own configuration."""
@@ -266,10 +258,11 @@ class Layout:
 
     def predict(self, model: DocumentModel, images: Iterable[Image.Image]) -> list[dict[str, Any]]:
         """The regions of each page, surest first: class, box (left, top, width, height in pixels of the page), score."""
-        return [
-            {"regions": [region for region in self._found(model, [image], [image.size])[0] if region["score"] >= LEAST]}
-            for image in images
-        ]
+        pages = ((image, image.size) for image in images)
+        answers = []
+        while part := self._found(model, islice(pages, EVALUATION_BATCH)):
+            answers += [{"regions": found.regions(LEAST)} for found in part]
+        return answers
 
     def latency_parts(self, model: DocumentModel, images: Sequence[Image.Image]) -> dict[str, Callable[[], int]]:
         """`document`: one page from picture to regions."""
@@ -277,16 +270,20 @@ class Layout:
 
         def document() -> int:
             image = images[next(turn) % len(images)]
-            self._found(model, [image], [image.size])
+            self._found(model, [(image, image.size)])[0].regions()
             return 1
 
         return {"document": document}
 
-    def _found(
-        self, model: DocumentModel, images: Iterable[Image.Image], sizes: Sequence[tuple[int, int]]
-    ) -> list[list[dict[str, Any]]]:
-        """What lies on each page, in pixels of pages of these sizes; one page at a time is held as large as it is."""
-        prepared = padded([self._prepared(model, as_learnt(model, image)) for image in images])
+    def _found(self, model: DocumentModel, images: Iterable[tuple[Image.Image, Size]]) -> list[Found]:
+        """What lies on each page, in pixels of a page of the size beside it; one page at a time is held as large as it is."""
+        examples, sizes = [], []
+        for image, size in images:
+            examples.append(self._prepared(model, as_learnt(model, image)))
+            sizes.append(size)
+        if not examples:
+            return []
+        prepared = padded(examples)
         training = model.network.training
         model.network.eval()
         # Not inference_mode: what DETR-type networks keep from call to call (anchors) must serve in training, too.
@@ -338,23 +335,22 @@ def _wide_enough(image: Image.Image, width: int, height: int) -> Image.Image:
     return image.resize((max(image.width, least[0]), max(image.height, least[1])))
 
 
-def _in_pixels(
-    page: dict[str, Tensor], frame: Tensor, size: tuple[int, int], labels: Sequence[str]
-) -> list[dict[str, Any]]:
+def _in_pixels(page: dict[str, Tensor], frame: Tensor, size: Size, labels: Sequence[str]) -> Found:
     width, height = size
     shares = (page["boxes"].cpu() / frame).clamp(0, 1)
-    boxes = (shares * torch.tensor([width, height, width, height])).double()
-    boxes[:, 2:] -= boxes[:, :2]
-    return [
-        {"label": labels[label], "box": [round(number, 2) for number in box], "score": round(score, 5)}
-        for box, label, score in zip(
-            boxes.tolist(), page["labels"].tolist(), page["scores"].double().tolist(), strict=True
-        )
-        if box[2] > 0 and box[3] > 0
-    ]
+    corners = (shares * torch.tensor([width, height, width, height])).numpy()
+    kept = (corners[:, 2:] > corners[:, :2]).all(1)
+    classes = page["labels"].cpu().numpy().astype(np.int32)
+    return Found(labels, classes[kept], corners[kept], page["scores"].float().cpu().numpy()[kept])
 
 
-def _judged(document: Document, found: Sequence[dict[str, Any]], labels: Sequence[str]) -> Judged:
+def _there_on(page: int, document: Document) -> list[Truth]:
+    regions: Regions = document.target
+    rows = zip(regions.labels, regions.boxes, regions.areas, regions.crowd, strict=True)
+    return [Truth(page, *row) for row in rows]
+
+
+def _judged(document: Document, found: Found, labels: Sequence[str]) -> Judged:
     regions: Regions = document.target
     expected: dict[str, Any] = {
         "size": list(regions.size),
@@ -364,7 +360,7 @@ def _judged(document: Document, found: Sequence[dict[str, Any]], labels: Sequenc
             if not crowd
         ],
     }
-    predicted = {"regions": [region for region in found if region["score"] >= LEAST]}
+    predicted = {"regions": found.regions(LEAST)}
     return Judged(document.where, expected, predicted, page_f1(expected, predicted))
 
 
