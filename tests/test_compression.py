@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,11 +18,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import docstill
 import tiny
 from docstill import compression
 from docstill.errors import DataError, ModelError, RecipeError, UserError
-from docstill.recipe import parse_recipe
-from docstill.run import read_metrics
+from docstill.files import full_disk_said, write_json
+from docstill.recipe import dump_recipe, parse_recipe
+from docstill.run import open_run, read_metrics
 
 
 @pytest.fixture(scope="module")
@@ -248,8 +252,6 @@ def test_time_before_a_stop_counts(
 
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import errno
-
     from docstill import checkpoint
     from docstill.files import atomic
 
@@ -265,3 +267,76 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path, monkeypatch
         checkpoint.save_weights(path, torch.nn.Linear(1, 1))
     assert path.read_bytes() == b"good"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("change", ["labels", "teacher"])
+def test_other_data_or_another_teacher_of_the_same_name_are_refused(
+    change: str, finished: tuple[Path, Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """Else rows from before and after the change would stand side by side."""
+    data, run, _ = finished
+    shutil.copytree(data, tmp_path / "data")
+    shutil.copytree(run / "teacher" / "model", tmp_path / "teacher")
+    content = tiny.recipe(tmp_path / "data", teacher=str(tmp_path / "teacher"), repeats=1, controls=["teacher"])
+    results = compression.compress(parse_recipe(content), tmp_path / "run")
+    assert compression.compress(parse_recipe(content), tmp_path / "run")["rows"] == results["rows"]
+    if change == "labels":
+        page = tmp_path / "data" / "validation" / "bars" / "0.png"
+        page.rename(page.parents[1] / "dots" / "moved.png")
+        problem = "data.validation: is not what it was"
+    else:
+        shutil.copy(run / "model" / "model.safetensors", tmp_path / "teacher" / "model.safetensors")
+        problem = "teacher: is not what it was"
+    with pytest.raises(RecipeError, match="begun with other data or another teacher") as error:
+        compression.compress(parse_recipe(content), tmp_path / "run")
+    assert error.value.problems == [problem]
+
+
+def test_a_mistyped_path_does_not_claim_the_folder(finished: tuple[Path, Path, dict[str, Any]], tmp_path: Path) -> None:
+    data, run, _ = finished
+    content = tiny.recipe(data, teacher=str(tmp_path / "nowhere"), repeats=1, controls=["teacher"])
+    with pytest.raises(ModelError, match="there is no model folder"):
+        compression.compress(parse_recipe(content), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    content["teacher"] = str(run / "teacher" / "model")
+    content["teacher_floor"] = 1.01
+    with pytest.raises(ModelError, match="teacher_floor"):
+        compression.compress(parse_recipe(content), tmp_path / "run")
+
+
+def test_data_that_were_only_looked_at_bind_nobody(tmp_path: Path) -> None:
+    data = tiny.class_folders(tmp_path / "data")
+    content = tiny.recipe(data, teacher="owner/of-no-such-model-here", controls=["teacher"])
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.yaml").write_text(dump_recipe(parse_recipe(content)))
+    write_json(tmp_path / "run" / "data" / "done.json", {"warnings": ["of other data"]})
+    content["repeats"] = 3
+    open_run(tmp_path / "run", dump_recipe(parse_recipe(content)))
+    assert not (tmp_path / "run" / "data" / "done.json").exists(), "they are looked at again"
+
+
+def test_a_model_that_has_learnt_goes_on_gently(finished: tuple[Path, Path, dict[str, Any]], tmp_path: Path) -> None:
+    data, run, _ = finished
+    model = run / "teacher" / "model"
+    scratch = docstill.NewModel(**tiny.TINY_VIT)
+    rates = []
+    for name, source in (("learnt", model), ("new", scratch)):
+        docstill.train("classification", source, data, tmp_path / name, epochs=1, warmup_ratio=0.0)
+        rates.append(read_metrics(tmp_path / name / "metrics.jsonl")[0]["learning_rate"])
+    assert rates == [1e-4, 1e-3]
+
+
+def test_figures_keep_the_machine_they_were_taken_on(finished: tuple[Path, Path, dict[str, Any]]) -> None:
+    _, run, results = finished
+    assert json.loads((run / "measurements" / "done.json").read_text())["hardware"] == results["hardware"]
+
+
+@pytest.mark.parametrize("words", ["unexpected pos 14628352 vs 14628240", "something else"])
+def test_a_full_disk_is_found_out_behind_torchs_words(words: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the disk is full"), full_disk_said(tmp_path / "x"):
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError:
+            raise RuntimeError(words)  # noqa: B904  # as torch does
+    with pytest.raises(RuntimeError, match="something else"), full_disk_said(tmp_path / "x"):
+        raise RuntimeError("something else")

@@ -356,3 +356,131 @@ def test_endless_nesting_is_a_bad_line(tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         docstill.score("kie", tmp_path / "said", tmp_path / "right")
     assert error.value.problems == [f"{tmp_path / 'said'}:1: nested more than 50 deep; flatten it"]
+
+
+NAMED: list[dict[str, Any]] = [
+    {"file_name": f"{name}.png", "ground_truth": json.dumps({"gt_parse": {"nr": name}})} for name in "abcd"
+]
+SAID: list[dict[str, Any]] = [{"file": f"{name}.png", "gt_parse": {"nr": name}} for name in "cadb"]
+
+
+def read_answer(name: str, fields: Any) -> dict[str, Any]:
+    """What `predict` says of a page."""
+    return {"file": name, "fields": fields, "confidence": {}, "document_confidence": 0.5, "text": "", "blank": False}
+
+
+@pytest.mark.parametrize("folder", ["", "./", "/home/me/pages/validation/", "..\\pages\\"])
+def test_documents_are_paired_by_name_whatever_their_order(files: Any, folder: str) -> None:
+    said = [{**line, "file": folder + line["file"]} for line in SAID]
+    result = docstill.score("kie", *files(said, NAMED))
+    assert result["metrics"]["field_f1"] == 1.0
+    said[0]["gt_parse"] = {"nr": "x"}  # of c, the third of the answers
+    assert [document["field_f1"] for document in docstill.score("kie", *files(said, NAMED))["documents"]] == [
+        1,
+        1,
+        0,
+        1,
+    ]
+
+
+def test_names_that_end_in_one_another_find_their_own(files: Any) -> None:
+    names = ["1.png", "a/1.png", "b/a/1.png"]
+    right = [{"file_name": name, "ground_truth": {"gt_parse": {"nr": name}}} for name in names]
+    said = [{"file": f"/x/b/{name}", "gt_parse": {"nr": name}} for name in reversed(names)]
+    with pytest.raises(DataError, match=r"b/a/1\.png was already given"):  # /x/b/a/1.png could be any of the three
+        docstill.score("kie", *files(said, right))
+    said = [{"file": f"/x/{name}", "gt_parse": {"nr": name}} for name in reversed(names)]
+    assert docstill.score("kie", *files(said, right))["metrics"]["field_f1"] == 1.0
+
+
+def test_names_without_a_counterpart_are_all_told_at_once(files: Any) -> None:
+    said = [SAID[0], {"file": "other/e.png", "gt_parse": {}}, SAID[1], {**SAID[1], "file": "far/a.png"}, SAID[2]]
+    predictions, answers = files(said, [*NAMED, NAMED[3]])
+    with pytest.raises(DataError, match="do not pair by their names") as error:
+        docstill.score("kie", predictions, answers)
+    assert error.value.problems == [
+        f"{answers}:5: d.png was already given in {answers}:4; keep one of them",
+        f"{predictions}:2: no right answer is named other/e.png",
+        f"{predictions}:4: a.png was already given in {predictions}:3; keep one of them",
+        f"{answers}:2: no prediction is named b.png",
+    ]
+
+
+def test_a_bad_line_keeps_its_number_when_lines_are_paired_by_name(files: Any) -> None:
+    said = [{**SAID[0], "gt_parse": json.loads('{"a":' * 60 + "1" + "}" * 60)}, *SAID[1:]]
+    predictions, answers = files(said, NAMED)
+    with pytest.raises(DataError) as error:
+        docstill.score("kie", predictions, answers)
+    assert error.value.problems == [f"{predictions}:1: nested more than 50 deep; flatten it"]
+
+
+@pytest.mark.parametrize(
+    ("said", "right"),
+    [
+        ([{"gt_parse": {"nr": name}} for name in "abcd"], NAMED),
+        ([SAID[0], {"nr": "b"}, *SAID[2:]], [{"nr": name} for name in "cbdb"]),
+        # fields of the documents, and no names of theirs
+        ([{"file": "x", "label": "1"}, {"file": "y", "label": "2"}], [{"file": "x", "label": "1"}] * 2),
+        # several lines of one page, one a question
+        ([{"file": "a", "gt_parse": {"q": n}} for n in "12"], [{"file_name": "a", "gt_parse": {"q": n}} for n in "12"]),
+    ],
+)
+def test_without_names_on_both_sides_lines_are_paired_by_place(files: Any, said: list[Any], right: list[Any]) -> None:
+    found = docstill.score("kie", *files(said, right))
+    assert found["documents"][0]["field_f1"] == 1.0
+    assert found["n"] == len(right)
+
+
+def test_two_systems_are_set_against_each_other_by_name(files: Any, tmp_path: Path) -> None:
+    wrong = [{**line, "gt_parse": {"nr": "x"}} if line["file"] == "a.png" else line for line in SAID]
+    predictions, answers = files(SAID, NAMED)
+    other = tmp_path / "other.jsonl"
+    other.write_text("".join(json.dumps(line) + "\n" for line in sorted(wrong, key=lambda line: line["file"])))
+    result = docstill.score("kie", predictions, answers, intervals=True, against=other)
+    assert result["intervals"]["field_f1"] == [1.0, 1.0]
+    assert result["difference"]["field_f1"]["value"] == pytest.approx(1 / 4)
+    assert docstill.score("kie", other, answers, against=other)["difference"]["field_f1"]["interval"] == [0.0, 0.0]
+    other.write_text("".join(json.dumps(line) + "\n" for line in wrong[1:]))
+    with pytest.raises(DataError, match=r"no prediction is named c\.png"):
+        docstill.score("kie", predictions, answers, against=other)
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_what_predict_prints_is_scored(files: Any, indent: int | None) -> None:
+    answers = [read_answer(f"scans/{name}.png", {"nr": name}) for name in "dba"]
+    answers.append({"file": "scans/c.png", "error": "scans/c.png: is damaged"})
+    predictions, right = files([json.dumps(answers, indent=indent)], NAMED)
+    result = docstill.score("kie", predictions, right)
+    assert [document["field_f1"] for document in result["documents"]] == [1, 1, 0, 1]
+    assert result["metrics"]["precision"] == 1.0  # nothing was read from the damaged one, and nothing wrong
+    lines = docstill.score("kie", *files(answers, NAMED))
+    assert lines == result
+    with pytest.raises(DataError, match="holds an error in place of the right answer"):
+        docstill.score("kie", *files(answers, answers))
+
+
+def test_a_document_that_is_a_list_is_still_one_line(files: Any) -> None:
+    rows = [{"nm": "Tea"}, {"nm": "Pie"}]
+    assert docstill.score("kie", *files([rows], [{"gt_parse": rows}]))["metrics"]["field_f1"] == 1.0
+    assert docstill.score("kie", *files([rows, rows], [rows, rows]))["n"] == 2
+    assert docstill.score("kie", *files([json.dumps(rows, indent=1)], rows))["n"] == 2
+
+
+def test_what_predict_says_of_classes_is_scored(files: Any, tmp_path: Path) -> None:
+    names = ["form/1.png", "letter/2.png", "memo/3.png"]
+    said = []
+    for name, row in zip(names, PAGES, strict=True):
+        ranked = sorted(zip(("form", "letter", "memo"), row, strict=True), key=lambda pair: -pair[1])
+        said.append({"file": f"pages/{name}", "label": ranked[0][0], "probability": ranked[0][1]})
+        said[-1]["probabilities"] = dict(ranked)
+    right = [{"file": name, **label} for name, label in zip(names, LABELS, strict=True)]
+    wanted = docstill.score("classification", *files(probabilities(PAGES), LABELS))
+    predictions, answers = files([json.dumps(said[::-1])], right)
+    assert docstill.score("classification", predictions, answers) == wanted
+    assert docstill.score("classification", predictions, answers, ood=predictions)["ood"]["n"] == 3
+    predictions, answers = files([json.dumps([*said[:2], {"file": names[2], "error": "is damaged"}])], right)
+    with pytest.raises(DataError) as error:
+        docstill.score("classification", predictions, answers)
+    assert error.value.problems == [
+        f"{predictions}: answer 3: the page could not be read (is damaged); mend it, or leave it out everywhere"
+    ]

@@ -20,6 +20,7 @@ from docstill.data.images import open_image
 from docstill.data.unlabelled import problems_of, read_unlabelled
 from docstill.data.validator import check_splits, same_files
 from docstill.decoding.schema import SCHEMA
+from docstill.deploy.hardware import hardware
 from docstill.doubts import (
     classes_without_regions,
     extra_pages,
@@ -32,17 +33,18 @@ from docstill.doubts import (
 from docstill.engine import BEST
 from docstill.errors import DataError, ModelError, UserError
 from docstill.files import copy_whole, read_json, read_lines, write_json, write_lines
+from docstill.fingerprints import check_unchanged
 from docstill.measure import measure
 from docstill.metrics.classification import softmax
 from docstill.models.head import divide_logits
-from docstill.models.io import DocumentModel, fastest_device, in_full_precision
+from docstill.models.io import DocumentModel, fastest_device, in_full_precision, local_folder
 from docstill.optimiser import seed_everything
 from docstill.progress import counter, say
 from docstill.pruning.depth import KEPT_LAYERS
 from docstill.recipe import Generated, Recipe, Teacher, dump_recipe
 from docstill.reporting.build import write_report
 from docstill.results import results_of
-from docstill.run import CHECKPOINT, DONE, locked, open_run, seconds_spent, step
+from docstill.run import CHECKPOINT, DONE, LOOKED_AT, locked, open_run, seconds_spent, step
 from docstill.settings import NewModel, Stage
 from docstill.similarity.comparison import IN_A_RUN, layers_alike
 from docstill.similarity.rows import share_of_same_answers
@@ -56,7 +58,7 @@ from docstill.teacher_cache import FOLDER
 from docstill.teacher_regions import with_regions
 
 TIMED_PAGES = 8
-SAME_FOR_ALL = ("data", f"teacher/{EVALUATION}", f"teacher/{CALIBRATION}")
+SAME_FOR_ALL = (LOOKED_AT, f"teacher/{EVALUATION}", f"teacher/{CALIBRATION}")
 """Steps whose outcome depends on the data and the teacher alone."""
 
 
@@ -78,11 +80,14 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "", known
         DataError: documents are bad; all of them are named.
         ModelError: teacher or student cannot be used as asked.
     """
+    for source in (recipe.teacher, recipe.student):
+        if isinstance(source, str):
+            local_folder(source)  # a path that leads nowhere is said before the folder is this recipe's
     open_run(run, dump_recipe(recipe))
     with locked(run):
         if known is not None:
             _take_over(known, run)
-        checked = step(run / "data", lambda: _check_data(recipe))
+        checked = step(run / LOOKED_AT, lambda: _check_data(recipe))
         task = task_named(recipe.task)
         training, validation = read_splits(task, recipe.data)
         bench = Bench(task, training, validation)
@@ -96,6 +101,8 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "", known
             + lossy_answers(task, validation)
             + _measured_with(recipe.data.unlabelled, validation)
         )
+        source = recipe.teacher if isinstance(recipe.teacher, str) else None
+        check_unchanged(run, training, validation, source)
         task.check_scored(bench.validation)
         if recipe.calibrate:
             check_enough(bench.validation)  # now, not after hours
@@ -383,4 +390,4 @@ def _measure(bench: Bench, teacher: Taught, chains: list[Chain], recipe: Recipe)
         folders["teacher"] = source if as_it_lies else teacher.model.save(teacher.folder / MODEL)
     models = {row: (folder, bench.task.load_model(str(folder))) for row, folder in folders.items()}
     images = [open_image(document.file) for document in bench.validation.documents[:TIMED_PAGES]]
-    return measure(models, images)
+    return {"hardware": hardware(), **measure(models, images)}

@@ -46,8 +46,11 @@ def full_disk_said(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
-        full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-        if full or (isinstance(error, RuntimeError) and "write" in str(error).lower()):  # torch hides the errno
+        # torch says what became of its file, and hides why
+        hidden = isinstance(error, RuntimeError) and any(
+            word in str(error).lower() for word in ("write", "unexpected pos")
+        )
+        if hidden or any(isinstance(cause, OSError) and cause.errno in _FULL for cause in _causes(error)):
             raise UserError(
                 f"the disk is full: {path} could not be written and the last good one stays; make room and run the same command again"
             ) from error
@@ -56,6 +59,16 @@ def full_disk_said(path: Path) -> Iterator[None]:
                 f"{path} may not be written ({error.strerror}); give a folder that you may write to"
             ) from error
         raise
+
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those during whose handling it came."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""What a teacher's answers depend on, as a hash: so that what was kept of them is never used for another teacher or page."""
+"""What a run, or a teacher's answers, depend on, as hashes: so that what was kept is never used for other data or another teacher."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ import torch
 
 from docstill.data.document import Document
 from docstill.decoding.schema import SCHEMA
+from docstill.errors import RecipeError
+from docstill.files import read_json, write_json
 from docstill.models.io import DocumentModel
+from docstill.run import BEGAN_WITH
+from docstill.tasks.base import Pages
 from docstill.tasks.key_order import KEY_ORDER
 
 
@@ -27,6 +31,51 @@ def add_model(found: hashlib.blake2b, model: DocumentModel) -> None:
         model.processor.save_pretrained(scratch)
         for path in sorted(Path(scratch).rglob("*.*")):
             found.update(path.read_bytes())
+
+
+def check_unchanged(run: Path, training: Pages, validation: Pages, teacher: str | None) -> None:
+    """Refuses to go on with other data, or another teacher, than a run began with: its figures would not be of the same.
+
+    Args:
+        run: keeps the hashes, in `BEGAN_WITH`.
+        training: the training split; drawn documents are what their seed says.
+        validation: the validation split.
+        teacher: a folder; of hub ids, and of those that the run trains itself, nothing is known.
+
+    Raises:
+        RecipeError: names what has changed.
+    """
+    found = {"data.validation": of_pages(validation)}
+    if training.stream is None:
+        found["data.train"] = of_pages(training)
+    if teacher is not None and Path(teacher).is_dir():
+        found["teacher"] = of_folder(Path(teacher))
+    path = run / BEGAN_WITH
+    known = read_json(path) if path.is_file() else {}
+    if changed := [what for what, hashed in found.items() if known.get(what, hashed) != hashed]:
+        raise RecipeError(
+            f"{run} was begun with other data or another teacher of the same name; give another folder, or put back what was there",
+            [f"{what}: is not what it was" for what in changed],
+        )
+    write_json(path, {**known, **found})
+
+
+def of_pages(pages: Pages) -> str:
+    """A hash of a split: its classes, and of each page the name, the size of the file, and what is right."""
+    found = hashlib.blake2b(json.dumps(pages.labels).encode(), digest_size=16)
+    for document in pages.documents:
+        about = [document.where, document.file.stat().st_size, document.target, document.variants]
+        found.update(json.dumps(about, sort_keys=True, default=str).encode())
+    return found.hexdigest()
+
+
+def of_folder(folder: Path) -> str:
+    """A hash of a model folder's weights and configuration."""
+    found = hashlib.blake2b(digest_size=16)
+    for path in sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".json")):
+        with open(path, "rb") as file:
+            found.update(path.name.encode() + hashlib.file_digest(file, "blake2b").digest())
+    return found.hexdigest()
 
 
 def add_page(found: hashlib.blake2b, document: Document) -> None:

@@ -48,7 +48,7 @@ def results_of(
         bench: the data.
         teacher: with what it scores in its folder.
         chains: students and controls, finished; the first is the one that is handed over.
-        figures: size and speed of each row, from `docstill.measure.measure`.
+        figures: size and speed of each row, from `docstill.measure.measure`, and the ``hardware`` that they are of.
         compared: how alike each row is to the teacher, by seed; empty if that was not asked.
         warnings: what was said of the data.
         command: what reproduces the run.
@@ -90,7 +90,7 @@ def results_of(
         "task": recipe.task,
         "command": command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "hardware": hardware(),
+        "hardware": figures.get("hardware") or hardware(),  # those of older versions did not keep it
         "recipe": dump_recipe(recipe),
         "primary_metric": bench.task.primary_metric,
         "data": {

@@ -22,6 +22,10 @@ from docstill.recipe import differences
 DONE = "done.json"
 CHECKPOINT = "last.pt"
 LOCK = ".lock"
+LOOKED_AT = "data"
+"""The step of a run in which all pages are looked at once."""
+BEGAN_WITH = "began-with.json"
+"""Hashes of the data and the teacher that a run began with; see `docstill.fingerprints.check_unchanged`."""
 RECIPE = "recipe.yaml"
 
 
@@ -47,6 +51,8 @@ def open_run(folder: Path, text: str, name: str = RECIPE) -> None:
                 f"{folder} was begun with another {path.stem}; give another --run folder, or undo these changes",
                 changed,
             )
+        for stale in (folder / LOOKED_AT / DONE, folder / BEGAN_WITH):
+            stale.unlink(missing_ok=True)
     elif folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} is not empty and holds no {name}; give an empty or new folder with --run")
     write_text(path, text)
@@ -59,8 +65,11 @@ def refuse_file(folder: Path) -> None:
 
 
 def has_begun(folder: Path) -> bool:
-    """Whether anything was done in a run folder: a step finished, or a checkpoint written, or somebody is at it or a part of it."""
-    done = any(folder.rglob(DONE)) or any(folder.rglob(CHECKPOINT))
+    """Whether anything was done in a run folder: a step finished, or a checkpoint written, or somebody is at it or a part of it.
+
+    To have looked at the data is nothing: with a path mended, they are looked at again.
+    """
+    done = any(path.parent != folder / LOOKED_AT for path in folder.rglob(DONE)) or any(folder.rglob(CHECKPOINT))
     return done or in_use(folder) or any(in_use(lock.parent) for lock in folder.rglob(LOCK))
 
 

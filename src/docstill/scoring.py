@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import gc
 import json
+import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from docstill.data.coco import read_coco, read_results
 from docstill.data.donut_folder import DEEPEST, too_deep
+from docstill.data.images import composed
 from docstill.data.json_tokens import AsWritten, canonical
 from docstill.errors import DataError, UserError
 from docstill.metrics import bootstrap
@@ -27,6 +29,23 @@ from docstill.metrics.tree import ted_accuracy
 from docstill.progress import counter
 
 MOST = 1e300
+AROUND = {
+    "kie": {"ground_truth", "gt_parse", "gt_parses"},
+    "classification": {"probabilities", "logits", "label"},
+}
+"""Keys that make an object a line around an answer; a name beside them is that of the file, not a field of the document."""
+
+
+class Line(NamedTuple):
+    """One document's line.
+
+    Attributes:
+        value: the JSON of the line.
+        where: how messages call it.
+    """
+
+    value: Any
+    where: str
 
 
 @dataclass(frozen=True)
@@ -45,12 +64,15 @@ def score(
     against: str | Path | None = None,
     ood: str | Path | None = None,
 ) -> dict[str, Any]:
-    """The metrics of a task over two files: of JSON lines in the same order, or, for layout, COCO's.
+    """The metrics of a task over two files: of JSON lines, or, for layout, COCO's.
+
+    Lines are paired by ``file`` or ``file_name`` where every line of both files has one beside its answer, and by place
+    otherwise. In place of lines a file may hold what `docstill predict --json` prints, one list of answers.
 
     Args:
         task: ``layout`` (predictions are COCO results, answers COCO annotations), ``kie`` (a line is the JSON of a document, plain, under ``gt_parse``, or a line of `metadata.jsonl`; of
             ``gt_parses`` the one that the prediction is nearest to counts) or ``classification`` (predictions ``{"probabilities": […]}`` or
-            ``{"logits": […]}``, answers ``{"label": i}``).
+            ``{"logits": […]}``, answers ``{"label": i}``). Predictions may also be what `predict` answers.
         predictions: what a system said.
         answers: what is right.
         intervals: add ``intervals``, ``[low, high]`` of each metric: 95 % over resampled documents.
@@ -60,10 +82,10 @@ def score(
             largest probability, and its energy where all lines hold logits, tell them from the known.
 
     Returns:
-        ``{"n", "metrics"}``, for kie with ``documents``, the scores of each.
+        ``{"n", "metrics"}``, for kie with ``documents``, the scores of each, in the order of the answers.
 
     Raises:
-        DataError: all lines, or entries, that cannot be used, with file and number.
+        DataError: all lines, or entries, that cannot be used, or that nothing in the other file has the name of.
         MissingExtra: for layout, if the extra ``layout`` is not installed.
         UserError: no such task, files of different length, or an option that is not for this task.
     """
@@ -81,13 +103,13 @@ def score(
         )
     files = (Path(predictions), Path(answers))
     given, right = _read(*files, task=task)
-    scored = SCORERS[task](given, right, *files)
+    scored = SCORERS[task](given, right)
     result = dict(scored.result)
     if intervals:
         result["intervals"] = _spans(scored.figures, None, len(given))
     if against is not None:
         other_file = Path(against)
-        other = SCORERS[task](_read(other_file, files[1], task=task)[0], right, other_file, files[1])
+        other = SCORERS[task](*_read(other_file, files[1], task=task))
         spans = _spans(scored.figures, other.figures, len(given))
         every = np.arange(len(given))
         one, two = scored.figures(every), other.figures(every)
@@ -96,8 +118,8 @@ def score(
         }
     if ood is not None:
         unknown_file = Path(ood)
-        (unknown,) = _read(unknown_file)
-        result["ood"] = unknown_told_apart(given, unknown, files[0], unknown_file)
+        (unknown,) = _read_all(unknown_file, task=task)
+        result["ood"] = _told_apart(given, unknown, files[0], unknown_file)
     return result
 
 
@@ -114,7 +136,8 @@ def intervals_of(task: str, given: list[Any], right: list[Any], source: Path, an
     Raises:
         DataError: all lines that cannot be used.
     """
-    return _spans(SCORERS[task](given, right, source, answers).figures, None, len(given))
+    lines = _numbered(given, source), _numbered(right, answers)
+    return _spans(SCORERS[task](*lines).figures, None, len(given))
 
 
 def _spans(figures: Figures, other: Figures | None, n: int) -> dict[str, list[float]]:
@@ -151,25 +174,111 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _read(*files: Path, task: str = "classification") -> list[list[Any]]:
-    """The values of each file's lines; all files must have as many."""
+def _numbered(values: list[Any], file: Path) -> list[Line]:
+    return [Line(value, f"{file}:{number}") for number, value in enumerate(values, 1)]
+
+
+def _read(predictions: Path, answers: Path, task: str) -> tuple[list[Line], list[Line]]:
+    """The lines of both files, those of the predictions in the order of the answers."""
+    given, right = _read_all(predictions, answers, task=task)
+    names = [_name(line.value, task) for line in given], [_name(line.value, task) for line in right]
+    if not all(names[0]) or not all(names[1]):
+        if len(given) != len(right):
+            raise UserError(
+                f"{predictions} has {len(given)} lines and {answers} has {len(right)}; both need one line a document, in the "
+                "same order, or a name (file or file_name) beside every answer"
+            )
+        return given, right
+    if names[0] == names[1]:  # also where a page has several lines, one a question
+        return given, right
+    return _by_name(given, right, *names), right
+
+
+def _by_name(
+    given: list[Line], right: list[Line], given_names: list[tuple[str, ...]], right_names: list[tuple[str, ...]]
+) -> list[Line]:
+    """The predictions in the order of the answers.
+
+    A prediction is for the answer whose path its own ends in; of several, for the longest. Where all predictions find their
+    own this cannot be wrong: none has found a shorter one than it should.
+
+    Raises:
+        DataError: all names that stand in one file only, or twice in a file.
+    """
     problems: list[str] = []
-    found = [_lines(file, problems, AsWritten if task == "kie" else float) for file in files]
+    places: dict[tuple[str, ...], int] = {}
+    for place, (name, line) in enumerate(zip(right_names, right, strict=True)):
+        first = right[places.setdefault(name, place)]
+        if first is not line:
+            problems.append(
+                f"{line.where}: {PurePosixPath(*name)} was already given in {first.where}; keep one of them"
+            )
+    found: dict[tuple[str, ...], Line] = {}
+    for name, line in zip(given_names, given, strict=True):
+        own = next((name[start:] for start in range(len(name)) if name[start:] in places), None)
+        if own is None:
+            problems.append(f"{line.where}: no right answer is named {PurePosixPath(*name)}")
+        elif found.setdefault(own, line) is not line:
+            problems.append(
+                f"{line.where}: {PurePosixPath(*own)} was already given in {found[own].where}; keep one of them"
+            )
+    problems += [
+        f"{right[place].where}: no prediction is named {PurePosixPath(*name)}"
+        for name, place in places.items()
+        if name not in found
+    ]
+    if problems:
+        raise DataError(
+            "predictions and right answers do not pair by their names; give both files the same documents, each once",
+            problems,
+        )
+    return [found[name] for name in places]
+
+
+def _name(value: Any, task: str) -> tuple[str, ...]:
+    """The parts of the path that a line gives beside its answer; none if it gives none."""
+    if not _is_around(value, task):
+        return ()
+    name = next((value[key] for key in ("file", "file_name") if isinstance(value.get(key), str)), "")
+    if not name:
+        return ()
+    return PurePosixPath(posixpath.normpath(composed(name.replace("\\", "/")))).parts
+
+
+def _is_around(value: Any, task: str) -> bool:
+    """Whether a line is not the answer itself, but holds one."""
+    return isinstance(value, dict) and (bool(AROUND[task] & set(value)) or _is_read(value) or _is_unread(value))
+
+
+def _is_read(value: dict[str, Any]) -> bool:
+    """Whether this is what `predict` says of a document that it has read."""
+    return {"fields", "document_confidence"} <= set(value)
+
+
+def _is_unread(value: Any) -> bool:
+    """Whether this is what `predict` says of a file that it could not read."""
+    return isinstance(value, dict) and set(value) == {"file", "error"}
+
+
+def _read_all(*files: Path, task: str) -> list[list[Line]]:
+    """The lines of each file."""
+    problems: list[str] = []
+    found = [_lines(file, problems, task) for file in files]
     if problems:
         raise DataError("these lines are not JSON", problems)
-    if len({len(values) for values in found}) > 1:
-        raise UserError(
-            f"{files[0]} has {len(found[0])} lines and {files[1]} has {len(found[1])}; both need one line a document, in the same order"
-        )
     return found
 
 
-def _lines(path: Path, problems: list[str], number_of: Callable[[str], Any]) -> list[Any]:
-    """The value of each line; those that are not JSON are added to ``problems``."""
+def _lines(path: Path, problems: list[str], task: str) -> list[Line]:
+    """The lines of a file; those that are not JSON are added to ``problems``."""
+    number_of = AsWritten if task == "kie" else float
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path} ({error}); give a file of JSON lines in UTF-8") from error
+    if (entries := _array(text, number_of, task)) is not None:
+        return [Line(entry, f"{path}: answer {number}") for number, entry in enumerate(entries, 1)]
+    lines = text.split("\n")
     while lines and not lines[-1].strip():
         lines.pop()
     if not lines:
@@ -177,7 +286,7 @@ def _lines(path: Path, problems: list[str], number_of: Callable[[str], Any]) -> 
     values = []
     for number, line in enumerate(lines, 1):
         try:
-            values.append(json.loads(line, parse_float=number_of))
+            values.append(Line(json.loads(line, parse_float=number_of), f"{path}:{number}"))
         except json.JSONDecodeError as error:
             problems.append(f"{path}:{number}: not JSON ({error.msg} at column {error.colno})")
         except (ValueError, RecursionError) as error:
@@ -185,12 +294,30 @@ def _lines(path: Path, problems: list[str], number_of: Callable[[str], Any]) -> 
     return values
 
 
-def _kie(given: list[Any], right: list[Any], given_file: Path, right_file: Path) -> Scored:
+def _array(text: str, number_of: Callable[[str], Any], task: str) -> list[Any] | None:
+    """The entries of a file that is one list of answers, as `predict --json` prints it; None for JSON lines."""
+    if not text.lstrip().startswith("["):
+        return None
+    try:
+        entries = json.loads(text, parse_float=number_of)
+    except (ValueError, RecursionError):
+        return None
+    if not entries or not all(isinstance(entry, dict) for entry in entries):
+        return None
+    # In one line a list may also be the answer for one document, which is a list of plain objects.
+    several = "\n" in text.strip()
+    return entries if several or all(_is_around(entry, task) for entry in entries) else None
+
+
+def _kie(given: list[Line], right: list[Line]) -> Scored:
     problems: list[str] = []
-    said, variants = (
-        [_unwrap(value, f"{file}:{number}", problems) for number, value in enumerate(values, 1)]
-        for file, values in ((given_file, given), (right_file, right))
-    )
+    said = [[{}] if _is_unread(line.value) else _unwrap(line, problems) for line in given]
+    variants = [_unwrap(line, problems) for line in right]
+    problems += [
+        f"{line.where}: holds an error in place of the right answer; give the answer, or leave the page out everywhere"
+        for line in right
+        if _is_unread(line.value)
+    ]
     if problems:
         raise DataError("these lines cannot be scored", problems)
     predictions = [canonical(answers[0]) for answers in said]
@@ -235,11 +362,11 @@ def _share(part: float, whole: float) -> float:
     return float(part / whole) if whole else 1.0
 
 
-def _unwrap(value: Any, where: str, problems: list[str]) -> list[Any]:
-    """The answers inside a line of `metadata.jsonl`, or the line itself; what is wrong is added to ``problems``."""
-    found = _inside(value, where, problems)
+def _unwrap(line: Line, problems: list[str]) -> list[Any]:
+    """The answers inside a line of `metadata.jsonl` or of `predict`, or the line itself; what is wrong is added to ``problems``."""
+    found = _inside(*line, problems)
     if any(too_deep(answer) for answer in found):
-        problems.append(f"{where}: nested more than {DEEPEST} deep; flatten it")
+        problems.append(f"{line.where}: nested more than {DEEPEST} deep; flatten it")
     return found
 
 
@@ -259,23 +386,23 @@ def _inside(value: Any, where: str, problems: list[str]) -> list[Any]:
         return [value["gt_parse"]]
     if isinstance(value, dict) and isinstance(value.get("gt_parses"), list) and value["gt_parses"]:
         return list(value["gt_parses"])
+    if isinstance(value, dict) and _is_read(value):
+        return [value["fields"]]
     return [value]
 
 
-def _classification(given: list[Any], right: list[Any], given_file: Path, right_file: Path) -> Scored:
+def _classification(given: list[Line], right: list[Line]) -> Scored:
     problems: list[str] = []
-    rows = _rows(given, given_file, problems)
+    rows = _rows(given, problems)
     width = _width(rows)
     allowed = f"from 0 to {width - 1}" if width else "not negative"
-    for number, value in enumerate(right, 1):
+    for value, where in right:
         label = value.get("label") if isinstance(value, dict) else None
         if not isinstance(label, int) or isinstance(label, bool) or label < 0 or (width and label >= width):
-            problems.append(
-                f'{right_file}:{number}: expected {{"label": i}} with i {allowed}, got {json.dumps(value)[:80]}'
-            )
+            problems.append(f'{where}: expected {{"label": i}} with i {allowed}, got {json.dumps(value)[:80]}')
     if problems:
         raise DataError("these lines cannot be scored", problems)
-    labels, probabilities = np.array([value["label"] for value in right]), np.array(rows, dtype=np.float64)
+    labels, probabilities = np.array([line.value["label"] for line in right]), np.array(rows, dtype=np.float64)
     return Scored(
         {"n": len(labels), "metrics": classification_metrics(probabilities, labels)},
         lambda chosen: figures_without_floor(probabilities[chosen], labels[chosen]),
@@ -294,28 +421,32 @@ def unknown_told_apart(given: list[Any], unknown: list[Any], given_file: Path, u
     Raises:
         DataError: all lines of ``unknown`` that cannot be used.
     """
+    return _told_apart(_numbered(given, given_file), _numbered(unknown, unknown_file), given_file, unknown_file)
+
+
+def _told_apart(given: list[Line], unknown: list[Line], given_file: Path, unknown_file: Path) -> dict[str, Any]:
     problems: list[str] = []
-    rows = _rows(given, given_file, []), _rows(unknown, unknown_file, problems)
+    rows = _rows(given, []), _rows(unknown, problems)
     if rows[1] and _width(rows[1]) != _width(rows[0]):
         problems.append(f"{unknown_file}: {_width(rows[1])} classes, {given_file} has {_width(rows[0])}")
     if problems:
         raise DataError("these lines cannot be scored", problems)
     known, other = (np.array(part, dtype=np.float64).max(axis=1) for part in (rows[0], rows[1]))
     found: dict[str, Any] = {"n": len(unknown), "max_probability": detection(known, other)}
-    if all("logits" in value for value in (*given, *unknown)):
+    if all("logits" in line.value for line in (*given, *unknown)):
         found["energy"] = detection(
-            *(energy(np.array([value["logits"] for value in part])) for part in (given, unknown))
+            *(energy(np.array([line.value["logits"] for line in part])) for part in (given, unknown))
         )
     return found
 
 
-def _rows(given: list[Any], file: Path, problems: list[str]) -> list[Sequence[float] | None]:
+def _rows(given: list[Line], problems: list[str]) -> list[Sequence[float] | None]:
     """The probabilities of each line, all of one width; what is wrong is added to ``problems``."""
-    rows = [_row(value, f"{file}:{number}", problems) for number, value in enumerate(given, 1)]
+    rows = [_row(*line, problems) for line in given]
     width = _width(rows)
-    for number, row in enumerate(rows, 1):
+    for line, row in zip(given, rows, strict=True):
         if row is not None and len(row) != width:
-            problems.append(f"{file}:{number}: {len(row)} classes, where most lines have {width}")
+            problems.append(f"{line.where}: {len(row)} classes, where most lines have {width}")
     return rows
 
 
@@ -327,6 +458,11 @@ def _width(rows: Sequence[Sequence[float] | None]) -> int:
 
 def _row(value: Any, where: str, problems: list[str]) -> Sequence[float] | None:
     """Probabilities of one line; what is wrong with it is added to ``problems``."""
+    if _is_unread(value):  # kie has an empty answer for it, a classifier none
+        problems.append(f"{where}: the page could not be read ({value['error']}); mend it, or leave it out everywhere")
+        return None
+    if isinstance(value, dict) and isinstance(value.get("label"), str) and isinstance(value.get("probabilities"), dict):
+        value = {"probabilities": [value["probabilities"][label] for label in sorted(value["probabilities"])]}
     keys = {"probabilities", "logits"} & set(value) if isinstance(value, dict) else set()
     if len(keys) != 1 or not isinstance(value[next(iter(keys))], list):
         problems.append(f'{where}: expected {{"probabilities": […]}} or {{"logits": […]}}')
@@ -345,7 +481,7 @@ def _row(value: Any, where: str, problems: list[str]) -> Sequence[float] | None:
     return list(row)  # as given: to scale it would tell equal confidences apart
 
 
-SCORERS: dict[str, Callable[[list[Any], list[Any], Path, Path], Scored]] = {
+SCORERS: dict[str, Callable[[list[Line], list[Line]], Scored]] = {
     "kie": _kie,
     "classification": _classification,
 }

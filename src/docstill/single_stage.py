@@ -24,6 +24,7 @@ from docstill.doubts import (
 from docstill.engine import BEST, METRICS
 from docstill.errors import RecipeError, UserError
 from docstill.files import write_text
+from docstill.fingerprints import check_unchanged
 from docstill.gradients import drowning
 from docstill.optimiser import seed_everything
 from docstill.recipe import Data, Generated, differences, not_drawn_for, parse_data, parse_stage, unfit_for_stream
@@ -35,6 +36,9 @@ from docstill.stages import Bench, run_stage
 from docstill.tasks import task_named
 from docstill.tasks.base import ModelSpec, Pages, Task
 from docstill.teacher_cache import FOLDER
+
+GENTLE = 1e-4
+"""The learning rate of a model that has learnt already, unless another is given: the usual one is for networks from scratch, and undoes it."""
 
 
 def one_stage(
@@ -68,6 +72,8 @@ def one_stage(
         DataError: documents are bad; all of them are named.
         ModelError: a model cannot be used as asked.
     """
+    if kind != "prune" and not isinstance(source, NewModel):
+        settings = {"learning_rate": GENTLE, **settings}
     stage, task, folder = parse_stage(kind, settings), task_named(task_name), Path(out)
     places = parse_data(data) if isinstance(data, Mapping) else None
     if places is not None and isinstance(places.train, Generated):
@@ -92,6 +98,8 @@ def one_stage(
             pages = validation = None
         else:
             pages, validation = read_splits(task, places or _split_folders(data))
+        if pages is not None and validation is not None:
+            check_unchanged(folder, pages, validation, teacher_source)
         warnings = [] if pages is None or validation is None else warn(_doubts(task, pages, validation))
         seed_everything(seed)
         if isinstance(source, NewModel):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from docstill.data.donut_folder import METADATA, read_donut_folder, scan_donut_folder
+from docstill.data.donut_folder import METADATA, read_donut_folder, repeated_keys, scan_donut_folder
 from docstill.data.json_tokens import json_to_tokens
 from docstill.errors import DataError
 
@@ -166,3 +166,22 @@ def test_decimal_numbers_keep_their_zeros(tmp_path: Path) -> None:
         assert json_to_tokens(document.target) == "<s_total>9.00</s_total>"
         assert document.glyphs is not None
         assert list(document.glyphs.shares) == [0.5, 0.25]
+
+
+def test_keys_that_an_object_has_twice(tmp_path: Path) -> None:
+    twice = '{"gt_parse": {"total": "1", "items": [{"nm": "x", "nm": "y"}, {"nm": "z"}], "total": "2"}}'
+    root = folder(
+        tmp_path,
+        line("a.jpg", gt_parse={"a": {"n": "1"}, "b": {"n": "2"}}),
+        json.dumps({"file_name": "b.jpg", "ground_truth": twice}),
+        "{",
+        "",
+        f'{{"file_name": "a.jpg", "file_name": "sub/c.jpg", "ground_truth": {twice}}}',
+        json.dumps({"file_name": "a.jpg", "ground_truth": "{"}),
+        "[1]",
+    )
+    assert repeated_keys(root) == [
+        (f"{METADATA}:2", ["nm", "total"]),
+        (f"{METADATA}:5", ["nm", "total", "file_name"]),
+    ]
+    assert repeated_keys(root / "sub") == []

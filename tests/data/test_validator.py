@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from docstill.data import images, validator
+from docstill.data.json_tokens import json_to_tokens
 from docstill.data.validator import check, look_at
 from docstill.errors import UserError
 
@@ -308,3 +309,29 @@ def test_a_bar_shows_how_far_it_is_and_stays_off_what_is_printed(tmp_path: Path)
     assert "looking at pages" in said
     assert "0/10" in said
     assert json.loads(done.stdout) == check(data)
+
+
+def test_the_same_picture_twice_in_a_split_is_a_problem(tmp_path: Path) -> None:
+    data = receipts(tmp_path, train=[{"a": "1"}])
+    lines = [json.dumps({"file_name": "0.png", "ground_truth": {"gt_parse": {"a": value}}}) for value in "12"]
+    (data / "train" / "metadata.jsonl").write_text("\n".join(lines))
+    assert check(data)["problems"] == [
+        f"{data / 'train'}: metadata.jsonl:2: 0.png was already given in line 1; keep one of the lines"
+    ]
+
+
+def test_a_key_twice_in_one_object_is_a_warning_with_its_line(tmp_path: Path) -> None:
+    data = receipts(tmp_path, train=[{"a": "1"}])
+    truth = '{"gt_parse": {"a": "1", "a": "2", "b": "3", "b": "4"}}'
+    (data / "train" / "metadata.jsonl").write_text(json.dumps({"file_name": "0.png", "ground_truth": truth}))
+    assert check(data)["warnings"] == [
+        f"{data / 'train' / 'metadata.jsonl'}:1: the same key twice in one object ('a', 'b'), of which the last counts; keep "
+        "one, or give the key a list of both values"
+    ]
+
+
+def test_booleans_are_one_warning_a_split(tmp_path: Path) -> None:
+    data = receipts(tmp_path, train=[{"a": "true"}, {"a": [{"paid": True}]}, {"paid": False}], validation=[{"a": 1}])
+    (warning,) = check(data)["warnings"]
+    assert warning.startswith(f"{data / 'train'}: 2 answer(s) with true or false, such as metadata.jsonl:2; ")
+    assert f'the texts "{json_to_tokens(True)}" and "{json_to_tokens(False)}"' in warning

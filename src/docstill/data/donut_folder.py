@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from array import array
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,37 @@ def scan_donut_folder(folder: Path) -> tuple[list[Document], list[str]]:
     if not documents and not problems:
         problems.append(f"{METADATA}: is empty; expected one line a picture")
     return documents, problems
+
+
+def repeated_keys(folder: Path) -> list[tuple[str, list[str]]]:
+    """The lines of a split with an object that has a key twice, and these keys; the first of its values would be lost without a word.
+
+    What cannot be read is left out; `scan_donut_folder` tells of it.
+    """
+    try:
+        lines = (folder / METADATA).read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError):
+        return []
+    repeated: list[str] = []
+
+    def noted(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            repeated.extend(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        return found
+
+    found = []
+    for number, line in enumerate(lines, 1):
+        repeated.clear()
+        try:
+            entry = json.loads(line, object_pairs_hook=noted)
+            if isinstance(entry, dict) and isinstance(truth := entry.get("ground_truth"), str):
+                json.loads(truth, object_pairs_hook=noted)
+        except (ValueError, RecursionError):
+            continue
+        if repeated:
+            found.append((f"{METADATA}:{number}", list(dict.fromkeys(repeated))))
+    return found
 
 
 def _read_line(folder: Path, line: str) -> tuple[Path | None, list[Any], Glyphs | None, list[str]]:

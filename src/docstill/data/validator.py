@@ -17,7 +17,7 @@ from warnings import catch_warnings, simplefilter
 from docstill.data.class_folders import scan_class_folders
 from docstill.data.coco_folder import annotations_of, scan_coco_folder
 from docstill.data.document import Document
-from docstill.data.donut_folder import METADATA, scan_donut_folder
+from docstill.data.donut_folder import METADATA, repeated_keys, scan_donut_folder
 from docstill.data.images import composed, open_image, page_count, pictures
 from docstill.data.json_tokens import json_to_tokens, survives
 from docstill.data.splits import find_splits
@@ -257,9 +257,28 @@ def _kie(splits: Mapping[str, Path], problems: list[str], warnings: list[str]) -
             f"{folder / where}: the answer does not survive JSON to tokens and back: {lost}"
             for where, lost in lossy(found)
         ]
+        warnings += [
+            f"{folder / where}: the same key twice in one object ({', '.join(map(repr, keys))}), of which the last counts; keep one, or "
+            "give the key a list of both values"
+            for where, keys in repeated_keys(folder)
+        ]
+        booleans = [document.where for document in found if any(map(_has_boolean, document.variants))]
+        if booleans:
+            yes, no = json_to_tokens(True), json_to_tokens(False)
+            warnings.append(
+                f"{folder}: {len(booleans)} answer(s) with true or false, such as {booleans[0]}; they are learnt and scored as "
+                f'the texts "{yes}" and "{no}", write what the page shows, in quotes'
+            )
         if not wrong:
             warnings += _unnamed(folder, found, METADATA)
     return documents, about
+
+
+def _has_boolean(value: Any) -> bool:
+    """Whether a value somewhere in an answer is true or false."""
+    if isinstance(value, dict | list):
+        return any(map(_has_boolean, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, bool)
 
 
 def _unnamed(folder: Path, documents: list[Document], source: str) -> list[str]:
