@@ -333,10 +333,13 @@ def test_figures_keep_the_machine_they_were_taken_on(finished: tuple[Path, Path,
 
 @pytest.mark.parametrize("words", ["unexpected pos 14628352 vs 14628240", "something else"])
 def test_a_full_disk_is_found_out_behind_torchs_words(words: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="the disk is full"), full_disk_said(tmp_path / "x"):
+    def save() -> None:
         try:
             raise OSError(errno.ENOSPC, "No space left on device")
         except OSError:
             raise RuntimeError(words)  # noqa: B904  # as torch does
+
+    with pytest.raises(UserError, match="the disk is full"), full_disk_said(tmp_path / "x"):
+        save()
     with pytest.raises(RuntimeError, match="something else"), full_disk_said(tmp_path / "x"):
         raise RuntimeError("something else")

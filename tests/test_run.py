@@ -100,7 +100,7 @@ def test_a_folder_in_which_nothing_was_done_takes_another_recipe(tmp_path: Path)
     open_run(tmp_path / "run", "task: a\n")
     open_run(tmp_path / "run", "task: b\n")
     assert (tmp_path / "run" / "recipe.yaml").read_text() == "task: b\n"
-    write_json(tmp_path / "run" / "data" / "done.json", {})
+    write_json(tmp_path / "run" / "teacher" / "done.json", {})
     with pytest.raises(RecipeError, match="begun with another recipe"):
         open_run(tmp_path / "run", "task: a\n")
     (tmp_path / "file").write_text("")
