@@ -343,3 +343,21 @@ def test_a_full_disk_is_found_out_behind_torchs_words(words: str, tmp_path: Path
         save()
     with pytest.raises(RuntimeError, match="something else"), full_disk_said(tmp_path / "x"):
         raise RuntimeError("something else")
+
+
+@pytest.mark.parametrize(
+    ("cut", "said"),
+    [
+        ({"method": "depth", "keep": 9}, r"stages.1.prune: keep: 9 was given, the encoder has 2 blocks"),
+        ({"method": "channels", "keep": 0.5}, r"stages.1.prune: channel pruning is for a resnet"),
+    ],
+)
+def test_what_cannot_be_cut_is_said_before_anybody_learns(cut: dict[str, Any], said: str, tmp_path: Path) -> None:
+    data = tiny.class_folders(tmp_path / "data")
+    content = tiny.recipe(data)
+    content["stages"] = [content["stages"][1], {"prune": cut}]
+    with pytest.raises(RecipeError) as error:
+        compression.compress(parse_recipe(content), tmp_path / "run")
+    assert error.value.problems[0].startswith(said)
+    content["stages"][1] = {"prune": {"method": "depth", "keep": 1, "by": "influence"}}
+    compression.compress(parse_recipe(content), tmp_path / "run")

@@ -31,7 +31,7 @@ from docstill.doubts import (
     warn,
 )
 from docstill.engine import BEST
-from docstill.errors import DataError, ModelError, UserError
+from docstill.errors import DataError, DocstillError, ModelError, RecipeError, UserError
 from docstill.files import copy_whole, read_json, read_lines, write_json, write_lines
 from docstill.fingerprints import check_unchanged
 from docstill.measure import measure
@@ -40,12 +40,13 @@ from docstill.models.head import divide_logits
 from docstill.models.io import DocumentModel, fastest_device, in_full_precision, local_folder
 from docstill.optimiser import seed_everything
 from docstill.progress import counter, say
+from docstill.prune_stage import prune
 from docstill.pruning.depth import KEPT_LAYERS
 from docstill.recipe import Generated, Recipe, Teacher, dump_recipe
 from docstill.reporting.build import write_report
 from docstill.results import results_of
 from docstill.run import CHECKPOINT, DONE, LOOKED_AT, locked, open_run, seconds_spent, step
-from docstill.settings import NewModel, Stage
+from docstill.settings import CUTS, NewModel, Stage
 from docstill.similarity.comparison import IN_A_RUN, layers_alike
 from docstill.similarity.rows import share_of_same_answers
 from docstill.sources import read_splits, stream_of
@@ -106,6 +107,7 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "", known
         task.check_scored(bench.validation)
         if recipe.calibrate:
             check_enough(bench.validation)  # now, not after hours
+        _try_cuts(recipe, bench)
         teacher = _teacher(recipe, bench, run)
         warnings += warn([f"teacher: {line}" for line in unwritable_answers(task, teacher.model, bench.validation)])
         unlabelled = _unlabelled(recipe, task, teacher, training)
@@ -269,6 +271,27 @@ def check_sizes(students: Iterable[str | NewModel | None], bench: Bench) -> None
     for student in students:
         if isinstance(student, NewModel):
             _begin(student, bench, None)
+
+
+def _try_cuts(recipe: Recipe, bench: Bench) -> None:
+    """Makes a student smaller as the recipe's stages will, so that what cannot be cut is said now and not after hours of learning.
+
+    Raises:
+        RecipeError: names the stage.
+    """
+    cuts = [(number, stage.settings) for number, stage in enumerate(recipe.stages) if isinstance(stage.settings, CUTS)]
+    if not cuts:
+        return
+    teacher = recipe.teacher.model if isinstance(recipe.teacher, Teacher) else recipe.teacher
+    student = _begin(teacher if recipe.student is None else recipe.student, bench, None)
+    for number, settings in cuts:
+        try:
+            # which parts go is another matter: to find that out takes pages
+            prune(bench.task, student, settings.without_pages(), bench.training)
+        except DocstillError as error:
+            raise RecipeError(
+                "the student cannot be made smaller as asked", [f"stages.{number}.prune: {error}"]
+            ) from error
 
 
 def _begin(source: str | NewModel, bench: Bench, teacher: DocumentModel | None) -> DocumentModel:

@@ -118,6 +118,10 @@ class PruneStage(Strict):
 
     method: str
 
+    def without_pages(self) -> PruneStage:
+        """The same, but for what would take a look at pages."""
+        return self
+
 
 class MagnitudePrune(PruneStage):
     """Set the smallest weights to zero, at once."""
@@ -168,6 +172,10 @@ class DepthPrune(PruneStage):
     pages: Pages = 64
     """How many training pages `influence` looks at."""
 
+    def without_pages(self) -> PruneStage:
+        """The same with evenly spaced blocks."""
+        return self.model_copy(update={"by": "even"})
+
     @field_validator("keep", mode="before")
     @classmethod
     def _keep_holds(cls, value: Any) -> Any:
@@ -188,6 +196,10 @@ class FfnPrune(PruneStage):
     by: Literal["activation", "magnitude"] = "activation"
     pages: Pages = 64
     """How many training pages `activation` looks at."""
+
+    def without_pages(self) -> PruneStage:
+        """The same by magnitude."""
+        return self.model_copy(update={"by": "magnitude"})
 
 
 class ChannelPrune(PruneStage):
@@ -235,6 +247,8 @@ PRUNING: dict[str, type[PruneStage]] = {
 """Settings of each method of pruning, by its name."""
 
 
+CUTS = (DepthPrune, FfnPrune, ChannelPrune, BackbonePrune, ResolutionPrune)
+"""What makes a network smaller, whatever it has learnt."""
 PRUNED_TASKS = {
     "vocabulary": ("kie",),
     "backbone": ("layout",),
