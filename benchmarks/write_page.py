@@ -113,7 +113,9 @@ def main() -> str:
         sections.append(teacher_section(teacher))
     hole = read(HERE / "kie" / "micro" / "results.json")
     if hole is not None:
-        sections.append(hole_section(hole, *(read(HERE / "kie" / f"{name}.json") for name in ("longer", "ways"))))
+        sections.append(
+            hole_section(hole, *(read(HERE / "kie" / f"{name}.json") for name in ("longer", "ways", "structural")))
+        )
     normalised = read(HERE / "normalisation" / "results.json")
     if normalised is not None:
         sections.append(normalisation_section(normalised))
@@ -366,7 +368,9 @@ def teacher_section(teacher: dict[str, Any]) -> str:
     )
 
 
-def hole_section(study: dict[str, Any], longer: dict[str, Any], ways: dict[str, Any]) -> str:
+def hole_section(
+    study: dict[str, Any], longer: dict[str, Any], ways: dict[str, Any], structural: dict[str, Any] | None
+) -> str:
     """DONUT-hole's study at the smallest scale: a line for each student and for its twin without a teacher; more of it; what was tried first."""
     done = [cell for cell in study["cells"] if cell["state"] == "done"]
     best = done[0]["of_teacher"]
@@ -403,6 +407,11 @@ def hole_section(study: dict[str, Any], longer: dict[str, Any], ways: dict[str, 
         "without the embedding, in per cent of the teacher's. CKA is the unbiased global number, with the teacher. ± is the standard "
         f"deviation over {study['repeats']} seeds; differences are taken seed by seed.{still}\n\n{HOLE_IN_WORDS[1]}\n\n"
         + longer_taught(longer)
+        + (
+            ""
+            if structural is None
+            else f"\n\n{longer_taught(structural, 'Two decoder layers, feed-forward layers of half the width', ' structural')}"
+        )
         + "\n\n"
         + "\n".join(tried)
         + f"\n\n{HOLE_IN_WORDS[2]} `python benchmarks/kie/ways.py RUN`\n\n"
@@ -411,8 +420,13 @@ def hole_section(study: dict[str, Any], longer: dict[str, Any], ways: dict[str, 
     )
 
 
-def longer_taught(found: dict[str, Any]) -> str:
-    """In a sentence, what the student learns from more labels in more steps."""
+def longer_taught(found: dict[str, Any], name: str = "Shallow-hole", way: str = "") -> str:
+    """In a sentence, what a student learns from more labels in more steps."""
+    timed = found.get("speed")
+    faster = ""
+    if timed is not None:
+        slow, quick = (timed[who]["latency_ms"]["document"]["p50"] for who in ("teacher", "student"))
+        faster = f"; {slow / quick:.1f} × as fast a document, one thread, in interleaved rounds"
     seeds, teacher = found["seeds"], found["teacher"]
     said = []
     for key, word in (("field_f1", "field F1"), ("ted_accuracy", "TED accuracy")):
@@ -421,8 +435,8 @@ def longer_taught(found: dict[str, Any]) -> str:
     alike = figure(summary([each["global_cka"] for each in seeds]), 1)
     count, epochs = found["labels"]["train"][0], found["training"]["epochs"]
     return (
-        f"*Shallow-hole* on {count:,} labels for {epochs} epochs, {len(seeds)} seed{'s' * (len(seeds) > 1)}: {'; '.join(said)}; CKA {alike}; "
-        f"{share(max(each['of_teacher'] for each in seeds))} of the weights. `python benchmarks/kie/longer.py RUN`"
+        f"*{name}* on {count:,} labels for {epochs} epochs, {len(seeds)} seed{'s' * (len(seeds) > 1)}: {'; '.join(said)}; CKA {alike}; "
+        f"{share(max(each['of_teacher'] for each in seeds))} of the weights{faster}. `python benchmarks/kie/longer.py RUN{way}`"
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +13,16 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from rich.table import Table
 from typer.main import get_command
 from typer.testing import CliRunner
 
 import tiny
 from docstill import cli
+from docstill.cli.making import _quoted
+from docstill.cli.output import print_table, short_names
 from docstill.deploy.benchmark import measure_peak_memory
+from docstill.recipe import load_recipe
 
 VERBS = sorted(get_command(cli.app).commands)  # type: ignore[attr-defined]
 
@@ -154,6 +160,7 @@ def test_score(tmp_path: Path) -> None:
         (["evaluate", "nowhere/model/x", "."], "there is no model folder nowhere/model/x"),
         (["predict", "{run}/model", "nothing.jpg"], "nothing.jpg: cannot be read"),
         (["benchmark", "{run}/model", "--data", "{empty}"], "holds no images"),
+        (["benchmark", "{run}/model", "{run}/../run/model"], "model was given twice"),
         (["recipes", "sing"], "use list, show NAME, or copy NAME"),
         (["report", "{empty}"], "holds no results.json"),
         (["train", "--data", "{data}", "--out", "{empty}/x"], "give exactly one of"),
@@ -237,15 +244,122 @@ def test_a_missing_extra_is_one_sentence() -> None:
     assert 'pip install "docstill[train]"' in " ".join(done.stderr.split())
 
 
-def test_ctrl_c_is_clean_and_can_be_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["compress", "doctype"], "stopped; run the same command again to go on where it stopped\n"),
+        (["demo"], "stopped; run the same command again to go on where it stopped\n"),
+        (["report", "."], "stopped\n"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_ctrl_c_is_clean_and_says_what_can_be_gone_on_with(
+    words: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import docstill as package
 
-    def interrupted(*_: Any) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(package, "report", interrupted, raising=False)
-    _, errors = docstill("report", tmp_path, code=130)
-    assert errors == "stopped; run the same command again to go on where it stopped\n"
+    monkeypatch.setattr(package, words[0], interrupted, raising=False)
+    printed, errors = docstill(*words, code=130)
+    assert (printed, errors) == ("", said)
+
+
+def test_figures_of_models_side_by_side_are_whole_however_narrow_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    import docstill as package
+
+    size = {"params": {"total": 123_456_789, "nonzero": 98_765_432}, "bytes": 493_827_156, "peak_memory_mb": 1234.5}
+    rows = {
+        "runs/pages/teacher/model": {**size, "latency_ms": {"p50": 1234.567, "p95": 2345.678}},
+        "runs/pages/model": {**size, "latency_ms": {"encoder": {"p50": 1.2, "p95": 1.3}}},
+    }
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(package, "benchmark", lambda *_: {"models": rows}, raising=False)
+    printed, _ = docstill("benchmark", *rows)
+    for figure in ("123,456,789", "98,765,432", "493,827,156", "p50 1234.57, p95 2345.68", "p50 1.20, p95 1.30"):
+        assert figure in printed
+    assert [line for line in printed.splitlines() if not line.startswith(" ")] == ["teacher/model:", "pages/model:"]
+
+
+def test_tables_go_on_in_a_line_below_and_lose_no_figure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    table = Table("name", "parameters", "bytes")
+    table.add_row("a", "123,456,789", "987,654,321")
+    print_table(table)
+    printed = capsys.readouterr().out
+    assert "…" not in printed
+    assert sum(map(str.isdigit, printed)) == 18
+
+
+@pytest.mark.parametrize(
+    ("paths", "short"),
+    [
+        (["runs/a/model", "runs/b/model"], ["a/model", "b/model"]),
+        (["runs/a/model", "runs/a/teacher/model", "small"], ["a/model", "teacher/model", "small"]),
+        (["model", "a/model"], ["model", "a/model"]),
+        (["/runs/model"], ["model"]),
+    ],
+)
+def test_models_go_by_the_shortest_ending_that_tells_them_apart(paths: list[str], short: list[str]) -> None:
+    assert short_names(paths) == short
+
+
+def test_a_pattern_needs_no_quotes_that_a_shell_would_strip(world: tuple[Path, Path], tmp_path: Path) -> None:
+    model = world[1] / "teacher" / "model"
+    done = docstill("prune", model, "--method", "pattern", "pattern=2:4", "--out", tmp_path / "pruned", "--json")
+    assert (Path(done["model"]) / "masks.safetensors").is_file()
+    data = tiny.recipe(world[0], stages=[{"prune": {"method": "pattern"}}])
+    recipe = tiny.write_recipe(tmp_path / "recipe.yaml", data)
+    [stage] = load_recipe(recipe, _quoted(["stages.0.prune.pattern=2:4"])).stages
+    assert stage.prune is not None
+    assert stage.prune.model_dump()["pattern"] == "2:4"
+
+
+def closed(*_: Any, **__: Any) -> None:
+    raise OSError(errno.EROFS, "Read-only file system")
+
+
+def test_a_recipe_is_copied_to_where_one_may_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "mkdir", closed)
+    _, errors = docstill("recipes", "copy", "doctype", tmp_path / "ro" / "x.yaml", code=2)
+    assert "x.yaml may not be written (Read-only file system); give a folder" in errors
+
+
+def test_a_demo_runs_where_one_may_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    _, errors = docstill("demo", "--run", file, code=2)
+    assert "is a file; give a new folder" in errors
+    monkeypatch.setattr(Path, "mkdir", closed)
+    _, errors = docstill("demo", "--run", tmp_path / "ro" / "demo", code=2)
+    assert "demo may not be written (Read-only file system); give a folder" in errors
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["evaluate", "{run}/model", "{data}", "--outputs"],
+        ["compare", "{run}/model", "{run}/model", "{data}", "--picture"],
+    ],
+    ids=["evaluate", "compare"],
+)
+def test_a_file_that_cannot_be_written_is_found_out_before_the_work(
+    words: list[str], world: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, run = world
+    monkeypatch.setattr("docstill.tasks.classification.Classification.read", lambda *_: pytest.fail("pages were read"))
+    said = [word.format(run=run, data=data) for word in words]
+    (tmp_path / "file").write_text("")
+    _, errors = docstill(*said, tmp_path / "file" / "x", code=2)
+    assert "file is a file; give a path below a folder" in errors
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path and allowed(path, mode))
+    _, errors = docstill(*said, tmp_path / "ro" / "x", code=2)
+    assert "x may not be written; give a folder that you may write to" in errors
+    assert not (tmp_path / "ro").exists()
 
 
 def test_a_fault_of_ours_is_exit_code_1_and_asks_for_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import pytest
 import torch
 from PIL import Image
 
+import docstill
 import kie_tiny
 import tiny
 from docstill.decoding.steps import Steps
+from docstill.errors import UserError
 from docstill.measure import flops
 from docstill.models.classifier import new_classifier
 from docstill.models.size import count_flops
 from docstill.tasks import task_named
 
 PAGE = Image.new("RGB", (64, 64), "white")
+
+
+@pytest.mark.parametrize(
+    ("models", "said"),
+    [
+        ("teach", "takes a list of models, teach was given alone"),
+        (Path("teach"), "takes a list of models, teach was given alone"),
+        ([], "no models were given"),
+        (["a/model", "b/../a/model/"], "was given twice"),
+    ],
+)
+def test_models_to_be_measured_are_a_list_of_different_ones(models: Any, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        docstill.benchmark(models)
 
 
 def test_a_classifier_has_operations_a_page() -> None:

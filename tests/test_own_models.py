@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 import docstill
 import tiny
 from docstill.cli import app
-from docstill.errors import ModelError
+from docstill.errors import DataError, ModelError, RecipeError, UserError
 from docstill.models.classifier import new_classifier
 from kie_tiny import like_published, tiny_folder
 
@@ -46,6 +49,33 @@ def test_a_vit_of_ones_own(tmp_path: Path) -> None:
     vit = new_classifier("vit-tiny", config, tiny.KINDS, (32, 32))
     run("vit", vit.save(tmp_path / "mine"), data, tmp_path / "run", 1)
     assert docstill.load(tmp_path / "run" / "model").model.network.config.num_hidden_layers == 2
+
+
+def test_a_recipe_may_be_a_mapping(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"the recipe has 5 mistakes(\n.*)* taks: unknown key"):
+        docstill.compress({"taks": "classification"}, tmp_path / "run")
+    content = tiny.recipe(tmp_path / "none")
+    with pytest.raises(RecipeError, match="there is no entry 9 under stages"):
+        docstill.compress(content, tmp_path / "run", ["stages.9.train.epochs=1"])
+    with pytest.raises(DataError):  # so it is read whole
+        docstill.compress(content, tmp_path / "run", ["seed=3"])
+    assert "seed: 3" in (tmp_path / "run" / "recipe.yaml").read_text()
+    assert content == tiny.recipe(tmp_path / "none")
+
+
+def test_one_page_alone_is_a_page_in_whatever_form(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    folder = new_classifier("vit-tiny", tiny.TINY_VIT["config"], tiny.KINDS, (32, 32)).save(tmp_path / "mine")
+    model, image, file = docstill.load(folder), Image.effect_noise((40, 48), 50), tmp_path / "page.png"
+    image.save(file)
+    gray = np.asarray(image)
+    [expected] = model.predict([file])
+    for page in (str(file), file, image, gray, np.stack([gray] * 3, axis=2), [gray], iter([file])):
+        assert model.predict(page) == [expected]
+    assert model.predict_files(str(file)) == [{"file": str(file), **expected}]
+    for wrong in (5, None, b"page.png", [gray.tolist()], gray.astype(float), np.stack([gray] * 4), gray[:0]):
+        with pytest.raises(UserError, match="given as a page; give"):
+            model.predict(wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("content", ["{", "{}"])

@@ -13,7 +13,8 @@ from docstill.errors import RecipeError, UserError
 from docstill.objectives import OBJECTIVES
 from docstill.recipe import differences, dump_recipe, load_recipe, parse_recipe, parse_stage, read_yaml
 from docstill.settings import DistillStage, TrainStage, made_objective
-from docstill.shipped import copy_recipe, find_recipe, recipes
+from docstill.shipped import FOLDER, STUDIES, copy_recipe, find_recipe, recipes
+from docstill.studies.grid import load_study
 
 
 def _problems(content: dict[str, Any]) -> list[str]:
@@ -188,3 +189,19 @@ def test_a_confidence_without_use_is_refused(task: str, data: dict[str, str], sa
     assert _problems(content) == [f"data.confidence is for data.unlabelled of kie and layout, {said}; leave it out"]
     content["data"]["confidence"] = 0.9  # as dumped recipes say it
     assert parse_recipe(content).data.confidence == 0.9
+
+
+def test_models_that_ship_have_a_name() -> None:
+    content = tiny.recipe(Path("data"), teacher="shipped:small-labels")
+    content["task"] = "kie"
+    content["stages"], content["student"] = [{"prune": {"method": "depth", "keep": 2, "of": "decoder"}}], None
+    assert (Path(str(parse_recipe(content).teacher)) / "model.safetensors").is_file()
+    content["teacher"] = "shipped:small-lables"
+    assert _problems(content)[0].startswith("teacher: no teacher small-lables is shipped; choose one of small-labels")
+
+
+@pytest.mark.parametrize("name", ["demo", "studies/donut-hole-micro"])
+def test_recipes_with_a_teacher_that_ships_find_it(name: str) -> None:
+    path = find_recipe(name.rpartition("/")[2], STUDIES if "/" in name else FOLDER)
+    found = load_study(path, []).teachers["labels"] if "/" in name else load_recipe(path).teacher
+    assert Path(str(found)).is_dir()

@@ -5,9 +5,8 @@ set -euo pipefail
 run=${1:-runs/donut-hole-micro}
 here=$(dirname "$0")
 data=$run-labels
-teacher=$(python -c 'from docstill.shipped import find_teacher; print(find_teacher("small-labels"))')
 [ -d "$data/train" ] || docstill synth small-labels "$data/train" -n 6000 --seed 2001 --workers "$(nproc)" --glyphs
 [ -d "$data/validation" ] || docstill synth small-labels "$data/validation" -n 300 --seed 2002
-docstill study donut-hole-micro "teachers.labels=$teacher" data.train="$data/train" data.validation="$data/validation" --run "$run"
+docstill study donut-hole-micro data.train="$data/train" data.validation="$data/validation" --run "$run"
 mkdir -p "$here/micro"
 python "$here/../keep_study.py" "$run" "$here/micro"

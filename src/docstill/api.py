@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,11 +16,12 @@ from docstill.data.splits import resolve_split
 from docstill.deploy.hardware import hardware
 from docstill.errors import ModelError, UserError
 from docstill.explaining import graphs_of
+from docstill.files import check_writable
 from docstill.loaded import load, task_of
 from docstill.measure import measure
 from docstill.models.io import fastest_device, local_folder
 from docstill.progress import counter
-from docstill.recipe import Recipe, load_recipe
+from docstill.recipe import Recipe, load_recipe, overridden, parse_recipe
 from docstill.reporting.graphs import write_graphs
 from docstill.settings import NewModel
 from docstill.shipped import STUDIES, find_recipe
@@ -32,13 +34,19 @@ from docstill.tasks.base import drawn
 
 
 def compress(
-    recipe: str | Path | Recipe, run: str | Path, overrides: Sequence[str] = (), command: str = ""
+    recipe: str | Path | Recipe | Mapping[str, Any], run: str | Path, overrides: Sequence[str] = (), command: str = ""
 ) -> dict[str, Any]:
-    """Runs a recipe; see `docstill.compression.compress`. ``recipe`` is a file, a shipped recipe's name, or a `Recipe`."""
+    """Runs a recipe; see `docstill.compression.compress`.
+
+    ``recipe`` is a file, a shipped recipe's name, a `Recipe`, or a mapping that holds what such a file does.
+    """
     if isinstance(recipe, Recipe):
         return compress_recipe(recipe, Path(run), command)
-    path = find_recipe(str(recipe))
-    return compress_recipe(load_recipe(path, list(overrides)), Path(run), command)
+    if isinstance(recipe, Mapping):
+        chosen = parse_recipe(overridden(deepcopy(dict(recipe)), overrides))
+    else:
+        chosen = load_recipe(find_recipe(str(recipe)), list(overrides))
+    return compress_recipe(chosen, Path(run), command)
 
 
 def study(
@@ -97,7 +105,18 @@ def benchmark(
         data: pages to time with; default: a blank page, which says nothing about answers that end early.
         threads: CPU threads; default: all.
         rounds: interleaved rounds.
+
+    Raises:
+        UserError: one model and no list, none, or one that is given twice.
+        ModelError: a model cannot be loaded, or they are for several tasks.
     """
+    if isinstance(models, str | Path):
+        raise UserError(f"benchmark takes a list of models, {models} was given alone; give [{str(models)!r}]")
+    if not models:
+        raise UserError("no models were given to be measured; give one or more model folders")
+    places = [Path(source).expanduser().resolve() for source in models]
+    if twice := [str(source) for number, source in enumerate(models) if places[number] in places[:number]]:
+        raise UserError(f"{twice[0]} was given twice, and its times could not be told apart; give each model once")
     loaded = {str(source): load(source) for source in models}
     if len({model.task.name for model in loaded.values()}) > 1:
         given = ", ".join(f"{name} ({model.task.name})" for name, model in loaded.items())
@@ -137,6 +156,10 @@ def compare(
         picture: PNG file for the heatmap of all layers against all.
         layers: paths of modules, with ``*`` for any name; default: all blocks of both networks.
     """
+    if picture is not None:
+        if Path(picture).is_dir():
+            raise UserError(f"{picture} is a folder; give a PNG file for the picture")
+        check_writable(Path(picture))
     first, second = load(teacher, task), load(student, task)
     if "layout" in (first.task.name, second.task.name):
         raise UserError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from docstill.data.splits import find_splits, resolve_split
 from docstill.data.unlabelled import problems_of, read_unlabelled
 from docstill.doubts import unwritable_answers, warn
 from docstill.errors import DataError, UserError
-from docstill.files import write_text
+from docstill.files import check_writable, write_text
 from docstill.loaded import load
 from docstill.metrics.classification import accepted
 from docstill.models.io import DocumentModel, fastest_device
@@ -128,15 +127,6 @@ def evaluate(
         if page is not None:
             write_shift(result, Path(page))
     return result
-
-
-def check_writable(path: Path) -> None:
-    """Raises UserError if no file can be written at ``path``: found out before the work, and without a trace there."""
-    folder = next(parent for parent in path.absolute().parents if os.path.exists(parent))
-    if not folder.is_dir():
-        raise UserError(f"{path} cannot be written, since {folder} is a file; give a path below a folder")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(f"{path} may not be written; give a folder that you may write to")
 
 
 def _accepted(marks: Sequence[tuple[float, bool]], error_rates: Sequence[float]) -> dict[str, dict[str, float | None]]:

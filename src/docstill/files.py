@@ -71,6 +71,15 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
+def check_writable(path: Path) -> None:
+    """Raises UserError if no file can be written at ``path``: found out before the work, and without a trace there."""
+    folder = next(parent for parent in path.absolute().parents if os.path.exists(parent))
+    if not folder.is_dir():
+        raise UserError(f"{path} cannot be written, since {folder} is a file; give a path below a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"{path} may not be written; give a folder that you may write to")
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a text file atomically, as UTF-8."""
     with atomic(path) as file:

@@ -8,13 +8,19 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from docstill.data.images import as_read, open_pages, page_count
-from docstill.errors import ModelError, UserError
-from docstill.models.io import DocumentModel, fastest_device, first_line, local_folder, read_card
+from docstill.errors import UserError
+from docstill.models.io import DocumentModel, fastest_device, local_folder, read_card, read_config, task_in
 from docstill.tasks import TASKS, task_named
 from docstill.tasks.base import Advance, Task
+
+Page = str | Path | Image.Image | np.ndarray
+"""A file, a Pillow image, or an array of its pixels."""
+_ALONE = (str, bytes, Path, Image.Image, np.ndarray)
+"""What is one thing to a user, though Python may go through its parts."""
 
 
 @dataclass(frozen=True)
@@ -24,21 +30,27 @@ class Model:
     task: Task
     model: DocumentModel
 
-    def predict(self, images: Iterable[str | Path | Image.Image]) -> list[dict[str, Any]]:
+    def predict(self, images: Page | Iterable[Page]) -> list[dict[str, Any]]:
         """Answers for each page, in order.
 
         Args:
-            images: files or Pillow images of any mode. Each page of a PDF or TIFF is a document of its own.
+            images: files, Pillow images of any mode, or arrays of pixels, ``(H, W)`` or ``(H, W, 3)`` in uint8. Each page of a PDF
+                or TIFF is a document of its own. One alone need not stand in a list.
 
         Returns:
-            For classification ``{"label", "probability", "probabilities"}``, for kie ``{"fields", "confidence", …}``, for
-            layout ``{"regions"}``; see `docs/results.md`. Answers for files of several pages begin with ``page``, from 1.
+            A list, of one answer where one page is given alone. For classification ``{"label", "probability", "probabilities"}``,
+            for kie ``{"fields", "confidence", …}``, for layout ``{"regions"}``; see `docs/results.md`. Answers for files of several pages begin with ``page``, from 1.
+
+        Raises:
+            UserError: a page cannot be read, or is none of these.
         """
         places: list[int | None] = []
-        answers = self._read(_pages(images, places))
+        answers = self._read(_pages(_listed(images), places))
         return [_placed(place, answer) for place, answer in zip(places, answers, strict=True)]
 
-    def predict_files(self, files: Sequence[str | Path], advance: Advance | None = None) -> list[dict[str, Any]]:
+    def predict_files(
+        self, files: str | Path | Sequence[str | Path], advance: Advance | None = None
+    ) -> list[dict[str, Any]]:
         """Answers for each page of many files, of which some may not be readable.
 
         Args:
@@ -49,6 +61,8 @@ class Model:
             In order, for each page ``{"file", …}`` with what `predict` gives; for a file that cannot be read, or not to its end,
             ``{"file", "error"}`` behind the pages that could.
         """
+        if isinstance(files, str | Path):
+            files = [files]
         places: list[int | None] = []
         starts: list[int] = []
         errors: dict[int, str] = {}
@@ -80,17 +94,41 @@ def _placed(place: int | None, answer: dict[str, Any]) -> dict[str, Any]:
     return answer if place is None else {"page": place, **answer}
 
 
-def _pages(images: Iterable[str | Path | Image.Image], places: list[int | None]) -> Iterator[Image.Image]:
+def _listed(images: Page | Iterable[Page]) -> Iterable[Page]:
+    """Pages to go through; one alone as a list of one."""
+    return images if isinstance(images, Iterable) and not isinstance(images, _ALONE) else [images]
+
+
+def _pages(images: Iterable[Page], places: list[int | None]) -> Iterator[Image.Image]:
     """All pages, one at a time; ``places`` gets the number of each within its file, None where the file has but one."""
     for image in images:
         if isinstance(image, Image.Image):
             places.append(None)
             yield as_read(image)
             continue
+        if isinstance(image, np.ndarray):
+            places.append(None)
+            yield _of_pixels(image)
+            continue
+        if not isinstance(image, str | Path):
+            raise UserError(
+                f"{type(image).__name__} given as a page; give the path of a file, a Pillow image, or an array of pixels"
+            )
         several = page_count(Path(image)) > 1
         for number, page in enumerate(open_pages(Path(image)), 1):
             places.append(number if several else None)
             yield page
+
+
+def _of_pixels(pixels: np.ndarray) -> Image.Image:
+    """The page of an array, which does not say what its values mean: other types and shapes could only be guessed at."""
+    gray, colour = pixels.ndim == 2, pixels.ndim == 3 and pixels.shape[2] == 3
+    if pixels.dtype != np.uint8 or not pixels.size or not (gray or colour):
+        raise UserError(
+            f"an array of {pixels.dtype} in the shape {pixels.shape} given as a page; give uint8 in the shape (H, W) or (H, W, 3), "
+            "and several pages as a list"
+        )
+    return as_read(Image.fromarray(pixels))
 
 
 def load(source: str | Path, task: str | None = None) -> Model:
@@ -113,12 +151,4 @@ def task_of(source: str) -> str:
     card = {} if folder is None else read_card(folder)
     if card.get("task") in TASKS:
         return str(card["task"])
-    from transformers import AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(source, local_files_only=folder is not None)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ModelError(f"cannot load a model from {source} ({first_line(error)})") from error
-    if config.model_type == "vision-encoder-decoder":
-        return "kie"
-    return "layout" if any("ObjectDetection" in name for name in config.architectures or []) else "classification"
+    return task_in(read_config(source)) or "classification"

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
-from docstill.errors import RecipeError
+from docstill.errors import RecipeError, UserError
 from docstill.mistakes import mistakes
 from docstill.settings import (
     PRUNED_TASKS,
@@ -27,7 +27,10 @@ from docstill.settings import (
     unfit_objectives,
     unfit_training,
 )
+from docstill.shipped import find_teacher
 
+SHIPPED = "shipped:"
+"""Before the name of a model that comes with docstill."""
 Control = Literal["teacher", "no-kd"]
 REGION_CONFIDENCE = 0.5
 """Default of `data.confidence` for layout: scores of boxes that are right lie far below the probability of right tokens."""
@@ -88,6 +91,16 @@ class Data(Strict):
         return value
 
 
+def shipped_source(value: Any) -> Any:
+    """The folder of a model that ships with docstill where ``shipped:NAME`` stands; anything else as it is."""
+    if not isinstance(value, str) or not value.startswith(SHIPPED):
+        return value
+    try:
+        return str(find_teacher(value.removeprefix(SHIPPED)))
+    except UserError as error:
+        raise ValueError(str(error)) from error
+
+
 class Teacher(Strict):
     """A teacher that is trained first."""
 
@@ -100,7 +113,7 @@ class Recipe(Strict):
 
     task: Literal["classification", "kie", "layout"]
     teacher: str | Teacher
-    """A model folder or hub id, or a model to be trained first."""
+    """A model folder or hub id, ``shipped:NAME``, or a model to be trained first."""
     student: str | NewModel | None = None
     """Default: a copy of the teacher."""
     data: Data
@@ -119,6 +132,11 @@ class Recipe(Strict):
     @classmethod
     def _regions_are_less_sure(cls, content: Any) -> Any:
         return with_confidence(content)
+
+    @field_validator("teacher", "student", mode="before")
+    @classmethod
+    def _where_it_ships(cls, value: Any) -> Any:
+        return shipped_source(value)
 
     @model_validator(mode="after")
     def _only_classifiers_are_calibrated(self) -> Recipe:

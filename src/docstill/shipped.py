@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from docstill.errors import UserError, nearest
+from docstill.files import atomic
 
 FOLDER = Path(__file__).parent / "recipes"
 STUDIES = FOLDER / "studies"
@@ -55,14 +56,14 @@ def copy_recipe(name: str, target: Path) -> Path:
     """Copies a shipped recipe out, for editing; never overwrites.
 
     Raises:
-        UserError: no such recipe, or the target exists.
+        UserError: no such recipe, or the target exists or cannot be written.
     """
     source = find_any(name)
     path = target / source.name if target.is_dir() else target
     if path.exists():
         raise UserError(f"{path} exists and is not overwritten; give another name")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(source.read_bytes())
+    with atomic(path) as file:
+        file.write(source.read_bytes())
     return path
 
 

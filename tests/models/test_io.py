@@ -12,12 +12,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import docstill
 import tiny
 from docstill.errors import ModelError, UserError
 from docstill.models.classifier import load_classifier, new_classifier
+from docstill.models.detector import load_detector
+from docstill.models.donut import load_donut
 from docstill.models.io import in_full_precision, load_whole, local_folder
 from docstill.models.size import count_flops, count_parameters
 from docstill.optimiser import seed_everything
+from kie_tiny import tiny_donut
 
 
 @pytest.fixture
@@ -90,6 +94,67 @@ def test_a_network_that_needs_another_package_names_it(folder: Path, text: str, 
 
     with pytest.raises(ModelError, match=said):
         load_whole(Needy, str(folder))
+
+
+def test_weights_that_can_hold_programs_are_refused_with_the_way_to_convert_them(folder: Path) -> None:
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    load_classifier(str(folder))  # both are there
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(
+        ModelError, match=r"AutoModelForImageClassification\.from_pretrained and write .* save_pretrained"
+    ):
+        load_classifier(str(folder))
+
+
+def test_a_donut_of_the_original_package_is_named(tmp_path: Path) -> None:
+    config = {"model_type": "donut", "architectures": ["DonutModel"]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    for load in (load_donut, docstill.load):
+        with pytest.raises(
+            ModelError, match=r"of the package donut-python, .* convert_donut_to_pytorch\.py, .* naver-clova-ix"
+        ):
+            load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "cannot load a model from .* not a valid JSON"),
+        ("[]", "holds no JSON object"),
+        (
+            '{"model_type": "bert", "architectures": ["BertModel"]}',
+            r"is a model of another kind \(BertModel\), and a Donut",
+        ),
+        ("{}", r"is a model of another kind \(it does not say which\)"),
+    ],
+)
+def test_what_is_no_donut_says_what_it_is(content: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ModelError, match=said):
+        load_donut(str(tmp_path))
+
+
+def test_a_model_of_another_kind_is_named_by_what_it_is(folder: Path, tmp_path: Path) -> None:
+    donut = tiny_donut().save(tmp_path / "donut")
+    for model in (folder, donut):
+        (model / "docstill.json").unlink()  # as others write models
+    with pytest.raises(ModelError, match=r"a page classifier \(ViTForImageClassification\), and a Donut was expected"):
+        load_donut(str(folder))
+    with pytest.raises(ModelError, match=r"a page classifier \(ViTFor.*\), and a layout detector was expected"):
+        load_detector(str(folder))
+    with pytest.raises(ModelError, match=r"a Donut \(VisionEncoderDecoderModel\), and a page classifier was expected"):
+        load_classifier(str(donut))
+
+
+def test_a_mistyped_path_of_two_parts_is_told_of_as_a_path_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError("We couldn't connect to 'https://huggingface.co' to load the files.\nCheck your connection")
+
+    monkeypatch.setattr("docstill.models.io.PretrainedConfig.get_config_dict", unreachable)
+    said = r"^there is no folder rnus/donut here, and as a hub id it cannot be reached or found \(We couldn't [^\n]*files\); give"
+    for load in (load_donut, load_classifier, docstill.load):
+        with pytest.raises(ModelError, match=said):
+            load("rnus/donut")
 
 
 def test_a_truncated_file_is_a_sentence(folder: Path) -> None:

@@ -1,7 +1,8 @@
 """The command line: one thin function a verb.
 
 Exit codes: 0 done; 2 the request, the data or a file is at fault (the message says what to do); 1 docstill is at
-fault; 130 stopped with Ctrl-C. With ``--json`` stdout holds exactly one JSON document; all else goes to stderr.
+fault; 130 stopped with Ctrl-C. With ``--json`` stdout holds one JSON document, or nothing if the verb failed; all
+else goes to stderr.
 """
 
 from __future__ import annotations

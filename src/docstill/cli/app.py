@@ -14,6 +14,9 @@ import docstill
 from docstill.errors import MEMORY, DocstillError, UserError, out_of_memory
 from docstill.progress import say
 
+RESUMED = frozenset({"compress", "demo", "distill", "study", "train"})
+"""Verbs that go on where they were stopped."""
+
 
 class Verbs(TyperGroup):
     """Turns what a verb raises into one sentence and an exit code."""
@@ -26,7 +29,8 @@ class Verbs(TyperGroup):
             say(f"error: {error}")
             raise typer.Exit(2 if isinstance(error, UserError) else 1) from error
         except KeyboardInterrupt as error:
-            say("stopped; run the same command again to go on where it stopped")
+            goes_on = ctx.invoked_subcommand in RESUMED
+            say("stopped; run the same command again to go on where it stopped" if goes_on else "stopped")
             raise typer.Exit(130) from error
         except (MemoryError, RuntimeError, TypeError, AttributeError, LookupError, ValueError, OSError) as error:
             if type(error).__module__.startswith(("typer", "click")):  # how Typer itself ends a command

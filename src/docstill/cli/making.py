@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -41,7 +42,7 @@ def compress(
     """
     folder = run or Path("runs") / Path(recipe).stem
     words = ["docstill", "compress", recipe, *(overrides or []), "--run", str(folder)]
-    results = docstill.compress(recipe, folder, overrides or [], shlex.join(words))
+    results = docstill.compress(recipe, folder, _quoted(overrides), shlex.join(words))
     print_run(results, folder, as_json)
 
 
@@ -62,7 +63,7 @@ def study(
     """
     folder = run or Path("runs") / Path(grid).stem
     words = ["docstill", "study", grid, *(overrides or []), "--run", str(folder)]
-    results = docstill.study(grid, folder, overrides or [], shlex.join(words))
+    results = docstill.study(grid, folder, _quoted(overrides), shlex.join(words))
     if as_json:
         print_value(results, True)
         return
@@ -239,7 +240,7 @@ def distill(
 
 def _settings(pairs: list[str] | None, **flags: Any) -> dict[str, Any]:
     chosen = {name: value for name, value in flags.items() if value is not None}
-    for pair in pairs or []:
+    for pair in _quoted(pairs):
         key, separator, text = pair.partition("=")
         if not separator:
             raise UserError(f"{pair!r} is not a setting; write key=value")
@@ -248,6 +249,11 @@ def _settings(pairs: list[str] | None, **flags: Any) -> dict[str, Any]:
         except yaml.YAMLError as error:
             raise UserError(f"{pair!r} is no YAML ({' '.join(str(error).split())}); mend the value") from error
     return chosen
+
+
+def _quoted(pairs: list[str] | None) -> list[str]:
+    """The pairs with quotes around values such as 2:4: YAML would read 124, and a shell strips the quotes that are written."""
+    return [re.sub(r"=(\d+:\d+)$", r"='\1'", pair) for pair in pairs or []]
 
 
 def _apart(pairs: list[str] | None) -> tuple[list[str], list[str]]:

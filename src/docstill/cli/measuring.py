@@ -10,7 +10,7 @@ from rich.table import Table
 
 import docstill
 from docstill.cli.app import Json, TaskName, app
-from docstill.cli.output import print_table, print_value
+from docstill.cli.output import print_table, print_value, short_names
 from docstill.errors import DataError
 from docstill.progress import counter
 from docstill.reporting.shift_tables import tables
@@ -108,15 +108,19 @@ def benchmark(
     if as_json:
         print_value(result, True)
         return
-    table = Table("model", "parameters", "non-zero", "bytes", "part", "p50 ms", "p95 ms", "memory MB")
-    for name, row in result["models"].items():
+    shown = {}
+    for name, row in zip(short_names(list(result["models"])), result["models"].values(), strict=True):
         parts = {"document": row["latency_ms"]} if "p50" in row["latency_ms"] else row["latency_ms"]
+        figures = {
+            "parameters": f"{row['params']['total']:,}",
+            "non-zero": f"{row['params']['nonzero']:,}",
+            "bytes": f"{row['bytes']:,}",
+            "memory MB": round(row["peak_memory_mb"]),
+        }
         for part, times in parts.items():
-            size = (f"{row['params']['total']:,}", f"{row['params']['nonzero']:,}", f"{row['bytes']:,}")
-            table.add_row(
-                name, *size, part, f"{times['p50']:.2f}", f"{times['p95']:.2f}", f"{row['peak_memory_mb']:.0f}"
-            )
-    print_table(table)
+            figures[f"{part} ms"] = f"p50 {times['p50']:.2f}, p95 {times['p95']:.2f}"
+        shown[name] = figures
+    print_value(shown, False)  # a table of so many columns fits no terminal
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,26 @@ def print_value(value: Any, as_json: bool) -> None:
 
 
 def print_table(table: Table) -> None:
-    """A table as wide as the terminal."""
+    """A table as wide as the terminal; what does not fit goes on in a line below, for half a figure is a wrong one."""
     from rich.console import Console
 
+    for column in table.columns:
+        column.overflow = "fold"
     Console(highlight=False).print(table)
+
+
+def short_names(paths: Sequence[str]) -> list[str]:
+    """Of each path the shortest ending that is the ending of no other."""
+    parts = [Path(path).parts for path in paths]
+
+    def shortest(number: int) -> str:
+        others = [one for other, one in enumerate(parts) if other != number]
+        for length in range(1, len(parts[number])):
+            if all(one[-length:] != parts[number][-length:] for one in others):
+                return "/".join(parts[number][-length:])
+        return paths[number]
+
+    return [shortest(number) for number in range(len(paths))]
 
 
 def print_run(results: dict[str, Any], folder: Path, as_json: bool) -> None:

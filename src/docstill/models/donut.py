@@ -27,7 +27,7 @@ from docstill.errors import ModelError, UserError, nearest
 from docstill.models.adaptor import donut_class, mark_adaptor
 from docstill.models.donut_page import canvas_size
 from docstill.models.donut_tokens import add_missing, character_tokenizer, start_token
-from docstill.models.io import DocumentModel, load_masks_into, load_whole, local_folder, read_card
+from docstill.models.io import DocumentModel, check_kind, load_masks_into, load_whole, local_folder, read_card
 
 DONUT_SIZES: dict[str, dict[str, Any]] = {
     "donut-base": {
@@ -276,6 +276,7 @@ def load_donut(source: str) -> DocumentModel:
     card = {} if folder is None else read_card(folder)
     if card.get("task", "kie") != "kie":
         raise ModelError(f"{source} is a model for {card['task']}, not for kie; give a Donut")
+    check_kind(source, "kie")
     network = load_whole(_class_of(source, folder), source)
     for part, wanted in (("encoder", "donut-swin"), ("decoder", "mbart")):
         found = getattr(network.config, part).model_type

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +18,15 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
+from transformers import PretrainedConfig
 from transformers.utils import logging
 
 from docstill.errors import ModelError, UserError
 from docstill.pruning.masks import Masks, load_masks, save_masks
 
 CARD = "docstill.json"
+KINDS = {"classification": "a page classifier", "kie": "a Donut", "layout": "a layout detector"}
+"""How messages call the models of each task."""
 _MISSING = re.compile(r"requires the (\S+) library|No module named '([^'.]+)")
 """How transformers, and Python, name a package that is not installed."""
 
@@ -119,6 +122,58 @@ def local_folder(source: str) -> Path | None:
     raise ModelError(f"there is no model folder {source}; give an existing folder, or a hub id like owner/name")
 
 
+def read_config(source: str) -> dict[str, Any]:
+    """The configuration of a model folder or hub id, as it is written there.
+
+    Raises:
+        ModelError: there is no such model, its configuration cannot be read, or it is not one of transformers.
+    """
+    folder = local_folder(source)
+    try:
+        config, _ = PretrainedConfig.get_config_dict(
+            source if folder is None else folder, local_files_only=folder is not None
+        )
+    except (OSError, ValueError) as error:
+        if folder is not None:
+            raise ModelError(f"cannot load a model from {source}: {first_line(error)}") from error
+        # most such names are mistyped paths, so that comes first
+        raise ModelError(
+            f"there is no folder {source} here, and as a hub id it cannot be reached or found ({first_line(error).rstrip('.')}); give an "
+            "existing folder, or the owner/name of a model on the hub"
+        ) from error
+    if not isinstance(config, dict):
+        raise ModelError(f"cannot load a model from {source}: its config.json holds no JSON object")
+    if config.get("model_type") == "donut":
+        raise ModelError(
+            f"{source} is a Donut of the package donut-python, which transformers cannot load; convert it with transformers' script "
+            "convert_donut_to_pytorch.py, or give a checkpoint in transformers' format, such as naver-clova-ix/donut-base"
+        )
+    return config
+
+
+def task_in(config: Mapping[str, Any]) -> str | None:
+    """The task that a network is for, by its configuration; None where that does not say."""
+    if config.get("model_type") == "vision-encoder-decoder":
+        return "kie"
+    names = " ".join(config.get("architectures") or [])
+    return "layout" if "ObjectDetection" in names else "classification" if "ImageClassification" in names else None
+
+
+def check_kind(source: str, task: str) -> None:
+    """Refuses a model of another kind by what it is: read as the wrong one, nearly all of its weights would be missing.
+
+    Raises:
+        ModelError: it is for another task, or as in `read_config`.
+    """
+    config = read_config(source)
+    found = task_in(config)
+    if found == task or (found is None and task != "kie"):  # networks of docstill's own have other names
+        return
+    name = next(iter(config.get("architectures") or []), None) or config.get("model_type") or "it does not say which"
+    kind = "a model of another kind" if found is None else KINDS[found]
+    raise ModelError(f"{source} is {kind} ({name}), and {KINDS[task]} was expected; give the folder of one")
+
+
 def in_full_precision(folder: Path) -> bool:
     """Whether all weights of a model folder lie there as 32-bit numbers, as docstill writes them."""
     for path in sorted(folder.glob("*.safetensors")):
@@ -137,6 +192,11 @@ def load_whole(model_class: Any, source: str) -> Any:
         ModelError: names the tensors that are missing or of another shape, or the package that the network needs.
     """
     folder = local_folder(source)
+    if folder is not None and any(folder.glob("pytorch_model*.bin")) and not any(folder.glob("*.safetensors")):
+        raise ModelError(
+            f"{source} has its weights in pytorch_model.bin, a format that can hold programs, and only safetensors are read; load it "
+            f"with transformers' {model_class.__name__}.from_pretrained and write it with save_pretrained, which makes them"
+        )
     try:
         with _without_bars(when=folder is not None):
             network, info = model_class.from_pretrained(

@@ -12,7 +12,7 @@ from transformers import AutoImageProcessor
 from docstill.errors import ModelError, UserError, nearest
 from docstill.models.blocks import TWO_STAGE_DETECTOR
 from docstill.models.head import names_in_order
-from docstill.models.io import DocumentModel, load_masks_into, load_whole, local_folder, read_card
+from docstill.models.io import DocumentModel, check_kind, load_masks_into, load_whole, local_folder, read_card
 
 
 def class_names(labels: Sequence[str]) -> dict[str, Any]:
@@ -89,12 +89,13 @@ def load_labelled(source: str, task: str, kind: str, model_class: Any) -> Docume
         model_class: of transformers, or one like them.
 
     Raises:
-        ModelError: not a folder or hub id, not whole, no image processor, or a model for another task.
+        ModelError: not a folder or hub id, not whole, no image processor, or a model of another kind.
     """
     folder = local_folder(source)
     card = {} if folder is None else read_card(folder)
     if card.get("task", task) != task:
         raise ModelError(f"{source} is a model for {card['task']}, not for {task}; give a {kind}")
+    check_kind(source, task)
     network = load_whole(model_class, source)
     try:
         processor = AutoImageProcessor.from_pretrained(source, local_files_only=folder is not None)

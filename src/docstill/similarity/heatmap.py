@@ -8,6 +8,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from docstill.files import atomic
+
 CELL, GAP, MARGIN, HEAD = 72, 4, 36, 150
 INK, SOFT, PALE, MISSING = (30, 34, 42), (95, 101, 107), (246, 248, 251), (222, 222, 222)
 DARK = (12, 68, 124)
@@ -66,9 +68,9 @@ def heatmap(
 
 
 def save_heatmap(image: Image.Image, path: Path) -> None:
-    """Writes the picture as PNG; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, "PNG", optimize=True)
+    """Writes the picture as PNG, whole or not at all; its folder is made."""
+    with atomic(path) as file:
+        image.save(file, "PNG", optimize=True)
 
 
 def _cell(draw: ImageDraw.ImageDraw, corner: tuple[int, int], value: float | None, framed: bool, font: Font) -> None:

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from docstill.chains import no_kd
 from docstill.errors import RecipeError
 from docstill.mistakes import mistakes
 from docstill.objectives import OBJECTIVES
 from docstill.objectives.base import options_of
-from docstill.recipe import Data, Recipe, Teacher, parse_recipe, read_yaml, with_confidence
+from docstill.recipe import Data, Recipe, Teacher, parse_recipe, read_yaml, shipped_source, with_confidence
 from docstill.settings import DistillStage, NewModel, Stage, unfit_training
 
 SHARED = ("train", "distill")
@@ -46,6 +46,13 @@ class Study(BaseModel):
     calibrate: bool = False
     compare: bool | None = None
     """Both as in a recipe."""
+
+    @field_validator("teachers", "students", mode="before")
+    @classmethod
+    def _where_they_ship(cls, content: Any) -> Any:
+        return (
+            {name: shipped_source(value) for name, value in content.items()} if isinstance(content, dict) else content
+        )
 
     @model_validator(mode="before")
     @classmethod
