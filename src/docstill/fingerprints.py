@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -81,4 +82,11 @@ def of_folder(folder: Path) -> str:
 def add_page(found: hashlib.blake2b, document: Document) -> None:
     """Adds a page's file, byte by byte, and all its answers."""
     found.update(json.dumps([document.target, document.variants], sort_keys=True, default=str).encode())
-    found.update(hashlib.blake2b(document.file.read_bytes()).digest())
+    about = document.file.stat()
+    found.update(_content(document.file, about.st_size, about.st_mtime_ns))
+
+
+@functools.lru_cache(maxsize=1 << 20)
+def _content(file: Path, size: int, changed: int) -> bytes:
+    """A hash of a file's bytes; each stage of each seed asks for that of every page."""
+    return hashlib.blake2b(file.read_bytes()).digest()
