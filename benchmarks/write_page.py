@@ -72,20 +72,20 @@ DETECTORS_IN_WORDS = (
     "288 printed book pages of the 18th to 20th century to learn from, 45 to score on (with 7 of the 9 classes), 320 × 224 px; Faster R-CNNs with a "
     "pyramid of 64 channels and heads of 256. All networks learn from 1,200 generated pages first, for 6 epochs (RT-DETRv2s, narrow throughout, for 12); then the teacher "
     "from the book pages for 36, students and controls for 12 (RT-DETRv2s for 18). The last weights count.",
-    "In words: a student that begins with the teacher's heads and goes on to follow its maps, its answers and its graph of regions is "
-    "better than the same network alone, an R18 on every seed and by far, a MobileNetV2 on two of three, and keeps nearly all that the teacher "
-    "has. Of the single methods, one seed each, "
-    "which says little: the graph by itself helps as much as the heads do, the heads help even without anything to follow "
-    "(*heads-given*: labels alone from then on), and what heads say (*roi*) does not help by itself. On pages of half the pixels "
-    "(*smaller*, beside its own twin) page numbers and small figures are lost: this is no way to be three times as fast. Halving the "
-    "channels of the R18 that *together* left, and teaching it once more (*narrow*), is one: it keeps what that R18 has, with a sixth of "
-    "the teacher's weights. It has learnt twice as long as *together*, and so has its twin. "
-    "The MobileNetV2's rate on book pages, twice the others', is a guess. "
-    "An RT-DETRv2 is not taught by a Faster R-CNN as the others are: told what the teacher sees at its queries, each "
-    "thing once (*query*), it ends behind its twin, one seed. By one of its own kind, with all channels of a ResNet-18 (*rt-detrv2-wide*), it is: "
-    "it begins as its teacher with half the channels of the backbone, goes on to follow what that says at the same queries and its maps (*cut*), keeps nearly "
-    "all, and is ten points better than the same network alone. Most of that is where it begins: alone from the same start (*cut-no-kd*, one seed) it is two points behind. "
-    "The R50 had three times as many epochs of book pages as the R18; with as many steps on generated pages it was behind it.",
+    "- **Together**: a student that begins with the teacher's heads and goes on to follow its maps, its answers and its graph of regions is better than the same "
+    "network alone, an R18 on every seed and by far, a MobileNetV2 on two of three, and keeps nearly all that the teacher has.\n"
+    "- **One by one** (R18, three seeds): the teacher's heads (*heads*: begun with, and its maps followed) are worth three points, on every seed; GraphKD's graph (*graphkd*) two, on "
+    "every seed; DSIG's (*dsig*) one, on two of three. What the heads say of regions (*roi*) and PKD on the maps of the pyramid (*pkd*) are worth nothing by themselves. "
+    "All of them find regions more exactly (AP75) than the twin, and only with the heads or GraphKD's graph are as many found (AP50). That *together* is worth as much as heads, graph and the rest in sum "
+    "is one pair's result. *heads-given*, one seed, only begins with the teacher's heads and learns from labels alone: most of *heads* may be that.\n"
+    "- **Three times the speed**: halving the channels of the R18 that *together* left, and teaching it once more (*narrow*), keeps what that R18 has, with a sixth of the teacher's weights. It has "
+    "learnt twice as long as *together*, and so has its twin. Pages of half the pixels (*smaller*, beside its own twin) lose page numbers and small figures: no way to be three times as fast.\n"
+    "- **DETR-type**: an RT-DETRv2 is not taught by a Faster R-CNN as the others are: told what the teacher sees at its queries, each thing once (*query*), it ends behind its twin, one seed. By one of its "
+    "own kind, with all channels of a ResNet-18 (*rt-detrv2-wide*), it is: it begins as its teacher with half the channels of the backbone, goes on to follow what that says at the same queries "
+    "and its maps (*cut*), keeps nearly all, and is ten points better than the same network alone. Most of that is where it begins: alone from the same start (*cut-no-kd*, one seed) it is two points "
+    "behind.\n"
+    "- **What is not even**: the R50 had three times as many epochs of book pages as the R18; with as many steps on generated pages it was behind it. The MobileNetV2's rate on book pages, twice the "
+    "others', is a guess. 45 validation pages are few: a point is within what seeds differ by.",
 )
 EXTRA = {
     "classification": ["macro_f1", "nll", "ece", "augrc"],
