@@ -251,7 +251,7 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(
 def test_what_is_not_there_is_said_before_anything_is_trained(
     packets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    content = _recipe(packets)
+    content = {**_recipe(packets), "teacher": "shipped:small-labels"}
     content["data"]["train"] = {**DRAWN, "papers": str(tmp_path / "papers")}
     with pytest.raises(UserError, match="there is no folder of papers"):
         docstill.compress(parse_recipe(content), tmp_path / "run")
