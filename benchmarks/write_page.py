@@ -78,7 +78,7 @@ DETECTORS_IN_WORDS = (
     "every seed; DSIG's (*dsig*) one, on two of three. What the heads say of regions (*roi*) and PKD on the maps of the pyramid (*pkd*) are worth nothing by themselves. "
     "All of them find regions more exactly (AP75) than the twin, and only with the heads or GraphKD's graph are as many found (AP50). That *together* is worth as much as heads, graph and the rest in sum "
     "is one pair's result. *heads-given*, one seed, only begins with the teacher's heads and learns from labels alone: most of *heads* may be that.\n"
-    "- **Pages without labels** (*pseudo*, R18): *together* in as many steps, a third of them on generated pages with the regions that the teacher finds there (495 on 136 of 144), is worse than on the "
+    "- **Pages without labels** (*pseudo*, R18): *together* in as many steps, a third of them on generated pages with the regions that the teacher finds there (495 on 136 of 144), is worse, on every seed, than on the "
     "books alone: such pages are not like books, and the books are seen a third less often. What pages of the same kind would add is not measured; there were none but those with labels.\n"
     "- **Three times the speed**: halving the channels of the R18 that *together* left, and teaching it once more (*narrow*), keeps what that R18 has, with a sixth of the teacher's weights. It has "
     "learnt twice as long as *together*, and so has its twin. Pages of half the pixels (*smaller*, beside its own twin) lose page numbers and small figures: no way to be three times as fast.\n"
