@@ -107,7 +107,8 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "", known
         task.check_scored(bench.validation)
         if recipe.calibrate:
             check_enough(bench.validation)  # now, not after hours
-        _try_cuts(recipe, bench)
+        if not any(run.glob("seed-*")):  # nobody has learnt yet
+            _try_cuts(recipe, bench)
         teacher = _teacher(recipe, bench, run)
         warnings += warn([f"teacher: {line}" for line in unwritable_answers(task, teacher.model, bench.validation)])
         unlabelled = _unlabelled(recipe, task, teacher, training)
