@@ -18,9 +18,10 @@ from docstill.models.donut_answers import answers_batch, rows_of
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import UNLABELLED
 from docstill.on_policy import OWN, with_own_answers
+from docstill.prune_settings import VocabularyPrune
 from docstill.prune_stage import prune
 from docstill.recipe import parse_recipe
-from docstill.settings import DistillStage, Stage, VocabularyPrune
+from docstill.settings import DistillStage, Stage
 from docstill.stages import Bench, learn
 from docstill.tasks.base import Pages
 from docstill.tasks.classification import Classification

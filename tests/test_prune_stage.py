@@ -19,9 +19,9 @@ from docstill.errors import ModelError, RecipeError, UserError
 from docstill.models.classifier import new_classifier
 from docstill.models.io import read_card
 from docstill.models.size import count_parameters
+from docstill.prune_settings import PRUNING
 from docstill.prune_stage import METHODS
 from docstill.recipe import parse_recipe
-from docstill.settings import PRUNING
 from docstill.tasks import task_named
 from docstill.tasks.base import Pages
 

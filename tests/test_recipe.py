@@ -10,9 +10,11 @@ import yaml
 
 import tiny
 from docstill.errors import RecipeError, UserError
+from docstill.objective_settings import made_objective
 from docstill.objectives import OBJECTIVES
-from docstill.recipe import differences, dump_recipe, load_recipe, parse_recipe, parse_stage, read_yaml
-from docstill.settings import DistillStage, TrainStage, made_objective
+from docstill.recipe import dump_recipe, load_recipe, parse_recipe, parse_stage
+from docstill.recipe_text import differences, read_yaml
+from docstill.settings import DistillStage, TrainStage
 from docstill.shipped import FOLDER, STUDIES, copy_recipe, find_recipe, recipes
 from docstill.studies.grid import load_study
 

@@ -25,9 +25,10 @@ from docstill.data.donut_folder import read_donut_folder
 from docstill.data.images import IMAGE_SUFFIXES
 from docstill.errors import MissingExtra, RecipeError, UserError
 from docstill.models.io import DocumentModel
+from docstill.prune_settings import FfnPrune, VocabularyPrune
 from docstill.prune_stage import prune
 from docstill.recipe import Data, Generated, dump_recipe, load_recipe, parse_recipe
-from docstill.settings import FfnPrune, TrainStage, VocabularyPrune
+from docstill.settings import TrainStage
 from docstill.sources import read_splits, stream_of
 from docstill.synthesis.generator import Generator, Kind
 from docstill.synthesis.stream import Stream

@@ -21,7 +21,8 @@ from docstill.loaded import load, task_of
 from docstill.measure import measure
 from docstill.models.io import fastest_device, local_folder
 from docstill.progress import counter
-from docstill.recipe import Recipe, load_recipe, overridden, parse_recipe
+from docstill.recipe import Recipe, load_recipe, parse_recipe
+from docstill.recipe_text import overridden
 from docstill.reporting.graphs import write_graphs
 from docstill.settings import NewModel
 from docstill.shipped import STUDIES, find_recipe

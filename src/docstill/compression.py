@@ -40,13 +40,14 @@ from docstill.models.head import divide_logits
 from docstill.models.io import DocumentModel, fastest_device, in_full_precision, local_folder
 from docstill.optimiser import seed_everything
 from docstill.progress import counter, say
+from docstill.prune_settings import CUTS
 from docstill.prune_stage import prune
 from docstill.pruning.depth import KEPT_LAYERS
 from docstill.recipe import Generated, Recipe, Teacher, dump_recipe
 from docstill.reporting.build import write_report
 from docstill.results import results_of
 from docstill.run import CHECKPOINT, DONE, LOOKED_AT, locked, open_run, seconds_spent, step
-from docstill.settings import CUTS, NewModel, Stage
+from docstill.settings import NewModel, Stage
 from docstill.similarity.comparison import IN_A_RUN, layers_alike
 from docstill.similarity.rows import share_of_same_answers
 from docstill.sources import read_splits, stream_of

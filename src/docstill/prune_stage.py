@@ -16,6 +16,18 @@ from docstill.models.donut import check_window
 from docstill.models.io import DocumentModel, fastest_device
 from docstill.models.size import count_parameters
 from docstill.progress import counter, say
+from docstill.prune_settings import (
+    PRUNED_TASKS,
+    BackbonePrune,
+    ChannelPrune,
+    DepthPrune,
+    FfnPrune,
+    MagnitudePrune,
+    PatternPrune,
+    PruneStage,
+    ResolutionPrune,
+    VocabularyPrune,
+)
 from docstill.pruning.backbone import BACKBONES, swap_backbone
 from docstill.pruning.channels import prune_channels
 from docstill.pruning.depth import KEPT_LAYERS, kept_layers, prune_depth
@@ -32,18 +44,6 @@ from docstill.pruning.vocabulary import (
     needed_tokens,
     prune_vocabulary,
     unspellable,
-)
-from docstill.settings import (
-    PRUNED_TASKS,
-    BackbonePrune,
-    ChannelPrune,
-    DepthPrune,
-    FfnPrune,
-    MagnitudePrune,
-    PatternPrune,
-    PruneStage,
-    ResolutionPrune,
-    VocabularyPrune,
 )
 from docstill.tasks.base import Pages, Task, drawn, example_in_use, on_device
 

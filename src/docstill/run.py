@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from docstill.errors import InUse, RecipeError, UserError
 from docstill.files import full_disk_said, read_json, write_json, write_text
-from docstill.recipe import differences
+from docstill.recipe_text import differences
 
 DONE = "done.json"
 CHECKPOINT = "last.pt"

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import gc
 import json
-import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from docstill.answer_lines import Line, is_read, is_unread, numbered, read_all, read_pairs
 from docstill.data.coco import read_coco, read_results
 from docstill.data.donut_folder import DEEPEST, too_deep
-from docstill.data.images import composed
 from docstill.data.json_tokens import AsWritten, canonical
 from docstill.errors import DataError, UserError
 from docstill.metrics import bootstrap
@@ -29,23 +28,6 @@ from docstill.metrics.tree import ted_accuracy
 from docstill.progress import counter
 
 MOST = 1e300
-AROUND = {
-    "kie": {"ground_truth", "gt_parse", "gt_parses"},
-    "classification": {"probabilities", "logits", "label"},
-}
-"""Keys that make an object a line around an answer; a name beside them is that of the file, not a field of the document."""
-
-
-class Line(NamedTuple):
-    """One document's line.
-
-    Attributes:
-        value: the JSON of the line.
-        where: how messages call it.
-    """
-
-    value: Any
-    where: str
 
 
 @dataclass(frozen=True)
@@ -102,14 +84,14 @@ def score(
             "unknown pages (ood) are told apart by a classifier's probabilities; score --task classification"
         )
     files = (Path(predictions), Path(answers))
-    given, right = _read(*files, task=task)
+    given, right = read_pairs(*files, task=task)
     scored = SCORERS[task](given, right)
     result = dict(scored.result)
     if intervals:
         result["intervals"] = _spans(scored.figures, None, len(given))
     if against is not None:
         other_file = Path(against)
-        other = SCORERS[task](*_read(other_file, files[1], task=task))
+        other = SCORERS[task](*read_pairs(other_file, files[1], task=task))
         spans = _spans(scored.figures, other.figures, len(given))
         every = np.arange(len(given))
         one, two = scored.figures(every), other.figures(every)
@@ -118,7 +100,7 @@ def score(
         }
     if ood is not None:
         unknown_file = Path(ood)
-        (unknown,) = _read_all(unknown_file, task=task)
+        (unknown,) = read_all(unknown_file, task=task)
         result["ood"] = _told_apart(given, unknown, files[0], unknown_file)
     return result
 
@@ -136,7 +118,7 @@ def intervals_of(task: str, given: list[Any], right: list[Any], source: Path, an
     Raises:
         DataError: all lines that cannot be used.
     """
-    lines = _numbered(given, source), _numbered(right, answers)
+    lines = numbered(given, source), numbered(right, answers)
     return _spans(SCORERS[task](*lines).figures, None, len(given))
 
 
@@ -174,149 +156,14 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _numbered(values: list[Any], file: Path) -> list[Line]:
-    return [Line(value, f"{file}:{number}") for number, value in enumerate(values, 1)]
-
-
-def _read(predictions: Path, answers: Path, task: str) -> tuple[list[Line], list[Line]]:
-    """The lines of both files, those of the predictions in the order of the answers."""
-    given, right = _read_all(predictions, answers, task=task)
-    names = [_name(line.value, task) for line in given], [_name(line.value, task) for line in right]
-    if not all(names[0]) or not all(names[1]):
-        if len(given) != len(right):
-            raise UserError(
-                f"{predictions} has {len(given)} lines and {answers} has {len(right)}; both need one line a document, in the "
-                "same order, or a name (file or file_name) beside every answer"
-            )
-        return given, right
-    if names[0] == names[1]:  # also where a page has several lines, one a question
-        return given, right
-    return _by_name(given, right, *names), right
-
-
-def _by_name(
-    given: list[Line], right: list[Line], given_names: list[tuple[str, ...]], right_names: list[tuple[str, ...]]
-) -> list[Line]:
-    """The predictions in the order of the answers.
-
-    A prediction is for the answer whose path its own ends in; of several, for the longest. Where all predictions find their
-    own this cannot be wrong: none has found a shorter one than it should.
-
-    Raises:
-        DataError: all names that stand in one file only, or twice in a file.
-    """
-    problems: list[str] = []
-    places: dict[tuple[str, ...], int] = {}
-    for place, (name, line) in enumerate(zip(right_names, right, strict=True)):
-        first = right[places.setdefault(name, place)]
-        if first is not line:
-            problems.append(
-                f"{line.where}: {PurePosixPath(*name)} was already given in {first.where}; keep one of them"
-            )
-    found: dict[tuple[str, ...], Line] = {}
-    for name, line in zip(given_names, given, strict=True):
-        own = next((name[start:] for start in range(len(name)) if name[start:] in places), None)
-        if own is None:
-            problems.append(f"{line.where}: no right answer is named {PurePosixPath(*name)}")
-        elif found.setdefault(own, line) is not line:
-            problems.append(
-                f"{line.where}: {PurePosixPath(*own)} was already given in {found[own].where}; keep one of them"
-            )
-    problems += [
-        f"{right[place].where}: no prediction is named {PurePosixPath(*name)}"
-        for name, place in places.items()
-        if name not in found
-    ]
-    if problems:
-        raise DataError(
-            "predictions and right answers do not pair by their names; give both files the same documents, each once",
-            problems,
-        )
-    return [found[name] for name in places]
-
-
-def _name(value: Any, task: str) -> tuple[str, ...]:
-    """The parts of the path that a line gives beside its answer; none if it gives none."""
-    if not _is_around(value, task):
-        return ()
-    name = next((value[key] for key in ("file", "file_name") if isinstance(value.get(key), str)), "")
-    if not name:
-        return ()
-    return PurePosixPath(posixpath.normpath(composed(name.replace("\\", "/")))).parts
-
-
-def _is_around(value: Any, task: str) -> bool:
-    """Whether a line is not the answer itself, but holds one."""
-    return isinstance(value, dict) and (bool(AROUND[task] & set(value)) or _is_read(value) or _is_unread(value))
-
-
-def _is_read(value: dict[str, Any]) -> bool:
-    """Whether this is what `predict` says of a document that it has read."""
-    return {"fields", "document_confidence"} <= set(value)
-
-
-def _is_unread(value: Any) -> bool:
-    """Whether this is what `predict` says of a file that it could not read."""
-    return isinstance(value, dict) and set(value) == {"file", "error"}
-
-
-def _read_all(*files: Path, task: str) -> list[list[Line]]:
-    """The lines of each file."""
-    problems: list[str] = []
-    found = [_lines(file, problems, task) for file in files]
-    if problems:
-        raise DataError("these lines are not JSON", problems)
-    return found
-
-
-def _lines(path: Path, problems: list[str], task: str) -> list[Line]:
-    """The lines of a file; those that are not JSON are added to ``problems``."""
-    number_of = AsWritten if task == "kie" else float
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path} ({error}); give a file of JSON lines in UTF-8") from error
-    if (entries := _array(text, number_of, task)) is not None:
-        return [Line(entry, f"{path}: answer {number}") for number, entry in enumerate(entries, 1)]
-    lines = text.split("\n")
-    while lines and not lines[-1].strip():
-        lines.pop()
-    if not lines:
-        raise UserError(f"{path} is empty; expected one JSON object a line")
-    values = []
-    for number, line in enumerate(lines, 1):
-        try:
-            values.append(Line(json.loads(line, parse_float=number_of), f"{path}:{number}"))
-        except json.JSONDecodeError as error:
-            problems.append(f"{path}:{number}: not JSON ({error.msg} at column {error.colno})")
-        except (ValueError, RecursionError) as error:
-            problems.append(f"{path}:{number}: cannot be read ({error})")
-    return values
-
-
-def _array(text: str, number_of: Callable[[str], Any], task: str) -> list[Any] | None:
-    """The entries of a file that is one list of answers, as `predict --json` prints it; None for JSON lines."""
-    if not text.lstrip().startswith("["):
-        return None
-    try:
-        entries = json.loads(text, parse_float=number_of)
-    except (ValueError, RecursionError):
-        return None
-    if not entries or not all(isinstance(entry, dict) for entry in entries):
-        return None
-    # In one line a list may also be the answer for one document, which is a list of plain objects.
-    several = "\n" in text.strip()
-    return entries if several or all(_is_around(entry, task) for entry in entries) else None
-
-
 def _kie(given: list[Line], right: list[Line]) -> Scored:
     problems: list[str] = []
-    said = [[{}] if _is_unread(line.value) else _unwrap(line, problems) for line in given]
+    said = [[{}] if is_unread(line.value) else _unwrap(line, problems) for line in given]
     variants = [_unwrap(line, problems) for line in right]
     problems += [
         f"{line.where}: holds an error in place of the right answer; give the answer, or leave the page out everywhere"
         for line in right
-        if _is_unread(line.value)
+        if is_unread(line.value)
     ]
     if problems:
         raise DataError("these lines cannot be scored", problems)
@@ -386,7 +233,7 @@ def _inside(value: Any, where: str, problems: list[str]) -> list[Any]:
         return [value["gt_parse"]]
     if isinstance(value, dict) and isinstance(value.get("gt_parses"), list) and value["gt_parses"]:
         return list(value["gt_parses"])
-    if isinstance(value, dict) and _is_read(value):
+    if isinstance(value, dict) and is_read(value):
         return [value["fields"]]
     return [value]
 
@@ -421,7 +268,7 @@ def unknown_told_apart(given: list[Any], unknown: list[Any], given_file: Path, u
     Raises:
         DataError: all lines of ``unknown`` that cannot be used.
     """
-    return _told_apart(_numbered(given, given_file), _numbered(unknown, unknown_file), given_file, unknown_file)
+    return _told_apart(numbered(given, given_file), numbered(unknown, unknown_file), given_file, unknown_file)
 
 
 def _told_apart(given: list[Line], unknown: list[Line], given_file: Path, unknown_file: Path) -> dict[str, Any]:
@@ -458,7 +305,7 @@ def _width(rows: Sequence[Sequence[float] | None]) -> int:
 
 def _row(value: Any, where: str, problems: list[str]) -> Sequence[float] | None:
     """Probabilities of one line; what is wrong with it is added to ``problems``."""
-    if _is_unread(value):  # kie has an empty answer for it, a classifier none
+    if is_unread(value):  # kie has an empty answer for it, a classifier none
         problems.append(f"{where}: the page could not be read ({value['error']}); mend it, or leave it out everywhere")
         return None
     if isinstance(value, dict) and isinstance(value.get("label"), str) and isinstance(value.get("probabilities"), dict):

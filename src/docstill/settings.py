@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
-from docstill.mistakes import choice, mistakes
-
-if TYPE_CHECKING:
-    from docstill.objectives.base import Objective
-
-
-class Strict(BaseModel):
-    """No key that is not known; never changed once it is read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+from docstill.mistakes import choice
+from docstill.objective_settings import as_checked, made_objective, objective_problems
+from docstill.prune_settings import PRUNING, AnyPrune, PruneStage, Scope
+from docstill.strict import Strict
 
 Side = Annotated[int, Field(gt=0)]
 
@@ -38,10 +21,6 @@ class NewModel(Strict):
     config: dict[str, Any] = Field(default_factory=dict)
     image_size: tuple[Side, Side] | None = None
     """(height, width) in pixels; default: the size's own."""
-
-
-Scope = Literal["global", "layer", "lamp"]
-"""Where magnitudes are compared; see `docstill.pruning.magnitude`."""
 
 
 class GradualPruning(Strict):
@@ -111,169 +90,6 @@ class TrainStage(Training):
         if self.reading and self.augment:
             raise ValueError(_AS_DRAWN)
         return self
-
-
-class PruneStage(Strict):
-    """What all methods of pruning share: how they are told apart."""
-
-    method: str
-
-    def without_pages(self) -> PruneStage:
-        """The same, but for what would take a look at pages."""
-        return self
-
-
-class MagnitudePrune(PruneStage):
-    """Set the smallest weights to zero, at once."""
-
-    method: Literal["magnitude"] = "magnitude"
-    sparsity: Annotated[float, Field(gt=0, lt=1)]
-    scope: Scope = "global"
-    of: str = "non-embedding"
-    """`all`, `non-embedding`, or a glob over parameter names."""
-
-
-class PatternPrune(PruneStage):
-    """Keep the N largest of every M weights."""
-
-    method: Literal["pattern"]
-    pattern: str = "2:4"
-    """`N:M`, in quotes: YAML reads a bare 2:4 as the number 124."""
-    of: str = "non-embedding"
-    """As for magnitude."""
-
-    @field_validator("pattern", mode="before")
-    @classmethod
-    def _pattern_holds(cls, value: Any) -> Any:
-        found = re.fullmatch(r"(\d+):(\d+)", value) if isinstance(value, str) else None
-        if found is None or not 0 < int(found[1]) < int(found[2]):
-            raise ValueError(f'{value!r} given; write N:M in quotes with N below M, such as "2:4"')
-        return value
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        """(N, M)."""
-        kept, _, every = self.pattern.partition(":")
-        return int(kept), int(every)
-
-
-Pages = Annotated[int, Field(gt=0)]
-
-
-class DepthPrune(PruneStage):
-    """Take whole blocks out."""
-
-    method: Literal["depth"]
-    keep: float | int | list[int]
-    """A share of each stage's blocks, or how many: of a network without stages, or of each stage."""
-    of: Literal["all", "encoder", "decoder"] = "all"
-    by: Literal["even", "influence"] = "even"
-    """Evenly spaced blocks stay, or those that change most what passes through them."""
-    pages: Pages = 64
-    """How many training pages `influence` looks at."""
-
-    def without_pages(self) -> PruneStage:
-        """The same with evenly spaced blocks."""
-        return self.model_copy(update={"by": "even"})
-
-    @field_validator("keep", mode="before")
-    @classmethod
-    def _keep_holds(cls, value: Any) -> Any:
-        numbers = value if isinstance(value, list) and value else [value]
-        whole = all(isinstance(number, int) and not isinstance(number, bool) and number > 0 for number in numbers)
-        if whole or (isinstance(value, float) and 0 < value < 1):
-            return value
-        raise ValueError(f"{value!r} given; a share between 0 and 1, a number of blocks, or a list of numbers expected")
-
-
-class FfnPrune(PruneStage):
-    """Make the feed-forward layers narrower."""
-
-    method: Literal["ffn"]
-    keep: Annotated[float, Field(gt=0, lt=1)]
-    """Share of the hidden units that stay, in every block."""
-    of: Literal["all", "encoder", "decoder"] = "all"
-    by: Literal["activation", "magnitude"] = "activation"
-    pages: Pages = 64
-    """How many training pages `activation` looks at."""
-
-    def without_pages(self) -> PruneStage:
-        """The same by magnitude."""
-        return self.model_copy(update={"by": "magnitude"})
-
-
-class ChannelPrune(PruneStage):
-    """Make every stage of a ResNet narrower."""
-
-    method: Literal["channels"]
-    keep: Annotated[float, Field(gt=0, lt=1)]
-    """Share of each stage's channels that stay."""
-
-
-class VocabularyPrune(PruneStage):
-    """Drop the tokens that the training answers do not need."""
-
-    method: Literal["vocabulary"]
-    characters: str = ""
-    """Characters that must stay, besides printable ASCII and those of the training answers."""
-
-
-class BackbonePrune(PruneStage):
-    """Put a smaller backbone in the place of a detector's; layout only."""
-
-    method: Literal["backbone"]
-    to: str
-    """The size of detector whose backbone it is to be, such as `faster-rcnn-r18`."""
-
-
-class ResolutionPrune(PruneStage):
-    """Take pages at a smaller size; for Donuts and layout detectors."""
-
-    method: Literal["resolution"]
-    keep: Annotated[float, Field(gt=0, lt=1)]
-    """Share of each side of the input that stays, rounded to whole multiples of 32 pixels."""
-
-
-PRUNING: dict[str, type[PruneStage]] = {
-    "magnitude": MagnitudePrune,
-    "pattern": PatternPrune,
-    "depth": DepthPrune,
-    "ffn": FfnPrune,
-    "channels": ChannelPrune,
-    "vocabulary": VocabularyPrune,
-    "backbone": BackbonePrune,
-    "resolution": ResolutionPrune,
-}
-"""Settings of each method of pruning, by its name."""
-
-
-CUTS = (DepthPrune, FfnPrune, ChannelPrune, BackbonePrune, ResolutionPrune)
-"""What makes a network smaller, whatever it has learnt."""
-PRUNED_TASKS = {
-    "vocabulary": ("kie",),
-    "backbone": ("layout",),
-    "resolution": ("kie", "layout"),
-}
-"""Methods that are not for every task, and what they are for."""
-
-
-def _prune_class(value: Any) -> str:
-    """The name of the class that reads these settings; magnitude where no method is named."""
-    method = value.get("method", "magnitude") if isinstance(value, dict) else getattr(value, "method", "magnitude")
-    return PRUNING[method].__name__ if method in PRUNING else str(method)
-
-
-AnyPrune = Annotated[
-    Annotated[MagnitudePrune, Tag("MagnitudePrune")]
-    | Annotated[PatternPrune, Tag("PatternPrune")]
-    | Annotated[DepthPrune, Tag("DepthPrune")]
-    | Annotated[FfnPrune, Tag("FfnPrune")]
-    | Annotated[ChannelPrune, Tag("ChannelPrune")]
-    | Annotated[VocabularyPrune, Tag("VocabularyPrune")]
-    | Annotated[BackbonePrune, Tag("BackbonePrune")]
-    | Annotated[ResolutionPrune, Tag("ResolutionPrune")],
-    Discriminator(_prune_class),
-]
 
 
 class DistillStage(Training):
@@ -390,68 +206,3 @@ class Stage(Strict):
         """The settings under the stage's one key."""
         settings: TrainStage | PruneStage | DistillStage = getattr(self, self.kind)
         return settings
-
-
-def as_checked(entry: dict[str, Any]) -> dict[str, Any]:
-    """An entry that holds, with the values that its options are read as: YAML reads 4e0 as a text."""
-    from docstill.objectives import OBJECTIVES
-    from docstill.objectives.base import options_of
-
-    kind = str(entry["kind"])
-    found = options_of(kind, OBJECTIVES[kind]).model_validate(entry).model_dump(exclude_unset=True)
-    return {key: found[key] for key in entry}
-
-
-def made_objective(entry: dict[str, Any]) -> Objective:
-    """The objective of an entry that holds."""
-    from docstill.objectives import OBJECTIVES
-
-    options = {name: value for name, value in entry.items() if name not in ("kind", "weight")}
-    return OBJECTIVES[entry["kind"]](**options)
-
-
-def unfit_training(path: str, settings: Training, task: str) -> list[str]:
-    """A line `path.key: …` for each setting of a training that is not for the task."""
-    found = []
-    if settings.blend != "none" and task != "classification":
-        found.append(f"{path}.blend: is for classification, the task is {task}; leave it out")
-    if isinstance(settings, TrainStage) and settings.reading and task != "kie":
-        found.append(f"{path}.reading: is for kie, the task is {task}; leave it out")
-    if isinstance(settings, TrainStage) and settings.smoothing and task == "layout":
-        found.append(f"{path}.smoothing: is for classification and kie, the task is layout; leave it out")
-    return found
-
-
-def unfit_objectives(objectives: list[dict[str, Any]], task: str) -> list[str]:
-    """A line `0.kind: …` for each objective, of a list that holds, which is not for the task."""
-    from docstill.objectives import OBJECTIVES
-
-    fitting = [kind for kind, objective in OBJECTIVES.items() if task in objective.tasks]
-    return [
-        f"{index}.kind: {entry['kind']} is for {' and '.join(OBJECTIVES[entry['kind']].tasks)}, the task is {task}; choose one "
-        f"of {', '.join(fitting)}"
-        for index, entry in enumerate(objectives)
-        if entry["kind"] not in fitting
-    ]
-
-
-def objective_problems(objectives: list[dict[str, Any]]) -> list[str]:
-    """What is wrong with a list of objectives, as lines `0.temperature: …`; empty if nothing is."""
-    from docstill.objectives import OBJECTIVES
-    from docstill.objectives.base import options_of
-
-    problems = []
-    for index, entry in enumerate(objectives):
-        kind = entry.get("kind")
-        if kind not in OBJECTIVES:
-            problems.append(f"{index}.kind: " + choice(kind, list(OBJECTIVES)))
-            continue
-        options = options_of(str(kind), OBJECTIVES[str(kind)])
-        try:
-            checked = options.model_validate(entry)
-            OBJECTIVES[str(kind)](**checked.model_dump(exclude={"kind", "weight"}))
-        except ValidationError as error:
-            problems += [f"{index}.{line}" for line in mistakes(error, options)]
-        except ValueError as error:  # options that are right each by itself, and wrong together
-            problems.append(f"{index}.{error}")
-    return problems

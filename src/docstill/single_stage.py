@@ -25,9 +25,11 @@ from docstill.engine import BEST, METRICS
 from docstill.errors import RecipeError, UserError
 from docstill.files import write_text
 from docstill.fingerprints import check_unchanged
+from docstill.fitting import not_drawn_for, unfit_for_stream
 from docstill.gradients import drowning
 from docstill.optimiser import seed_everything
-from docstill.recipe import Data, Generated, differences, not_drawn_for, parse_data, parse_stage, unfit_for_stream
+from docstill.recipe import Data, Generated, parse_data, parse_stage
+from docstill.recipe_text import differences
 from docstill.reporting.verdict import localisation_warning
 from docstill.run import CHECKPOINT, has_begun, locked, read_metrics, refuse_file, step
 from docstill.settings import DistillStage, NewModel, Stage

@@ -19,26 +19,19 @@ from docstill.decoding.schema import SCHEMA
 from docstill.doubts import respelt_answers, unwritable_answers, warn
 from docstill.engine import Trainee, fit
 from docstill.errors import RecipeError, UserError
+from docstill.fitting import unfit_objectives, unfit_training
 from docstill.lesson import Lesson, make_objectives
 from docstill.models.io import DocumentModel, fastest_device
+from docstill.objective_settings import made_objective
 from docstill.objectives import OBJECTIVES
 from docstill.optimiser import seed_everything
 from docstill.progress import bar
+from docstill.prune_settings import PruneStage
 from docstill.prune_stage import prune
 from docstill.pruning.magnitude import magnitude_masks
 from docstill.pruning.masks import Masks, apply_masks
 from docstill.pruning.schedule import cubic_sparsity
-from docstill.settings import (
-    DistillStage,
-    GradualPruning,
-    PruneStage,
-    Stage,
-    Training,
-    TrainStage,
-    made_objective,
-    unfit_objectives,
-    unfit_training,
-)
+from docstill.settings import DistillStage, GradualPruning, Stage, Training, TrainStage
 from docstill.tasks.base import BROUGHT_TO, Pages, Task
 from docstill.tasks.key_order import same_order
 from docstill.teacher_answers import with_teacher_answers, writable

@@ -12,7 +12,8 @@ import torch
 import docstill
 from docstill.data.images import open_image
 from docstill.models.io import DocumentModel
-from docstill.settings import MagnitudePrune, Stage, TrainStage
+from docstill.prune_settings import MagnitudePrune
+from docstill.settings import Stage, TrainStage
 from docstill.stages import Bench, run_stage
 from docstill.tasks.base import Pages
 from docstill.tasks.kie import Kie

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from docstill.errors import ModelError
+from docstill.objective_settings import objective_problems
 from docstill.objectives import OBJECTIVES
 from docstill.objectives.attention import Attention
 from docstill.objectives.base import Objective, Outputs
@@ -18,7 +19,6 @@ from docstill.objectives.positions import document_mean, kept, pooled
 from docstill.objectives.review import Review, context_loss
 from docstill.objectives.rkd import Rkd
 from docstill.objectives.vkd import Vkd
-from docstill.settings import objective_problems
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -16,13 +16,15 @@ from docstill.errors import ModelError
 from docstill.lesson import Lesson, make_objectives
 from docstill.models.classifier import new_classifier
 from docstill.models.io import DocumentModel
+from docstill.objective_settings import objective_problems
 from docstill.objectives.attention import Attention
 from docstill.objectives.base import Outputs
 from docstill.objectives.hint import Hint
 from docstill.objectives.layered import Layered, kept_places
 from docstill.optimiser import seed_everything
+from docstill.prune_settings import DepthPrune
 from docstill.prune_stage import prune
-from docstill.settings import DepthPrune, Training, objective_problems
+from docstill.settings import Training
 from docstill.tasks.classification import Classification
 
 TASK = Classification()

@@ -14,6 +14,7 @@ from torch.nn import functional
 from torchvision.ops import generalized_box_iou
 
 from docstill.errors import ModelError
+from docstill.objective_settings import objective_problems
 from docstill.objectives import OBJECTIVES
 from docstill.objectives.assigned import one_each
 from docstill.objectives.base import BACKGROUND, UNLABELLED, Looks, Objective, Outputs
@@ -23,7 +24,6 @@ from docstill.objectives.mgd import Mgd
 from docstill.objectives.pkd import Pkd
 from docstill.objectives.query import Query, giou
 from docstill.objectives.roi import Roi
-from docstill.settings import objective_problems
 from looks_made import leaves, look, page_of
 
 Array = NDArray[np.float64]

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from docstill.data.images import open_image
 from docstill.errors import ModelError
+from docstill.objective_settings import objective_problems
 from docstill.objectives import OBJECTIVES
 from docstill.objectives.base import Outputs
 from docstill.objectives.dist import Dist, correlation
@@ -23,7 +24,6 @@ from docstill.objectives.dkd import Dkd
 from docstill.objectives.kd import Kd
 from docstill.objectives.mse import Mse
 from docstill.objectives.nkd import Nkd
-from docstill.settings import objective_problems
 from docstill.tasks.kie import Kie
 from kie_tiny import tiny_donut, tiny_folder
 

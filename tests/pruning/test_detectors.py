@@ -17,12 +17,12 @@ from docstill.models.detection import detect
 from docstill.models.detector import backbones, load_detector, new_detector
 from docstill.models.io import DocumentModel
 from docstill.models.size import count_parameters
+from docstill.prune_settings import ChannelPrune, DepthPrune, FfnPrune, PruneStage, ResolutionPrune
 from docstill.prune_stage import prune
 from docstill.pruning.backbone import swap_backbone
 from docstill.pruning.channels import prune_channels
 from docstill.pruning.depth import prune_depth
 from docstill.pruning.ffn import prune_ffn
-from docstill.settings import ChannelPrune, DepthPrune, FfnPrune, PruneStage, ResolutionPrune
 from docstill.tasks.layout import Layout
 from layout_tiny import KINDS, TINY_DETR, TINY_RCNN, coco_folder
 

@@ -269,7 +269,7 @@ def _data(folder: Path | None, places: list[str]) -> Any:
             raise UserError("give --data, the folder that holds train/ and validation/")
         return folder
     from docstill.data.splits import find_splits
-    from docstill.recipe import overridden
+    from docstill.recipe_text import overridden
 
     if folder is not None and not folder.is_dir():
         raise UserError(f"there is no folder {folder}; give --data a folder that holds validation/")

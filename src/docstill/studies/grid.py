@@ -13,11 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from docstill.chains import no_kd
 from docstill.errors import RecipeError
+from docstill.fitting import unfit_training
 from docstill.mistakes import mistakes
 from docstill.objectives import OBJECTIVES
 from docstill.objectives.base import options_of
-from docstill.recipe import Data, Recipe, Teacher, parse_recipe, read_yaml, shipped_source, with_confidence
-from docstill.settings import DistillStage, NewModel, Stage, unfit_training
+from docstill.recipe import Data, Recipe, Teacher, parse_recipe, shipped_source, with_confidence
+from docstill.recipe_text import read_yaml
+from docstill.settings import DistillStage, NewModel, Stage
 
 SHARED = ("train", "distill")
 """Stages that take the study's `training` settings where they say nothing else."""

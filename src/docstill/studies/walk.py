@@ -17,7 +17,8 @@ from docstill.deploy.hardware import hardware
 from docstill.errors import MEMORY, DocstillError, InUse, UserError, out_of_memory
 from docstill.files import read_json, write_json
 from docstill.progress import say
-from docstill.recipe import Recipe, Teacher, read_yaml
+from docstill.recipe import Recipe, Teacher
+from docstill.recipe_text import read_yaml
 from docstill.reporting.figures import duration
 from docstill.reporting.study import write_study
 from docstill.run import DONE, RECIPE, has_begun, in_use, locked, open_run, seconds_spent
