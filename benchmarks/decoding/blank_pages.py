@@ -16,6 +16,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,10 @@ def main(folders: list[str]) -> None:
     print(json.dumps(result, indent=1, ensure_ascii=False))
 
 
+def only(fault: str, rng: random.Random) -> Image.Image:
+    return spoilt(sheet(), fault, rng)
+
+
 def rates(seed: int) -> dict[str, dict[str, str]]:
     """Of each kind of page how many are called blank."""
 
@@ -72,7 +77,7 @@ def rates(seed: int) -> dict[str, dict[str, str]]:
         "scanner's edge": (lambda rng: edged(rng), 24),
         "scanner's edge, worn": (lambda rng: wear(edged(rng), rng), 24),
     }
-    empty |= {f"only {fault}": (lambda rng, fault=fault: spoilt(sheet(), fault, rng), 12) for fault in FAULTS}
+    empty |= {f"only {fault}": (partial(only, fault), 12) for fault in FAULTS}
     lines: dict[str, tuple[Callable[[random.Random], Image.Image], int]] = {
         "a line of 8 px": (lambda rng: line(rng, 8), 40),
         "a line of 10 px": (lambda rng: line(rng, 10), 40),

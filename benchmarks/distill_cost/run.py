@@ -49,7 +49,7 @@ def main() -> None:
             teacher.network(pixel_values=pixels)
 
     def student_step() -> None:
-        functional.cross_entropy(student.network(pixel_values=pixels).logits, targets).backward()
+        functional.cross_entropy(student.network(pixel_values=pixels).logits, targets).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(lesson.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()

@@ -10,6 +10,7 @@ or structural.json here; ``structural`` is timed beside its teacher when all see
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def main(run: Path, way: str) -> None:
     teacher, own = find_teacher("small-labels"), run / way
     begun, (cuts, training) = str(teacher), WAYS[way]
     for number, cut in enumerate(cuts, 1):
-        begun = docstill.prune(begun, own / f"cut-{number}", run / "labels", **cut)["model"]
+        begun = docstill.prune(begun, own / f"cut-{number}", data=run / "labels", **cut)["model"]
     for seed in SEEDS:
         try:
             docstill.distill(teacher, begun, run / "labels", own / f"seed-{seed}", seed=seed, **training)
@@ -68,10 +69,8 @@ def keep(run: Path, way: str, teacher: Path) -> None:
     folders = [folder for folder in sorted((run / way).glob("seed-*")) if (folder / DONE).is_file()]
     for folder in folders:
         kept = count_parameters(docstill.load(folder / "model").model.network).nonzero_non_embedding
-        likeness = step(
-            folder / "comparison",
-            lambda folder=folder: docstill.compare(teacher, folder / "model", run / "labels" / "validation"),
-        )
+        compared = partial(docstill.compare, teacher, folder / "model", run / "labels" / "validation")
+        likeness = step(folder / "comparison", compared)
         found.append(
             {
                 "metrics": scores(folder / "model", run, folder / "evaluation"),

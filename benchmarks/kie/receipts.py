@@ -40,14 +40,15 @@ TRY: dict[str, Any] = {"epochs": 0.05, "batch_size": 2, "evaluate_every": 0.05}
 def main(receipts: Path, run: Path, trying: bool) -> None:
     small: dict[str, Any] = TRY if trying else {}
     new = docstill.NewModel(**(TRIED if trying else SIZE))
-    shared = {"weight_decay": 0.01, "workers": os.cpu_count() or 1}
+    workers = os.cpu_count() or 1
+    shared: dict[str, Any] = {"weight_decay": 0.01, "workers": workers}
     begins: dict[str, str | docstill.NewModel] = {"scratch": new}
     model: str | docstill.NewModel = new
     for kind, count in DOCUMENTS.items():
         seen = run / "generated" / kind
-        form = {"form": "flat"} if kind == "receipts" else {}
+        form: dict[str, Any] = {"form": "flat"} if kind == "receipts" else {}
         if not seen.exists():
-            docstill.synth(kind, seen, 4 if trying else 200, seed=1, workers=shared["workers"], **form)
+            docstill.synth(kind, seen, 4 if trying else 200, seed=1, workers=workers, **form)
         drawn = {"train": {"synth": kind, "n": 40 if trying else count, **form}, "validation": str(seen)}
         model = str(docstill.train("kie", model, drawn, run / f"read-{kind}", **(FIRST | shared | small))["model"])
         begins[kind] = model

@@ -63,6 +63,7 @@ def main(run: Path) -> None:
 def begins(name: str, teacher: Path, run: Path) -> str:
     """What a student begins as."""
     layers = WAYS[name][0]
+    cut: dict[str, Any]
     if name == "at once":
         cut = {"method": "magnitude", "sparsity": SPARSITY[layers], "scope": "global", "of": "non-embedding"}
     elif layers == 6:

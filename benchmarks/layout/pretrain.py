@@ -8,12 +8,20 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import docstill
 from docstill.deploy.hardware import hardware
 
 NETWORKS = ("r18", "r50", "mobilenet-v2", "efficientnet-b0", "r101", "r152")
-SETTINGS = {"epochs": 10, "batch_size": 16, "learning_rate": 0.0005, "augment": 0.3, "evaluate_every": 2, "workers": 8}
+SETTINGS: dict[str, Any] = {
+    "epochs": 10,
+    "batch_size": 16,
+    "learning_rate": 0.0005,
+    "augment": 0.3,
+    "evaluate_every": 2,
+    "workers": 8,
+}
 
 
 def main(data: Path, out: Path, target: Path) -> None:

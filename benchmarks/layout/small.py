@@ -80,12 +80,13 @@ DETR_SETTINGS: tuple[dict[str, Any], dict[str, Any]] = (
 )
 OWN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "mobilenet-v2": ({"learning_rate": 0.0015}, {"learning_rate": 0.0012}),
+    "efficientnet-b0": ({"learning_rate": 0.0015}, {"learning_rate": 0.0012}),
     "rt-detrv2-r18": DETR_SETTINGS,
     "rt-detrv2-wide": DETR_SETTINGS,
 }
 """Settings on generated and on book pages, of networks that want others than the usual ones: rates on the first by `first_rates.py`.
 
-That of the RT-DETRv2 was found with batches of 8, and is smaller with those of 4; it learns more slowly than the others.
+EfficientNet-B0's on book pages is MobileNetV2's, of whose kind it is. That of the RT-DETRv2 was found with batches of 8, and is smaller with those of 4; it learns more slowly than the others.
 """
 DEEPER = {"r101": "r50", "r152": "r101"}
 """Networks that begin as a shallower one that has learnt already (`deeper.py`); a teacher then learns from the books as long as a student."""

@@ -33,7 +33,7 @@ from docstill.teacher_cache import ask_once
 
 DOCUMENTS, BATCH, ROUNDS, KEPT = 6, 2, 10, 64
 TEACHER, STUDENT = ("donut-small", (320, 320)), ("donut-mini", (240, 240))
-OBJECTIVES = [{"kind": "labels"}, {"kind": "kd", "temperature": 2.0}]
+OBJECTIVES: list[dict[str, Any]] = [{"kind": "labels"}, {"kind": "kd", "temperature": 2.0}]
 
 
 def main() -> None:
