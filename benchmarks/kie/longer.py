@@ -28,6 +28,7 @@ from ways import scores
 LABELS = {"train": (24000, 2101), "validation": (300, 2002)}
 """How many of each split, and the seed that they are drawn with."""
 SHALLOW: dict[str, Any] = {"method": "depth", "of": "decoder", "keep": 2}
+HALF: dict[str, Any] = {"method": "depth", "of": "encoder", "keep": [1, 3, 1]}
 NARROW: dict[str, Any] = {"method": "ffn", "keep": 0.5}
 TRAINING: dict[str, Any] = {
     "epochs": 3,
@@ -41,7 +42,7 @@ TRAINING: dict[str, Any] = {
 SPARSE = {"prune": {"sparsity": 0.62, "scope": "lamp", "of": "non-embedding", "end": 0.4}}
 WAYS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
     "hole": ([SHALLOW], {**TRAINING, **SPARSE}),
-    "structural": ([SHALLOW, NARROW], TRAINING),
+    "structural": ([SHALLOW, HALF, NARROW], TRAINING),
 }
 """What is cut off before a student learns, and how it learns."""
 SEEDS = range(3)
