@@ -412,7 +412,7 @@ def hole_section(
         + (
             ""
             if structural is None
-            else f"\n\n{longer_taught(structural, "Two decoder layers, half of the encoder's blocks, feed-forward layers of half the width", ' structural')}"
+            else f"\n\n{longer_taught(structural, 'Two decoder layers, half of the blocks of the encoder, feed-forward layers of half the width', ' structural')}"
         )
         + "\n\n"
         + "\n".join(tried)
