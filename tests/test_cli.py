@@ -164,6 +164,14 @@ def test_score(tmp_path: Path) -> None:
         (["recipes", "sing"], "use list, show NAME, or copy NAME"),
         (["report", "{empty}"], "holds no results.json"),
         (["train", "--data", "{data}", "--out", "{empty}/x"], "give exactly one of"),
+        (
+            ["train", "--model", "{run}/model", "--data", "{data}", "--out", "{empty}/x", "config={{a: 1}}"],
+            "has its own",
+        ),
+        (
+            ["train", "--new", "vit-tiny", "--data", "{data}", "--out", "{empty}/x", "config=3"],
+            "config=3 is no mapping",
+        ),
         (["train", "--new", "resnet-81", "--data", "{data}", "--out", "{empty}/y"], "did you mean resnet-18"),
         (["evaluate", "{run}/model", "{data}", "--task", "kie"], "is a model for classification"),
         (["evaluate", "{run}/model", "{data}", "--split", "test"], "has no split test"),

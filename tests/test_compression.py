@@ -135,6 +135,39 @@ def test_a_student_that_does_not_fit_together_is_told_before_the_teacher_is_trai
     assert not list((tmp_path / "run" / "teacher").rglob("metrics.jsonl"))
 
 
+def test_an_objective_that_does_not_fit_is_told_before_the_teacher_is_trained(
+    finished: tuple[Path, Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    content = tiny.recipe(finished[0], repeats=1, controls=["teacher"])
+    entry = {"kind": "hint", "student_module": "vit.layer.0"}
+    last = len(content["stages"]) - 1
+    objectives = content["stages"][last]["distill"]["objectives"]
+    content["stages"][last]["distill"]["objectives"] = [*objectives, entry]
+    with pytest.raises(RecipeError) as error:
+        compression.compress(parse_recipe(content), tmp_path / "run")
+    assert len(error.value.problems) == 1
+    assert error.value.problems[0].startswith(f"stages.{last}.distill: ")
+    assert "did you mean vit.layers.0" in error.value.problems[0]
+    assert not list((tmp_path / "run").rglob("metrics.jsonl"))
+    content["stages"][last]["distill"]["objectives"] = objectives
+    assert compression.compress(parse_recipe(content), tmp_path / "run")["rows"], "in the same folder"
+
+
+def test_data_that_are_mended_before_anybody_has_learnt_are_looked_at_again(tmp_path: Path) -> None:
+    data = tiny.class_folders(tmp_path / "data")
+    content = tiny.recipe(data, repeats=1, controls=["teacher"], calibrate=True)
+    with pytest.raises(UserError, match="validation"):
+        compression.compress(parse_recipe(content), tmp_path / "run")  # too few pages to calibrate on
+    broken = data / "validation" / "bars" / "9.png"
+    broken.write_bytes(b"")
+    with pytest.raises(DataError, match=r"9\.png"):
+        compression.compress(parse_recipe({**content, "calibrate": False}), tmp_path / "run")
+    broken.unlink()
+    page = data / "validation" / "bars" / "0.png"
+    shutil.copy(page, page.with_name("8.png"))
+    assert compression.compress(parse_recipe({**content, "calibrate": False}), tmp_path / "run")["rows"]
+
+
 def test_two_processes_do_not_share_a_run_folder(finished: tuple[Path, Path, dict[str, Any]]) -> None:
     data, run, _ = finished
     from docstill.run import locked

@@ -148,6 +148,23 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_as_they_were() -> None:
     assert lesson.line.weight.grad is None
 
 
+def test_one_number_a_channel_is_a_sentence() -> None:
+    class Lesson(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = torch.nn.BatchNorm2d(1)
+
+        def forward(self, batch: dict[str, Any]) -> list[Loss]:
+            return [Loss("labels", self.norm(batch["x"]).mean(), 1.0, 1)]
+
+    lesson = Lesson()
+    trainee = Trainee(lesson, lesson.norm, lambda epoch, skip: iter(()), 1, lambda batch: {"labels": 1}, dict)
+    optimizer = torch.optim.SGD(lesson.parameters(), 0.1)
+    group = [{"files": ["a.png"], "x": torch.ones(1, 1, 1, 1)}]
+    with pytest.raises(UserError, match="a batch of 1 page of this size leaves one number a channel"):
+        optimise(trainee, optimizer, group, torch.autocast("cpu", enabled=False), 1.0, False)
+
+
 def test_several_processes_for_one_network_are_refused(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

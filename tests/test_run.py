@@ -100,8 +100,11 @@ def test_a_folder_in_which_nothing_was_done_takes_another_recipe(tmp_path: Path)
     open_run(tmp_path / "run", "task: a\n")
     open_run(tmp_path / "run", "task: b\n")
     assert (tmp_path / "run" / "recipe.yaml").read_text() == "task: b\n"
+    write_json(tmp_path / "run" / "teacher" / "evaluation" / "done.json", {})
+    open_run(tmp_path / "run", "task: c\n")
+    assert not (tmp_path / "run" / "teacher" / "evaluation").exists(), "a teacher that was scored may be another now"
     write_json(tmp_path / "run" / "teacher" / "done.json", {})
-    with pytest.raises(RecipeError, match="begun with another recipe"):
+    with pytest.raises(RecipeError, match=r"begun with another recipe.*taken along: teacher=.*teacher/model"):
         open_run(tmp_path / "run", "task: a\n")
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="is a file"):

@@ -6,7 +6,6 @@ Read `compress` from top to bottom; each call below it is one step of the run, d
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from docstill.calibration import check_enough, temperature_of
-from docstill.chains import CALIBRATION, DOCUMENTS, EVALUATION, MODEL, OUTPUTS, Chain, Taught, without_teacher
+from docstill.chains import DOCUMENTS, MODEL, OUTPUTS, Chain, Taught, without_teacher
 from docstill.data.document import Document
 from docstill.data.images import open_image
 from docstill.data.unlabelled import problems_of, read_unlabelled
@@ -25,13 +24,14 @@ from docstill.doubts import (
     classes_without_regions,
     extra_pages,
     lossy_answers,
+    nothing_to_teach,
     shared_pictures,
     unmeasured_classes,
     unwritable_answers,
     warn,
 )
 from docstill.engine import BEST
-from docstill.errors import DataError, DocstillError, ModelError, RecipeError, UserError
+from docstill.errors import DataError, ModelError, RecipeError, UserError
 from docstill.files import copy_whole, read_json, read_lines, write_json, write_lines
 from docstill.fingerprints import check_unchanged
 from docstill.measure import measure
@@ -40,28 +40,37 @@ from docstill.models.head import divide_logits
 from docstill.models.io import DocumentModel, fastest_device, in_full_precision, local_folder
 from docstill.optimiser import seed_everything
 from docstill.progress import counter, say
-from docstill.prune_settings import CUTS
-from docstill.prune_stage import prune
 from docstill.pruning.depth import KEPT_LAYERS
 from docstill.recipe import Generated, Recipe, Teacher, dump_recipe
+from docstill.rehearsal import rehearse
 from docstill.reporting.build import write_report
 from docstill.results import results_of
-from docstill.run import CHECKPOINT, DONE, LOOKED_AT, locked, open_run, seconds_spent, step
-from docstill.settings import NewModel, Stage
+from docstill.run import (
+    CALIBRATION,
+    CHECKPOINT,
+    DONE,
+    EVALUATION,
+    LOOKED_AT,
+    LOOKS,
+    has_learnt,
+    locked,
+    open_run,
+    seconds_spent,
+    step,
+)
+from docstill.settings import Stage
 from docstill.similarity.comparison import IN_A_RUN, layers_alike
 from docstill.similarity.rows import share_of_same_answers
 from docstill.sources import read_splits, stream_of
-from docstill.stages import Bench, know_schema, run_stage
+from docstill.stages import Bench, begin, know_schema, run_stage
 from docstill.tasks import task_named
-from docstill.tasks.base import BROUGHT_TO, ModelSpec, Pages, Task
+from docstill.tasks.base import BROUGHT_TO, Pages, Task
 from docstill.tasks.key_order import KEY_ORDER
 from docstill.teacher_answers import sure_enough
 from docstill.teacher_cache import FOLDER
 from docstill.teacher_regions import with_regions
 
 TIMED_PAGES = 8
-SAME_FOR_ALL = (LOOKED_AT, f"teacher/{EVALUATION}", f"teacher/{CALIBRATION}")
-"""Steps whose outcome depends on the data and the teacher alone."""
 
 
 def compress(recipe: Recipe, run: Path, command: str = "", name: str = "", known: Path | None = None) -> dict[str, Any]:
@@ -87,6 +96,8 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "", known
             local_folder(source)  # a path that leads nowhere is said before the folder is this recipe's
     open_run(run, dump_recipe(recipe))
     with locked(run):
+        if not has_learnt(run):
+            shutil.rmtree(run / LOOKED_AT, ignore_errors=True)  # what was bad may have been mended
         if known is not None:
             _take_over(known, run)
         checked = step(run / LOOKED_AT, lambda: _check_data(recipe))
@@ -108,10 +119,13 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "", known
         task.check_scored(bench.validation)
         if recipe.calibrate:
             check_enough(bench.validation)  # now, not after hours
-        if not any(run.glob("seed-*")):  # nobody has learnt yet
-            _try_cuts(recipe, bench)
+        if not any(run.glob("seed-*")) and (wrong := rehearse(recipe, bench, recipe.teacher)):
+            raise RecipeError("the student cannot do what it is asked to", wrong)
         teacher = _teacher(recipe, bench, run)
-        warnings += warn([f"teacher: {line}" for line in unwritable_answers(task, teacher.model, bench.validation)])
+        warnings += warn(
+            nothing_to_teach(task, read_json(teacher.folder / EVALUATION / DONE)["metrics"])
+            + [f"teacher: {line}" for line in unwritable_answers(task, teacher.model, bench.validation)]
+        )
         unlabelled = _unlabelled(recipe, task, teacher, training)
         bench = replace(bench, teacher=teacher.model, unlabelled=unlabelled, shared=teacher.folder)
         more = 1 + len(unlabelled) / len(training.documents)
@@ -142,7 +156,7 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "", known
 
 def _take_over(known: Path, run: Path) -> None:
     """Copies the steps of another run that depend on data and teacher alone, each whole or not at all."""
-    for name in SAME_FOR_ALL:
+    for name in LOOKS:
         source, target = known / name, run / name
         if (source / DONE).is_file() and not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -208,7 +222,6 @@ def _teacher(recipe: Recipe, bench: Bench, run: Path) -> Taught:
     """Trains the teacher if the recipe says so, loads it whole, scores it, and refuses one that is too weak."""
     task, folder = bench.task, run / "teacher"
     if isinstance(recipe.teacher, Teacher):
-        check_sizes([recipe.student], bench)
         source = str(train_teacher(recipe.teacher, bench, folder, recipe.seed))
     else:
         source = recipe.teacher
@@ -220,12 +233,6 @@ def _teacher(recipe: Recipe, bench: Bench, run: Path) -> Taught:
         raise ModelError(
             f"the teacher's {task.primary_metric} on the validation split is {figure:.4f}, below the recipe's teacher_floor of "
             f"{recipe.teacher_floor}; train it further, or lower the floor"
-        )
-    if figure == 0:
-        warn(
-            [
-                f"the teacher's {task.primary_metric} on the validation split is 0, so that it has nothing to teach; a teacher_floor refuses such"
-            ]
         )
     if recipe.calibrate:
         found = step(folder / CALIBRATION, lambda: _temperature(bench, model, folder / EVALUATION))
@@ -253,7 +260,7 @@ def train_teacher(teacher: Teacher, bench: Bench, folder: Path, seed: int) -> Pa
 
     def train() -> dict[str, Any]:
         seed_everything(seed)
-        model = _begin(teacher.model, bench, None)
+        model = begin(teacher.model, bench, None)
         bench.task.adapt(model, bench.training)
         report = run_stage(bench, model, Stage(train=teacher.train), folder, seed, "training the teacher")
         model.save(folder / MODEL)
@@ -262,44 +269,6 @@ def train_teacher(teacher: Teacher, bench: Bench, folder: Path, seed: int) -> Pa
 
     step(folder, train)
     return folder / MODEL
-
-
-def check_sizes(students: Iterable[str | NewModel | None], bench: Bench) -> None:
-    """Makes each student that begins from scratch, and throws it away: what does not fit together is told before hours of a teacher.
-
-    Raises:
-        UserError: there is no such size, or its settings do not fit together.
-    """
-    for student in students:
-        if isinstance(student, NewModel):
-            _begin(student, bench, None)
-
-
-def _try_cuts(recipe: Recipe, bench: Bench) -> None:
-    """Makes a student smaller as the recipe's stages will, so that what cannot be cut is said now and not after hours of learning.
-
-    Raises:
-        RecipeError: names the stage.
-    """
-    cuts = [(number, stage.settings) for number, stage in enumerate(recipe.stages) if isinstance(stage.settings, CUTS)]
-    if not cuts:
-        return
-    teacher = recipe.teacher.model if isinstance(recipe.teacher, Teacher) else recipe.teacher
-    student = _begin(teacher if recipe.student is None else recipe.student, bench, None)
-    for number, settings in cuts:
-        try:
-            # which parts go is another matter: to find that out takes pages
-            prune(bench.task, student, settings.without_pages(), bench.training)
-        except DocstillError as error:
-            raise RecipeError(
-                "the student cannot be made smaller as asked", [f"stages.{number}.prune: {error}"]
-            ) from error
-
-
-def _begin(source: str | NewModel, bench: Bench, teacher: DocumentModel | None) -> DocumentModel:
-    if isinstance(source, NewModel):
-        return bench.task.new_model(ModelSpec(source.new, source.config, source.image_size), bench.training, teacher)
-    return bench.task.load_model(source)
 
 
 def _run_chain(chain: Chain, recipe: Recipe, bench: Bench, teacher: Taught) -> None:
@@ -312,7 +281,7 @@ def _run_chain(chain: Chain, recipe: Recipe, bench: Bench, teacher: Taught) -> N
             if before is not None:
                 student = task.load_model(str(before))
             else:
-                student = _begin(teacher.source if recipe.student is None else recipe.student, bench, teacher.model)
+                student = begin(teacher.source if recipe.student is None else recipe.student, bench, teacher.model)
                 if isinstance(recipe.student, str):  # as a teacher that is trained further
                     task.adapt(student, bench.training)
                 begun = {"stage": "begin", "from": "teacher" if recipe.student is None else str(recipe.student)}

@@ -89,6 +89,13 @@ def _values(answer: Any) -> Iterator[str]:
         yield answer.strip()
 
 
+def nothing_to_teach(task: Task, metrics: dict[str, Any]) -> list[str]:
+    """A sentence on a teacher that knows nothing; nothing for any other."""
+    if metrics[task.primary_metric] != 0:
+        return []
+    return [f"the teacher's {task.primary_metric} on the validation split is 0, so that it has nothing to teach"]
+
+
 def extra_pages(pages: Pages) -> list[str]:
     """A sentence on pictures of several pages, of which only the first is seen; nothing if there are none."""
     found = []

@@ -186,7 +186,7 @@ def optimise(
     found: list[tuple[list[str], Tensor]] = []
     for index, batch in enumerate(group):
         with autocast, quick_attention(torch.device(autocast.device)):
-            losses: list[Loss] = trainee.lesson(batch)
+            losses = _compared(trainee.lesson, batch)
         parts = [loss.value * (loss.count / (totals[loss.name] or 1)) for loss in losses]
         total = torch.stack([loss.weight * part for loss, part in zip(losses, parts, strict=True)]).sum()
         if look and index == 0 and len(parts) > 1:
@@ -209,6 +209,25 @@ def optimise(
     optimizer.step()
     optimizer.zero_grad()
     return values
+
+
+def _compared(lesson: nn.Module, batch: Any) -> list[Loss]:
+    """The losses of a batch.
+
+    Raises:
+        UserError: batch norm has one number a channel to average over; torch says so in words of its own.
+    """
+    try:
+        losses: list[Loss] = lesson(batch)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        count = len(batch["files"])
+        raise UserError(
+            f"a batch of {count} page{'s' if count > 1 else ''} of this size leaves one number a channel at the end of the network, and batch norm learns "
+            "from no fewer than two; give a batch_size that leaves no page over, or a larger image_size"
+        ) from error
+    return losses
 
 
 def _windows(batches: Iterator[Any], size: int) -> Iterator[list[Any]]:

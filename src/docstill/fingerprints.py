@@ -15,7 +15,7 @@ from docstill.decoding.schema import SCHEMA
 from docstill.errors import RecipeError
 from docstill.files import read_json, write_json
 from docstill.models.io import DocumentModel
-from docstill.run import BEGAN_WITH
+from docstill.run import BEGAN_WITH, forget_looks, has_learnt
 from docstill.tasks.base import Pages
 from docstill.tasks.key_order import KEY_ORDER
 
@@ -35,7 +35,9 @@ def add_model(found: hashlib.blake2b, model: DocumentModel) -> None:
 
 
 def check_unchanged(run: Path, training: Pages, validation: Pages, teacher: str | None) -> None:
-    """Refuses to go on with other data, or another teacher, than a run began with: its figures would not be of the same.
+    """Refuses to go on with other data, or another teacher, than was learnt from: the run's figures would not be of the same.
+
+    As long as nobody has learnt, what was found of the old ones is dropped.
 
     Args:
         run: keeps the hashes, in `BEGAN_WITH`.
@@ -53,11 +55,15 @@ def check_unchanged(run: Path, training: Pages, validation: Pages, teacher: str 
         found["teacher"] = of_folder(Path(teacher))
     path = run / BEGAN_WITH
     known = read_json(path) if path.is_file() else {}
-    if changed := [what for what, hashed in found.items() if known.get(what, hashed) != hashed]:
+    changed = [what for what, hashed in found.items() if known.get(what, hashed) != hashed]
+    if changed and has_learnt(run):
         raise RecipeError(
             f"{run} was begun with other data or another teacher of the same name; give another folder, or put back what was there",
             [f"{what}: is not what it was" for what in changed],
         )
+    if changed:
+        forget_looks(run)
+        known = {}
     write_json(path, {**known, **found})
 
 

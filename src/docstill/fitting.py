@@ -24,10 +24,11 @@ def unfit_objectives(objectives: list[dict[str, Any]], task: str) -> list[str]:
     """A line `0.kind: …` for each objective, of a list that holds, which is not for the task."""
     from docstill.objectives import OBJECTIVES
 
+    instead = {("simkd", "layout"): "heads, which is SimKD for detectors, or "}
     fitting = [kind for kind, objective in OBJECTIVES.items() if task in objective.tasks]
     return [
-        f"{index}.kind: {entry['kind']} is for {' and '.join(OBJECTIVES[entry['kind']].tasks)}, the task is {task}; choose one "
-        f"of {', '.join(fitting)}"
+        f"{index}.kind: {entry['kind']} is for {' and '.join(OBJECTIVES[entry['kind']].tasks)}, the task is {task}; choose "
+        f"{instead.get((entry['kind'], task), '')}one of {', '.join(fitting)}"
         for index, entry in enumerate(objectives)
         if entry["kind"] not in fitting
     ]

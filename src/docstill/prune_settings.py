@@ -147,8 +147,6 @@ PRUNING: dict[str, type[PruneStage]] = {
 """Settings of each method of pruning, by its name."""
 
 
-CUTS = (DepthPrune, FfnPrune, ChannelPrune, BackbonePrune, ResolutionPrune)
-"""What makes a network smaller, whatever it has learnt."""
 PRUNED_TASKS = {
     "vocabulary": ("kie",),
     "backbone": ("layout",),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import docstill
-from docstill.chains import CALIBRATION, DOCUMENTS, EVALUATION, Chain, Taught
+from docstill.chains import DOCUMENTS, Chain, Taught
 from docstill.deploy.hardware import hardware
 from docstill.engine import METRICS
 from docstill.errors import UserError
@@ -18,7 +18,7 @@ from docstill.metrics.seeds import summary
 from docstill.recipe import Recipe, dump_recipe
 from docstill.reporting.rows import first_of, mean_of
 from docstill.reporting.verdict import localisation_warning
-from docstill.run import DONE, read_metrics
+from docstill.run import CALIBRATION, DONE, EVALUATION, read_metrics
 from docstill.similarity.rows import alike_rows
 from docstill.stages import Bench
 from docstill.tasks.base import Judged, Pages

@@ -7,6 +7,7 @@ steps, skip those that are done.
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,8 +23,12 @@ from docstill.recipe_text import differences
 DONE = "done.json"
 CHECKPOINT = "last.pt"
 LOCK = ".lock"
+EVALUATION = "evaluation"
+CALIBRATION = "calibration"
 LOOKED_AT = "data"
 """The step of a run in which all pages are looked at once."""
+LOOKS = (LOOKED_AT, f"teacher/{EVALUATION}", f"teacher/{CALIBRATION}")
+"""Steps whose outcome depends on the data and the teacher alone, and that nobody learns in."""
 BEGAN_WITH = "began-with.json"
 """Hashes of the data and the teacher that a run began with; see `docstill.fingerprints.check_unchanged`."""
 RECIPE = "recipe.yaml"
@@ -48,11 +53,10 @@ def open_run(folder: Path, text: str, name: str = RECIPE) -> None:
             return
         if has_begun(folder):
             raise RecipeError(
-                f"{folder} was begun with another {path.stem}; give another --run folder, or undo these changes",
+                f"{folder} was begun with another {path.stem}; give another --run folder, or undo these changes{_kept(folder)}",
                 changed,
             )
-        for stale in (folder / LOOKED_AT / DONE, folder / BEGAN_WITH):
-            stale.unlink(missing_ok=True)
+        forget_looks(folder)
     elif folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} is not empty and holds no {name}; give an empty or new folder with --run")
     write_text(path, text)
@@ -65,12 +69,30 @@ def refuse_file(folder: Path) -> None:
 
 
 def has_begun(folder: Path) -> bool:
-    """Whether anything was done in a run folder: a step finished, or a checkpoint written, or somebody is at it or a part of it.
+    """Whether anything was learnt in a run folder, or somebody is at it or a part of it."""
+    return has_learnt(folder) or in_use(folder) or any(in_use(lock.parent) for lock in folder.rglob(LOCK))
 
-    To have looked at the data is nothing: with a path mended, they are looked at again.
+
+def has_learnt(folder: Path) -> bool:
+    """Whether a step is finished, or a checkpoint written.
+
+    To have looked at the data and to have scored the teacher is nothing: with something mended, that is done again.
     """
-    done = any(path.parent != folder / LOOKED_AT for path in folder.rglob(DONE)) or any(folder.rglob(CHECKPOINT))
-    return done or in_use(folder) or any(in_use(lock.parent) for lock in folder.rglob(LOCK))
+    looks = {folder / name for name in LOOKS}
+    return any(path.parent not in looks for path in folder.rglob(DONE)) or any(folder.rglob(CHECKPOINT))
+
+
+def forget_looks(folder: Path) -> None:
+    """Drops what was found of data and teacher, as long as nobody has learnt from it."""
+    for name in LOOKS:
+        shutil.rmtree(folder / name, ignore_errors=True)
+    (folder / BEGAN_WITH).unlink(missing_ok=True)
+
+
+def _kept(folder: Path) -> str:
+    """What a refusal says of a teacher that the run has trained."""
+    teacher = folder / "teacher"
+    return f"; its teacher can be taken along: teacher={teacher / 'model'}" if (teacher / DONE).is_file() else ""
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from docstill.doubts import (
     classes_without_regions,
     extra_pages,
     lossy_answers,
+    nothing_to_teach,
     shared_pictures,
     unmeasured_classes,
     warn,
@@ -31,7 +32,7 @@ from docstill.optimiser import seed_everything
 from docstill.recipe import Data, Generated, parse_data, parse_stage
 from docstill.recipe_text import differences
 from docstill.reporting.verdict import localisation_warning
-from docstill.run import CHECKPOINT, has_begun, locked, read_metrics, refuse_file, step
+from docstill.run import CHECKPOINT, EVALUATION, forget_looks, has_begun, locked, read_metrics, refuse_file, step
 from docstill.settings import DistillStage, NewModel, Stage
 from docstill.sources import read_splits
 from docstill.stages import Bench, run_stage
@@ -90,6 +91,8 @@ def one_stage(
         raise RecipeError(
             f"{out} holds another stage's work; give another --out folder, or undo these changes", changed
         )
+    if changed:
+        forget_looks(folder)
     if not written.is_file() and folder.exists() and any(folder.iterdir()):
         raise UserError(f"{out} is not empty; give a new or empty --out folder")
     write_text(written, text)
@@ -114,7 +117,9 @@ def one_stage(
         bench = Bench(task, pages, validation, teacher)  # type: ignore[arg-type]  # pruning looks at no pages
         taught: dict[str, Any] = {}
         if teacher is not None:
-            taught["teacher"] = {"model": teacher_source, "metrics": score_teacher(bench, teacher, folder / "teacher")}
+            metrics = score_teacher(bench, teacher, folder / "teacher" / EVALUATION)
+            warnings += warn(nothing_to_teach(task, metrics))
+            taught["teacher"] = {"model": teacher_source, "metrics": metrics}
         done = run_stage(bench, student, stage, folder, seed, kind)
         if isinstance(stage.settings, DistillStage):
             lines = read_metrics(folder / METRICS)

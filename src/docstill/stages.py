@@ -31,8 +31,8 @@ from docstill.prune_stage import prune
 from docstill.pruning.magnitude import magnitude_masks
 from docstill.pruning.masks import Masks, apply_masks
 from docstill.pruning.schedule import cubic_sparsity
-from docstill.settings import DistillStage, GradualPruning, Stage, Training, TrainStage
-from docstill.tasks.base import BROUGHT_TO, Pages, Task
+from docstill.settings import DistillStage, GradualPruning, NewModel, Stage, Training, TrainStage
+from docstill.tasks.base import BROUGHT_TO, Batch, ModelSpec, Pages, Task
 from docstill.tasks.key_order import same_order
 from docstill.teacher_answers import with_teacher_answers, writable
 from docstill.teacher_cache import FOLDER, TeacherCache, ask_once
@@ -80,6 +80,13 @@ def run_stage(
         {"stage": stage.kind, "settings": stage.settings.model_dump(mode="json")}
     )
     return report
+
+
+def begin(source: str | NewModel, bench: Bench, teacher: DocumentModel | None) -> DocumentModel:
+    """A model as nobody has taught it here: one from scratch, with the vocabulary of ``teacher`` if there is one, or one that is loaded."""
+    if isinstance(source, NewModel):
+        return bench.task.new_model(ModelSpec(source.new, source.config, source.image_size), bench.training, teacher)
+    return bench.task.load_model(source)
 
 
 def know_schema(task: Task, model: DocumentModel, pages: Pages | None) -> None:
@@ -150,9 +157,7 @@ def learn(
     if lesson.teacher is not None and isinstance(settings, DistillStage) and settings.cache_logits:
         cache = _asked_once(lesson, examples, settings, (bench.shared or folder) / FOLDER, device)
         examples = replace(examples, teacher=None)
-    width, height = examples.cache.size
-    dry = min(DRY, max(1, DRY_PIXELS // (width * height)))
-    lesson.prepare(next(epoch_batches(examples, 0, 0, dry, 0)))
+    lesson.prepare(_dry(examples))
     count = len(training.documents)
     pruning = Pruning(student, settings.prune)
 
@@ -194,6 +199,27 @@ def learn(
         "teacher_asked": lesson.teacher is not None,
         "warnings": warnings,
     }
+
+
+def first_look(bench: Bench, student: DocumentModel, settings: Training, objectives: list[dict[str, Any]]) -> None:
+    """Shows objectives a few pages as `learn` does before its first step, so that what it would refuse is said; nobody learns.
+
+    Raises:
+        UserError: student, teacher and objectives do not go together.
+    """
+    bench.task.check_model(student, bench.training)
+    if bench.teacher is not None:
+        bench.task.check_pair(bench.teacher, student)
+    lesson = Lesson(bench.task, student, bench.teacher, make_objectives(objectives))
+    lesson.prepare(_dry(page_set(bench.task, bench.training, student, lesson.teacher, settings, seed=0)))
+    lesson.finish()
+
+
+def _dry(examples: PageSet) -> Batch:
+    """The batch that objectives are shown before the first step."""
+    width, height = examples.cache.size
+    count = min(DRY, max(1, DRY_PIXELS // (width * height)))
+    return next(epoch_batches(examples, 0, 0, count, 0))
 
 
 def _teacher_answers(bench: Bench, student: DocumentModel, folder: Path) -> tuple[Pages, int]:

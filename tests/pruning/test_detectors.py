@@ -17,7 +17,7 @@ from docstill.models.detection import detect
 from docstill.models.detector import backbones, load_detector, new_detector
 from docstill.models.io import DocumentModel
 from docstill.models.size import count_parameters
-from docstill.prune_settings import ChannelPrune, DepthPrune, FfnPrune, PruneStage, ResolutionPrune
+from docstill.prune_settings import BackbonePrune, ChannelPrune, DepthPrune, FfnPrune, PruneStage, ResolutionPrune
 from docstill.prune_stage import prune
 from docstill.pruning.backbone import swap_backbone
 from docstill.pruning.channels import prune_channels
@@ -327,12 +327,27 @@ def test_a_faster_rcnn_is_told_what_works_instead(settings: PruneStage) -> None:
         prune(Layout(), made(TINY_RCNN), settings, None)
 
 
-def test_a_smaller_detr_loads_in_plain_transformers(tmp_path: Path) -> None:
-    model = made(TINY_DETR, decoder_layers=3)
+def test_one_decoder_layer_is_too_few() -> None:
     with pytest.raises(UserError, match="keep 2"):
-        prune_depth(model.network, {}, 1)
-    model.network, _, _ = prune_depth(model.network, {}, 2)
-    model.network, _ = prune_channels(model.network, {}, 0.5)
+        prune_depth(made(TINY_DETR, decoder_layers=3).network, {}, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "cuts"),
+    [
+        (TINY_DETR, [DepthPrune(method="depth", keep=2), ChannelPrune(method="channels", keep=0.5)]),
+        (TINY_DETR, [FfnPrune(method="ffn", keep=0.5, by="magnitude")]),
+        (TINY_DETR, [BackbonePrune(method="backbone", to="rt-detrv2-r34")]),
+        (D_FINE, [DepthPrune(method="depth", keep=2), FfnPrune(method="ffn", keep=0.5, by="magnitude")]),
+    ],
+    ids=["depth and channels", "ffn", "backbone", "d-fine"],
+)
+def test_a_smaller_detr_loads_in_plain_transformers(
+    kind: dict[str, Any], cuts: list[PruneStage], tmp_path: Path
+) -> None:
+    model = made(kind, decoder_layers=3)
+    for settings in cuts:
+        prune(Layout(), model, settings, None)
     folder = model.save(tmp_path / "model")
     plain = AutoModelForObjectDetection.from_pretrained(folder)
     processor = AutoImageProcessor.from_pretrained(folder)

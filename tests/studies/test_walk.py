@@ -176,7 +176,7 @@ def test_a_cell_that_fails_is_named_and_the_others_run(
     data, _, _ = finished
     nowhere = [{"distill": {"objectives": [{"kind": "hint", "student_module": "vit.layer.0"}]}}]
     study = parse_study(content(data, methods={"nowhere": nowhere, "kd": KD}))
-    with pytest.raises(UserError, match=r"1 of 2 cells failed.*vit--small--nowhere: .*did you mean"):
+    with pytest.raises(UserError, match=r"(?s)1 of 2 cells failed.*vit--small--nowhere: .*did you mean"):
         walk.run_study(study, tmp_path / "run")
     results = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))
     assert [cell["state"] for cell in results["cells"]] == ["failed", "done"]

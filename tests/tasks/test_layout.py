@@ -680,7 +680,9 @@ def test_single_stages_from_the_command_line(data: Path, tmp_path: Path, one_thr
         "--out",
         teacher,
         *small,
+        "config={pyramid_channels: 16, head_channels: 32, regions: 16}",
     )
+    assert TASK.load_model(str(teacher / "model")).network.config.pyramid_channels == 16
     assert TASK.page_size(TASK.load_model(str(teacher / "model"))) == (64, 64)
     begin = ["distill", teacher / "model", "--student", teacher / "model", "--data", data]
     done = json.loads(run(*begin, "--out", student, *small, "--json"))

@@ -151,7 +151,8 @@ def train(
     pairs, places = _apart(settings)
     chosen = _settings(pairs, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
     splits = _data(data, places)
-    print_stage(docstill.train(task, _source(new, model, image_size), splits, out, seed, **chosen), as_json)
+    source = _source(new, model, image_size, chosen.pop("config", None))
+    print_stage(docstill.train(task, source, splits, out, seed, **chosen), as_json)
 
 
 @app.command()
@@ -234,7 +235,7 @@ def distill(
 
         task = task or task_of(teacher)
         chosen["objectives"] = usual_objectives(task, temperature, alpha)
-    source = _source(new, student, image_size)
+    source = _source(new, student, image_size, chosen.pop("config", None))
     print_stage(docstill.distill(teacher, source, splits, out, task, seed, **chosen), as_json)
 
 
@@ -278,16 +279,20 @@ def _data(folder: Path | None, places: list[str]) -> Any:
     return overridden({"data": content}, places)["data"]
 
 
-def _source(new: str | None, model: str | None, size: str | None) -> Any:
+def _source(new: str | None, model: str | None, size: str | None, config: Any) -> Any:
     if (new is None) == (model is None):
         raise UserError("give exactly one of: a size to begin from scratch (--new), or an existing model folder")
     if model is not None:
         if size is not None:
             raise UserError("--image-size is for a model from scratch (--new); an existing one has its own")
+        if config is not None:
+            raise UserError("config=… is for a model from scratch (--new); an existing one has its own")
         return model
+    if not isinstance(config, dict | None):
+        raise UserError(f"config={config} is no mapping; write keys and values, such as config='{{decoder_layers: 3}}'")
     from docstill.settings import NewModel
 
-    return NewModel(new=str(new), image_size=None if size is None else _sides(size))
+    return NewModel(new=str(new), config=config or {}, image_size=None if size is None else _sides(size))
 
 
 def _sides(text: str) -> tuple[int, int]:

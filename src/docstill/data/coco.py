@@ -275,9 +275,21 @@ class _Entries:
         for key, what in (("image_id", "images"), ("category_id", "categories")):
             if strange := self.strangers[key]:
                 places = sorted(place for group in strange.values() for place in group)
+                known = self.pages if key == "image_id" else self.labels
+                spelt = any(
+                    isinstance(id_, str) != isinstance(other, str)
+                    for id_ in strange
+                    for other in known
+                    if str(id_) == str(other)
+                )
                 self.problems.append(
                     f"{self.file}: {self.kind} {some(places)} are for {what} that {self.source} does not list: "
-                    f"{key} {some(list(strange))}; mend or remove them"
+                    f"{key} {some([json.dumps(id_, ensure_ascii=False) for id_ in strange])}"
+                    + (
+                        ", numbers in one file and texts in the other; write them alike"
+                        if spelt
+                        else "; mend or remove them"
+                    )
                 )
 
 

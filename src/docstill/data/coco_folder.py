@@ -1,7 +1,7 @@
 """A folder of pages whose layout is labelled in COCO's format: pictures, and one JSON file.
 
-The annotations of the split ``pages/train`` are ``pages/train.json`` beside the folder (as PubLayNet has them), or
-``_annotations.coco.json`` inside it (as Roboflow writes them); ``file_name`` is relative to the folder. Boxes are
+The annotations of the split ``pages/train`` are ``pages/train.json`` beside the folder (as PubLayNet has them),
+``_annotations.coco.json`` inside it (as Roboflow writes them), or ``pages/annotations/instances_train.json`` (as COCO has them); ``file_name`` is relative to the folder. Boxes are
 meant for the upright page: as a viewer shows it, EXIF rotation applied.
 """
 
@@ -17,12 +17,18 @@ from docstill.data.coco import Coco, read_coco, results_content, scan_coco, some
 from docstill.data.document import Document
 from docstill.data.images import find_file, upright_size
 from docstill.data.regions import MOST_OUTSIDE, Regions, Size, clip
+from docstill.data.splits import find_splits
 from docstill.errors import DataError
 from docstill.metrics.detection import Detection, Truth
 from docstill.progress import counter
 
 INSIDE = "_annotations.coco.json"
+ANNOTATIONS = "annotations"
+"""The folder that COCO keeps its files in, beside those of the splits."""
 MISSING = "the picture is missing"
+MEND = "put it there, or take its entry out"
+NEAR = 3
+"""Of more files of JSON nearby none is named."""
 NAMED = 20
 """So many missing pictures are named; of more the number is told."""
 
@@ -44,13 +50,35 @@ def annotations_of(folder: Path) -> Path | None:
     """The file with a split's annotations, or None.
 
     Raises:
-        DataError: there are two.
+        DataError: there are several.
     """
     folder = Path(os.path.abspath(folder))  # not resolved: a link to a folder has its annotations beside the link
-    there = [path for path in (folder.with_name(f"{folder.name}.json"), folder / INSIDE) if path.is_file()]
+    places = (
+        folder.with_name(f"{folder.name}.json"),
+        folder / INSIDE,
+        folder.parent / ANNOTATIONS / f"instances_{folder.name}.json",
+    )
+    there = [path for path in places if path.is_file()]
     if len(there) > 1:
-        raise DataError(f"the pages in {folder} have two files of annotations; keep one", [str(path) for path in there])
+        raise DataError(
+            f"the pages in {folder} have several files of annotations; keep one", [str(path) for path in there]
+        )
     return there[0] if there else None
+
+
+def _no_annotations(folder: Path) -> str:
+    """Where annotations were looked for, and what lies near."""
+    folder = Path(os.path.abspath(folder))
+    name = folder.name
+    places = (folder, folder.parent, folder.parent / ANNOTATIONS)
+    near = [str(file) for place in places for file in sorted(place.glob("*.json"))]
+    below = [str(place) for place in sorted(folder.iterdir()) if place.is_dir() and find_splits(place)]
+    hint = f"; {some(near)} may be that: put it there" if 0 < len(near) <= NEAR else ""
+    hint += f"; {some(below)} holds splits: give that folder" if below else ""
+    return (
+        f"there are no annotations; expected COCO annotations in {name}.json beside {name}/, in {name}/{INSIDE}, or in "
+        f"{ANNOTATIONS}/instances_{name}.json{hint}"
+    )
 
 
 def read_coco_folder(folder: Path, labels: Sequence[str] | None = None) -> CocoFolder:
@@ -76,9 +104,7 @@ def scan_coco_folder(folder: Path, labels: Sequence[str] | None = None) -> tuple
         return CocoFolder(known, []), ["there is no such folder; expected pictures in it"], []
     path = annotations_of(folder)
     if path is None:
-        name = os.path.basename(os.path.abspath(folder))
-        expected = f"expected COCO annotations in {name}.json beside {name}/, or in {name}/{INSIDE}"
-        return CocoFolder(known, []), [f"there are no annotations; {expected}"], []
+        return CocoFolder(known, []), [_no_annotations(folder)], []
     coco, problems = scan_coco(path)
     known = known or coco.labels
     problems += _other_labels(coco, known)
@@ -202,13 +228,15 @@ def _pictures(folder: Path, coco: Coco) -> list[_Looked]:
 
 def _picture(folder: Path, name: str, size: Size | None) -> _Looked:
     """The picture, its size upright, and what is wrong; without a size there is no telling where its boxes lie."""
+    if "\\" in name and find_file(folder, name) is None:
+        name = name.replace("\\", "/")  # as Windows writes it
     if Path(name).is_absolute() or ".." in Path(name).parts:
         return None, None, "file_name leads out of the folder; give a path relative to it"
     file = find_file(folder, name)
     if file is None:
         if len(Path(name).parts) > 1 and find_file(folder, Path(name).name) is not None:
             return None, None, f"{MISSING}; file_name is relative to {folder}, where {Path(name).name} lies"
-        return None, None, MISSING
+        return None, None, f"{MISSING}; {MEND}"
     upright, stored = upright_size(file)
     if upright is None or stored is None:
         return file, size, None  # `check` decodes all pictures and says what is wrong with them

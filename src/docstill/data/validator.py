@@ -337,7 +337,8 @@ def _layout(splits: Mapping[str, Path], problems: list[str], warnings: list[str]
         empty = sum(not document.target.boxes for document in found.documents)
         regions = {label: counts[label] for label in found.labels}
         about[split] = {"n": len(found.documents), "regions": regions, "empty": empty}
-        warnings += [f"{folder}: no regions of {label}" for label in found.labels if not counts[label]]
+        if not wrong:  # else they may be on the pages that were left out
+            warnings += [f"{folder}: no regions of {label}" for label in found.labels if not counts[label]]
         if not wrong and (source := annotations_of(folder)):
             warnings += _unnamed(folder, found.documents, source.name)
     return documents, about

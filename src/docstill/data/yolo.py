@@ -45,7 +45,11 @@ def read_classes(path: Path) -> dict[int, str]:
             content = yaml.load(text, Loader=_Words)
             names = content.get("names") if isinstance(content, dict) else None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        names, problem = None, f"cannot be read ({' '.join(str(error).split())})"
+        said = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
+        names, problem = (
+            None,
+            f"cannot be read ({said}); give a YAML file with names, or a text file with a name a line",
+        )
     if isinstance(names, list):
         names = dict(enumerate(names))
     if isinstance(names, dict):
@@ -144,8 +148,11 @@ def _regions(path: Path, size: Size, classes: dict[int, str], problems: list[str
 def _line(words: list[str], size: Size, classes: dict[int, str]) -> tuple[str, Box] | str:
     """Class and box, or what is wrong with the line."""
     try:
-        label, shares = int(words[0]), [float(word) for word in words[1:]]
-    except ValueError:
+        number, *shares = (float(word) for word in words)
+        label = int(number)
+        if label != number:
+            raise ValueError
+    except (ValueError, OverflowError):
         label, shares = -1, []
     if len(shares) != 4 and (len(shares) < 6 or len(shares) % 2):
         return f"expected class x y width height, {' '.join(words)[:60]!r} given"

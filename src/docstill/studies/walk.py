@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import docstill
-from docstill.compression import check_sizes, compress, train_teacher
+from docstill.compression import compress, train_teacher
 from docstill.deploy.hardware import hardware
+from docstill.doubts import warn
 from docstill.errors import MEMORY, DocstillError, InUse, UserError, out_of_memory
 from docstill.files import read_json, write_json
-from docstill.progress import say
+from docstill.progress import counter, say
 from docstill.recipe import Recipe, Teacher
 from docstill.recipe_text import read_yaml
+from docstill.rehearsal import rehearse
 from docstill.reporting.figures import duration
 from docstill.reporting.study import write_study
 from docstill.run import DONE, RECIPE, has_begun, in_use, locked, open_run, seconds_spent
@@ -101,12 +103,28 @@ def _teachers(study: Study, run: Path) -> dict[str, str]:
         if isinstance(teacher, Teacher):
             if bench is None:
                 bench = Bench(task, *read_splits(task, study.data))
-                check_sizes(study.students.values(), bench)
+                if not (run / "teachers").exists():
+                    _rehearse(study, bench)
             say(f"teacher {name}")
             sources[name] = str(train_teacher(teacher, bench, run / "teachers" / name, study.seed))
         else:
             sources[name] = teacher
     return sources
+
+
+def _rehearse(study: Study, bench: Bench) -> None:
+    """Tries the cells whose teachers are still to be trained, and says which will fail; what keeps others from running is raised."""
+    coming = [
+        (cell, teacher)
+        for cell in cells(study, {name: name for name in study.teachers})
+        if isinstance(teacher := study.teachers[cell.teacher], Teacher)
+    ]
+    with counter("trying what the cells ask for", len(coming)) as advance:
+        wrong = {}
+        for cell, teacher in coming:
+            wrong[cell.name] = rehearse(cell.recipe, bench, teacher)
+            advance(1)
+    warn([f"cell {name} will fail: {lines[0]}" for name, lines in wrong.items() if lines])
 
 
 def _recipe(cell: Cell, grid: Sequence[Cell], run: Path) -> Recipe:
@@ -186,7 +204,7 @@ def _written(
             )
         else:
             error = failed.get(cell.name)
-            row |= {"state": "waiting"} if error is None else {"state": "failed", "error": str(error)}
+            row |= {"state": "waiting"} if error is None else {"state": "failed", "error": " ".join(str(error).split())}
         rows.append(row)
     results = {
         "docstill": docstill.__version__,
