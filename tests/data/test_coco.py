@@ -188,7 +188,8 @@ def test_all_bad_entries_at_once(tmp_path: Path) -> None:
         [{"id": 3, "name": "text"}, {"id": 4, "name": "text"}, {"id": 3, "name": "other"}, {"id": 5}],
     )
     problems = problems_of(path)
-    assert [problem.split(": ")[1] for problem in problems] == [
+    assert problems[10].startswith(f"{path.name}: annotations[0] (id 1): ")
+    assert [problem.split(": ")[1].split(" (id ")[0] for problem in problems] == [
         *(f"images[{place}]" for place in (1, 2, 3, 4, 5)),
         *(f"categories[{place}]" for place in (1, 2, 3)),
         *(f"images[{place}]" for place in (6, 7)),

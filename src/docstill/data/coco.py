@@ -119,7 +119,7 @@ def read_results(path: Path, coco: Coco) -> list[Detection]:
             continue
         score = entry.get("score")
         if type(score) not in _NUMBERS or not -FAR < score < FAR:
-            against.wrong(place, f"score must be a finite number, {_short(score)} given")
+            against.wrong(entry, place, f"score must be a finite number, {_short(score)} given")
             continue
         detections.append(Detection(*placed, box, float(score)))
     against.end()
@@ -240,7 +240,7 @@ class _Entries:
             pass
         ids = [entry.get(key) for key in self.strangers] if isinstance(entry, dict) else [None]
         if any(type(id_) not in {int, str} for id_ in ids):
-            self.wrong(place, f"expected an object with image_id and category_id, {_short(entry)} given")
+            self.wrong(entry, place, f"expected an object with image_id and category_id, {_short(entry)} given")
             return None
         for key, known in (("image_id", self.pages), ("category_id", self.labels)):
             if entry[key] not in known:
@@ -251,7 +251,7 @@ class _Entries:
         """The entry's box, whose sides must not be less than ``least``."""
         value = entry.get("bbox")
         if type(value) is not list or len(value) != 4:
-            self.wrong(place, f"bbox must be [left, top, width, height], {_short(value)} given")
+            self.wrong(entry, place, f"bbox must be [left, top, width, height], {_short(value)} given")
             return None
         left, top, width, height = value
         # written out, for a loop over the four takes a second of a million boxes
@@ -259,16 +259,18 @@ class _Entries:
             type(left) in _NUMBERS and type(top) in _NUMBERS and type(width) in _NUMBERS and type(height) in _NUMBERS
         )
         if not numbers or not (-FAR < left < FAR and -FAR < top < FAR and -FAR < width < FAR and -FAR < height < FAR):
-            self.wrong(place, f"bbox must hold four finite numbers, {_short(value)} given")
+            self.wrong(entry, place, f"bbox must hold four finite numbers, {_short(value)} given")
             return None
         if width < least or height < least:
-            self.wrong(place, f"bbox has no area: [left, top, width, height] is {_short(value)}")
+            self.wrong(entry, place, f"bbox has no area: [left, top, width, height] is {_short(value)}")
             return None
         return float(left), float(top), float(width), float(height)
 
-    def wrong(self, place: int, what: str) -> None:
+    def wrong(self, entry: Any, place: int, what: str) -> None:
         """Notes what is wrong with an entry."""
-        self.problems.append(f"{self.file}: {self.kind}[{place}]: {what}")
+        id_ = entry.get("id") if isinstance(entry, dict) else None
+        number = f" (id {id_})" if type(id_) in {int, str} else ""  # what labelling tools show
+        self.problems.append(f"{self.file}: {self.kind}[{place}]{number}: {what}")
 
     def end(self) -> None:
         """Notes, a line each, all entries that name images, and all that name classes, that are not listed."""
@@ -304,7 +306,7 @@ def _truths(entries: list[Any], against: _Entries) -> tuple[list[Truth], list[in
         area, crowd = box[2] * box[3] if area is None else area, 0 if crowd is None else crowd
         if type(area) not in _NUMBERS or not 0 <= area < FAR**2 or crowd not in (0, 1):
             expected = "area must be a number that is not negative and iscrowd 0 or 1"
-            against.wrong(place, f"{expected}, {_short(area)} and {_short(crowd)} given")
+            against.wrong(entry, place, f"{expected}, {_short(area)} and {_short(crowd)} given")
             continue
         truths.append(Truth(*placed, box, float(area), bool(crowd)))
         places.append(place)
