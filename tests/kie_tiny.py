@@ -32,12 +32,13 @@ def tiny_donut(seed: int = 0, tags: list[str] = TAGS, **options: Any) -> Documen
     return new_donut("donut-tiny", options.pop("changes", {}), [], tags, **options)
 
 
-def like_published(**options: Any) -> DocumentModel:
-    """A Donut with a SentencePiece vocabulary: words, single characters, tags, and a task token."""
+def like_published(bare_one: bool = True, **options: Any) -> DocumentModel:
+    """A Donut with a SentencePiece vocabulary: words, single characters, tags, and a task token; as published without the bare 1."""
     model = tiny_donut(seed=1, **options)
     pieces = [(token, 0.0) for token in SPECIAL] + [("▁", -2.0)]
     pieces += [(prefix + word, -3.0 - index / 10) for index, word in enumerate(WORDS) for prefix in ("", "▁")]
-    pieces += [(character, -8.0) for character in map(chr, range(33, 127))] + [("é", -9.0)]
+    pieces += [(character, -8.0) for character in map(chr, range(33, 127)) if bare_one or character != "1"]
+    pieces += [("▁1", -8.0), ("é", -9.0)]
     backend = Tokenizer(models.Unigram(pieces, unk_id=3, byte_fallback=False))
     backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
     backend.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")

@@ -203,6 +203,15 @@ def test_a_users_mistake_is_one_sentence_and_exit_code_2(
     assert message in " ".join(errors.split())
 
 
+def test_a_reader_who_has_seen_enough_is_no_fault() -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    code = "from docstill.cli import app; app(['recipes', 'list', '--json'])"
+    done = subprocess.run([sys.executable, "-c", code], stdout=theirs, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_bad_pictures_are_each_one_line(world: tuple[Path, Path], tmp_path: Path) -> None:
     _, run = world
     whole = tmp_path / "whole.jpg"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -391,6 +392,26 @@ def test_names_that_end_in_one_another_find_their_own(files: Any) -> None:
         docstill.score("kie", *files(said, right))
     said = [{"file": f"/x/{name}", "gt_parse": {"nr": name}} for name in reversed(names)]
     assert docstill.score("kie", *files(said, right))["metrics"]["field_f1"] == 1.0
+
+
+def test_pages_of_one_file_are_told_apart(files: Any) -> None:
+    right = [{"file_name": "a.pdf", "page": number, "gt_parse": {"nr": str(number)}} for number in (1, 2, 3)]
+    said = [{"file": "x/a.pdf", "page": number, "gt_parse": {"nr": str(number)}} for number in (3, 1, 2)]
+    assert docstill.score("kie", *files(said, right))["metrics"]["field_f1"] == 1.0
+    one = [{**line, "page": 7} for line in NAMED]  # said by one side alone, of files that are named once
+    assert docstill.score("kie", *files(SAID, one))["metrics"]["field_f1"] == 1.0
+
+
+def test_null_is_nothing_read(files: Any) -> None:
+    result = docstill.score("kie", *files([None, {}], [{"nr": "1"}, {"nr": "2"}]))
+    assert set(result["metrics"]["per_field"]) == {"nr"}
+    assert result["metrics"]["field_f1"] == 0.0
+
+
+def test_predictions_may_come_through_a_pipe(files: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    said, right = files([RECEIPTS[0]], [RECEIPTS[0]])
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(said.read_bytes())))
+    assert docstill.score("kie", "-", right)["metrics"]["field_f1"] == 1.0
 
 
 def test_names_without_a_counterpart_are_all_told_at_once(files: Any) -> None:

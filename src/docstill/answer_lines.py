@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+import sys
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -40,6 +41,8 @@ def read_pairs(predictions: Path, answers: Path, task: str) -> tuple[list[Line],
     """The lines of both files, those of the predictions in the order of the answers."""
     given, right = read_all(predictions, answers, task=task)
     names = [_name(line.value, task) for line in given], [_name(line.value, task) for line in right]
+    if any(len(set(side)) < len(side) for side in names):  # of a file with several pages `predict` has an answer each
+        names = [_with_page(line.value, task) for line in given], [_with_page(line.value, task) for line in right]
     if not all(names[0]) or not all(names[1]):
         if len(given) != len(right):
             raise UserError(
@@ -103,6 +106,13 @@ def _name(value: Any, task: str) -> tuple[str, ...]:
     return PurePosixPath(posixpath.normpath(composed(name.replace("\\", "/")))).parts
 
 
+def _with_page(value: Any, task: str) -> tuple[str, ...]:
+    """The same, with the page of the file if the line gives that, too."""
+    parts = _name(value, task)
+    page = value.get("page") if parts else None
+    return (*parts[:-1], f"{parts[-1]}, page {page}") if type(page) is int else parts
+
+
 def _is_around(value: Any, task: str) -> bool:
     """Whether a line is not the answer itself, but holds one."""
     return isinstance(value, dict) and (bool(AROUND[task] & set(value)) or is_read(value) or is_unread(value))
@@ -131,7 +141,7 @@ def _lines(path: Path, problems: list[str], task: str) -> list[Line]:
     """The lines of a file; those that are not JSON are added to ``problems``."""
     number_of = AsWritten if task == "kie" else float
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = sys.stdin.buffer.read().decode("utf-8-sig") if str(path) == "-" else path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path} ({error}); give a file of JSON lines in UTF-8") from error
     if (entries := _array(text, number_of, task)) is not None:

@@ -41,7 +41,7 @@ def _unfit(splits: dict[str, Path], source: str) -> list[str]:
     try:
         from docstill.doubts import respelt
         from docstill.models.donut import add_tags
-        from docstill.models.donut_tokens import addable
+        from docstill.models.donut_tokens import addable, lacks_one
         from docstill.tasks.base import Pages
         from docstill.tasks.kie import Kie
     except ModuleNotFoundError as error:
@@ -55,6 +55,7 @@ def _unfit(splits: dict[str, Path], source: str) -> list[str]:
     for what, lacking in (
         ("tag", sorted(tags - tokenizer.get_vocab().keys())),
         ("character", list(map(repr, characters))),
+        ("bare piece", ["'1'"] if lacks_one(tokenizer) else []),
     ):
         if lacking:
             warnings.append(

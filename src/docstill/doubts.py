@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from docstill.data.answers import doubtful_answers, lossy
 from docstill.data.coco import some
 from docstill.data.document import Document
 from docstill.data.images import page_count
 from docstill.data.json_tokens import json_to_tokens, survives, tokens_to_json
-from docstill.data.validator import lossy
 from docstill.errors import DataError, UserError
 from docstill.models.donut_tokens import decode, encode, unknown_characters
 from docstill.models.io import DocumentModel
@@ -31,13 +31,16 @@ def warn(lines: list[str]) -> list[str]:
 
 
 def lossy_answers(task: Task, pages: Pages) -> list[str]:
-    """A sentence on the answers of a split that the text of tags cannot carry; nothing if there are none."""
-    found = lossy(pages.documents) if task.name == "kie" else []
-    if not found:
+    """Sentences on the answers of a split that the text of tags cannot carry, or hardly as they are meant; none if there are none."""
+    if task.name != "kie":
         return []
+    doubtful = doubtful_answers(pages.documents, pages.folder)
+    if not (found := lossy(pages.documents)):
+        return doubtful
     return [
+        *doubtful,
         f"{len(found):,} of {len(pages.documents):,} answers in {pages.folder} do not survive JSON to tokens and back, so that "
-        f"they cannot come out right; `docstill check` names all: {some([': '.join(line) for line in found], SHOWN)}"
+        f"they cannot come out right; `docstill check` names all: {some([': '.join(line) for line in found], SHOWN)}",
     ]
 
 

@@ -73,7 +73,7 @@ def out_of_memory(error: Exception) -> bool:
 
 MEMORY = (
     "memory ran out in one batch; give a smaller batch_size (with more gradient_accumulation_steps to learn from as many documents "
-    "a step) or a smaller image size, and another folder"
+    "a step), a smaller image size or, for answers that are written, shorter ones (`docstill check` names very long ones), and another folder"
 )
 
 

@@ -167,7 +167,7 @@ def _kie(given: list[Line], right: list[Line]) -> Scored:
     ]
     if problems:
         raise DataError("these lines cannot be scored", problems)
-    predictions = [canonical(answers[0]) for answers in said]
+    predictions = [{} if answers[0] is None else canonical(answers[0]) for answers in said]  # null: nothing was read
     truths = [
         nearest_truth(prediction, [canonical(answer) for answer in these])
         for prediction, these in zip(predictions, variants, strict=True)

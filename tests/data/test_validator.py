@@ -330,6 +330,31 @@ def test_a_key_twice_in_one_object_is_a_warning_with_its_line(tmp_path: Path) ->
     ]
 
 
+def test_answers_that_are_very_long_or_to_several_questions_are_told_of(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    parses: list[dict[str, Any]] = [{"gt_parse": {"nr": "7"}}, {"gt_parse": {"nr": "x" * 9000}}]
+    parses.append({"gt_parses": [{"question": "Who?", "answer": "Ann"}, {"question": "When?", "answer": "May"}]})
+    parses.append({"gt_parses": [{"question": "Who?", "answer": "Ann"}, {"question": "Who?", "answer": "A."}]})
+    lines = []
+    for number, parse in enumerate(parses):
+        Image.new("RGB", (8, 8 + number)).save(data / f"{number}.png")
+        lines.append(json.dumps({"file_name": f"{number}.png", "ground_truth": json.dumps(parse)}))
+    (data / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    long, asked = check(data)["warnings"]
+    assert long.startswith(f"{data / 'metadata.jsonl:2'}: the answer has 9,")
+    assert asked.startswith(f"{data}: 1 page(s) with answers to several questions, such as metadata.jsonl:3; ")
+
+
+@pytest.mark.parametrize("name", ["a/metadata.jsonl", "metadata.csv"])
+def test_answers_that_lie_elsewhere_are_not_taken_for_page_classes(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "set" / name
+    file.parent.mkdir(parents=True)
+    file.touch()
+    with pytest.raises(UserError, match=r"looks like the answers of documents.*one metadata\.jsonl at the top"):
+        check(tmp_path / "set")
+
+
 def test_booleans_are_one_warning_a_split(tmp_path: Path) -> None:
     data = receipts(tmp_path, train=[{"a": "true"}, {"a": [{"paid": True}]}, {"paid": False}], validation=[{"a": 1}])
     (warning,) = check(data)["warnings"]

@@ -29,8 +29,10 @@ from docstill.synthesis.generator import KINDS, Generator, Kind, synth
 from docstill.synthesis.labels import LAYOUTS, draw_label, shipment
 from docstill.synthesis.page_kinds import KINDS as PAGE_KINDS
 from docstill.synthesis.parties import COUNTRIES, party
+from docstill.synthesis.reading import Corpus
 from docstill.synthesis.receipts import LAYOUTS as TILLS
 from docstill.synthesis.receipts import draw_receipt, receipt
+from docstill.synthesis.sheet import Sheet
 from docstill.synthesis.small_labels import LAYOUTS as SMALL
 from docstill.synthesis.small_labels import packet
 from docstill.synthesis.wear import FAULTS, worn
@@ -221,6 +223,38 @@ def test_scripts_without_spaces_are_broken_into_lines(tmp_path: Path) -> None:
     corpus.write_text("x" * 4000, encoding="utf-8")
     sheet, _ = Generator("pages", corpus=corpus).sheet(0)
     assert all(right <= sheet.width for _, (_, _, right, _) in sheet.written)
+    text, corpus = "A" * 30 + "。" + "B" * 100 + "\nshort", tmp_path / "other.txt"
+    corpus.write_text(text, encoding="utf-8")
+    words = Corpus(corpus).words
+    assert "".join(words) == text.replace("\n", "")
+    assert words[0] == "A" * 30 + "。"
+    assert max(map(len, words)) == 39
+
+
+def test_lines_that_nobody_asks_for_are_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a paragraph without spaces the rest was, again for each line."""
+    corpus, measured = tmp_path / "corpus.txt", list[int]()
+    corpus.write_text("abcde" * 4000, encoding="utf-8")
+    length = Sheet.length
+
+    def counted(self: Sheet, text: str, *more: Any) -> float:
+        measured.append(len(text))
+        return length(self, text, *more)
+
+    monkeypatch.setattr(Sheet, "length", counted)
+    sheet, _ = Generator("pages", corpus=corpus).sheet(0)
+    assert sum(measured) < 100 * sum(len(text) for text, _ in sheet.written)
+
+
+def test_text_from_right_to_left_is_left_out_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("abcde fghij שלום עולם", encoding="utf-8")
+    docstill.synth("pages", tmp_path / "out", 1, corpus=corpus)
+    assert "warning: 44.4% of the corpus is written from right to left" in capsys.readouterr().err
+    corpus = tmp_path / "other.txt"
+    corpus.write_text("שלום עולם", encoding="utf-8")
+    with pytest.raises(UserError, match="no words that can be drawn, for what is written from right to left is not"):
+        Corpus(corpus)
 
 
 def test_what_does_not_hold_is_said_in_a_sentence(tmp_path: Path) -> None:
@@ -237,6 +271,8 @@ def test_what_does_not_hold_is_said_in_a_sentence(tmp_path: Path) -> None:
     for arguments, message in (
         ({"kind": "letters"}, "choose one of pages, labels, small-labels, receipts"),
         ({"form": "deep"}, "form can be nested or flat"),
+        ({"form": "flat"}, "form is for receipts, labels were asked for"),
+        ({"corpus": latin}, "a corpus is for pages and layout, labels were asked for"),
         ({"n": 0}, "n must be at least 1"),
         ({"wear": 2}, "wear must be between 0 and 1"),
         ({"kind": "page-kinds", "glyphs": True, "fonts": fontless}, "leave fonts and glyphs out"),

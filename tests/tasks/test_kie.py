@@ -22,10 +22,11 @@ from docstill.models.donut import add_tags, resize_positions
 from docstill.models.donut_tokens import decode, encode
 from docstill.models.io import DocumentModel
 from docstill.models.size import count_flops
+from docstill.pruning.vocabulary import needed_tokens
 from docstill.similarity.comparison import comparison
 from docstill.tasks.base import ModelSpec, Pages
 from docstill.tasks.kie import Kie, pages_at_once
-from kie_tiny import ANSWERS, page, tiny_donut, tiny_folder
+from kie_tiny import ANSWERS, TAGS, like_published, page, tiny_donut, tiny_folder
 
 KIE = Kie()
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -55,6 +56,34 @@ def test_an_example_is_start_answer_end(pages: Pages) -> None:
     assert decode(tokenizer, ids[1:]) == json_to_tokens(ANSWERS[0])
     assert example["pixel_values"].shape == (3, 160, 160)
     assert example["pixel_values"].dtype == torch.float32
+
+
+def test_a_vocabulary_without_the_bare_one_is_mended_whether_or_not_it_has_the_tags(pages: Pages) -> None:
+    model = like_published(bare_one=False)
+    with pytest.raises(DataError, match=r"no character '1'; `docstill train --model` adds the bare 1"):
+        KIE.check_model(model, pages)
+    before = len(model.processor.tokenizer)
+    KIE.adapt(model, pages)
+    KIE.check_model(model, pages)
+    assert len(model.processor.tokenizer) == before + 1
+    assert model.network.config.decoder.vocab_size >= before + 1
+
+
+def test_categories_are_tokens_of_their_own(pages: Pages) -> None:
+    """As published models write kinds of documents, yes and no."""
+    model = tiny_donut(tags=[*TAGS, "<s_class>", "</s_class>", "<letter/>"])
+    letters = with_answers(pages, {"class": "letter", "shop": ["letter", "form"]})
+    ids = examples(model, letters)[0]["ids"].tolist()
+    tokenizer = model.processor.tokenizer
+    letter = tokenizer.convert_tokens_to_ids("<letter/>")
+    assert ids.count(letter) == 2
+    read = reading(tokenizer, ids[1:], [-0.1] * len(ids[1:]))
+    assert read.fields == {"class": "letter", "shop": ["letter", "form"]}
+    assert read.confidence["class"] > read.confidence["shop"][1]
+    KIE.check_model(model, letters)
+    kept = needed_tokens(tokenizer, ["<s_shop>a</s_shop>"], model.network.config.decoder_start_token_id)
+    assert letter in kept
+    assert "<letter/>" not in json_to_tokens({"class": "letter"})
 
 
 def test_answers_and_places_are_drawn_only_in_training(pages: Pages) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -24,7 +25,9 @@ class Verbs(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Runs the verb."""
         try:
-            return super().invoke(ctx)
+            done = super().invoke(ctx)
+            sys.stdout.flush()
+            return done
         except DocstillError as error:
             say(f"error: {error}")
             raise typer.Exit(2 if isinstance(error, UserError) else 1) from error
@@ -32,6 +35,9 @@ class Verbs(TyperGroup):
             goes_on = ctx.invoked_subcommand in RESUMED
             say("stopped; run the same command again to go on where it stopped" if goes_on else "stopped")
             raise typer.Exit(130) from error
+        except BrokenPipeError as error:  # whoever read the output has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from error
         except (MemoryError, RuntimeError, TypeError, AttributeError, LookupError, ValueError, OSError) as error:
             if type(error).__module__.startswith(("typer", "click")):  # how Typer itself ends a command
                 raise

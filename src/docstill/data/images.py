@@ -243,6 +243,8 @@ def _page_of(image: Image.Image) -> Image.Image:
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """A picture's file; whatever is wrong with it, now or while it is read, is a phrase."""
+    if path.is_dir():
+        raise _Bad("is a folder; give the files in it")
     try:
         with open(path, "rb") as file:
             head = file.read(1024)

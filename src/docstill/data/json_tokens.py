@@ -9,6 +9,7 @@ published). The format cannot carry everything: one-entry lists, numbers, empty 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 from typing import Any
 
 SEPARATOR = "<sep/>"
@@ -32,6 +33,27 @@ def json_to_tokens(value: Any, sort_keys: bool = True) -> str:
     return "" if value is None else str(value)
 
 
+def as_categories(value: Any, names: Collection[str]) -> Any:
+    """A JSON value in which texts that are one of ``names`` are written ``<name/>``, as published models of classes have them.
+
+    Kim et al.'s code (`DonutModel.json2token`): a vocabulary that has such a token uses it, as for the kinds of RVL-CDIP.
+    """
+    return _leaves(value, {name: f"<{name}/>" for name in names}) if names else value
+
+
+def from_categories(value: Any, names: Collection[str]) -> Any:
+    """The other way round."""
+    return _leaves(value, {f"<{name}/>": name for name in names}) if names else value
+
+
+def _leaves(value: Any, changes: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _leaves(child, changes) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_leaves(child, changes) for child in value]
+    return changes.get(value, value) if isinstance(value, str) else value
+
+
 def tag_tokens(value: Any) -> set[str]:
     """All tags that `json_to_tokens` needs for ``value``: opening and closing tag of each key, and the separator."""
     tags = {SEPARATOR}
@@ -47,7 +69,7 @@ def tag_tokens(value: Any) -> set[str]:
 def tokens_to_json(text: str) -> Any:
     """The JSON of a text of tags; ``{"text_sequence": …}`` where no field can be read.
 
-    Gives what `token2json` of transformers 5 gives, for a model's output is not always well-formed: an opening tag
+    Gives what `token2json` of transformers 5 gives, but for category tokens (`from_categories`), for a model's output is not always well-formed: an opening tag
     that is never closed is dropped (also from the ``text_sequence``), text outside tags is ignored, a missing closing
     tag does not take the other fields with it.
     """

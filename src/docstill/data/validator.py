@@ -14,12 +14,13 @@ from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 from warnings import catch_warnings, simplefilter
 
+from docstill.data.answers import doubtful_answers, lossy
 from docstill.data.class_folders import scan_class_folders
 from docstill.data.coco_folder import annotations_of, scan_coco_folder
 from docstill.data.document import Document
 from docstill.data.donut_folder import METADATA, repeated_keys, scan_donut_folder
 from docstill.data.images import composed, open_image, page_count, pictures
-from docstill.data.json_tokens import json_to_tokens, survives
+from docstill.data.json_tokens import json_to_tokens
 from docstill.data.splits import find_splits
 from docstill.errors import UserError
 from docstill.progress import counter
@@ -192,6 +193,16 @@ def guessed(splits: Mapping[str, Path]) -> str:
         return "kie"
     if any(annotations_of(folder) for folder in splits.values()):
         return "layout"
+    below = [
+        path
+        for folder in splits.values()
+        for path in (*sorted(folder.glob(f"*/{METADATA}")), *sorted(folder.glob("metadata.csv")))
+    ]
+    if below:
+        raise UserError(
+            f"{below[0]} looks like the answers of documents, which are read from one {METADATA} at the top of a split's folder, with file_name "
+            "relative to it; write them so, or name the task with --task"
+        )
     elsewhere = [path for folder in splits.values() for path in sorted(folder.glob("annotations/*.json"))]
     if elsewhere:  # as COCO itself lies on a disk
         raise UserError(
@@ -199,12 +210,6 @@ def guessed(splits: Mapping[str, Path]) -> str:
             "train.json, validation/ and validation.json (links will do), or name the task with --task"
         )
     return "classification"
-
-
-def lossy(documents: Sequence[Document]) -> list[tuple[str, str]]:
-    """The kie documents with an answer that does not survive JSON to tokens and back: where each is, and what is lost."""
-    lost = ((document.where, [survives(variant) for variant in document.variants]) for document in documents)
-    return [(where, next(filter(None, causes))) for where, causes in lost if any(causes)]
 
 
 def _bytes(file: Path) -> bytes:
@@ -262,23 +267,10 @@ def _kie(splits: Mapping[str, Path], problems: list[str], warnings: list[str]) -
             "give the key a list of both values"
             for where, keys in repeated_keys(folder)
         ]
-        booleans = [document.where for document in found if any(map(_has_boolean, document.variants))]
-        if booleans:
-            yes, no = json_to_tokens(True), json_to_tokens(False)
-            warnings.append(
-                f"{folder}: {len(booleans)} answer(s) with true or false, such as {booleans[0]}; they are learnt and scored as "
-                f'the texts "{yes}" and "{no}", write what the page shows, in quotes'
-            )
+        warnings += doubtful_answers(found, folder)
         if not wrong:
             warnings += _unnamed(folder, found, METADATA)
     return documents, about
-
-
-def _has_boolean(value: Any) -> bool:
-    """Whether a value somewhere in an answer is true or false."""
-    if isinstance(value, dict | list):
-        return any(map(_has_boolean, value.values() if isinstance(value, dict) else value))
-    return isinstance(value, bool)
 
 
 def _unnamed(folder: Path, documents: list[Document], source: str) -> list[str]:

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from docstill.data.json_tokens import SEPARATOR, tokens_to_json
+from docstill.data.json_tokens import SEPARATOR, from_categories, tokens_to_json
 from docstill.decoding.grammar import TAG
-from docstill.models.donut_tokens import decode
+from docstill.models.donut_tokens import categories, decode
 
 _MARKER = re.compile("\ue000(\\d+)\ue001")
 
@@ -55,7 +55,7 @@ def reading(tokenizer: Any, ids: Sequence[int], log_probabilities: Sequence[floa
     length = next((place for place, token in enumerate(ids) if token == tokenizer.eos_token_id), len(ids))
     text = decode(tokenizer, ids[:length])
     marked, values = _marked(tokenizer.convert_ids_to_tokens(list(ids[:length])), log_probabilities)
-    fields = parse(text)
+    fields = from_categories(parse(text), categories(tokenizer))
     return Reading(text, fields, _like(fields, parse(marked), values), math.exp(sum(log_probabilities[: length + 1])))
 
 

@@ -63,10 +63,7 @@ def add_missing(tokenizer: Any, tags: Iterable[str], characters: Iterable[str] =
         The tokenizer to use from now on, and the tokens that were added.
     """
     added = []
-    if (
-        "1" not in tokenizer.get_vocab()
-        and json.loads(tokenizer.backend_tokenizer.to_str())["model"]["type"] == "Unigram"
-    ):
+    if lacks_one(tokenizer):
         tokenizer = _with_piece(tokenizer, "1")
         added.append("1")
     if new := addable(tokenizer, characters):
@@ -130,6 +127,24 @@ def decode(tokenizer: Any, ids: Iterable[int]) -> str:
             kept.append(token)
     text: str = tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
     return text
+
+
+def categories(tokenizer: Any) -> frozenset[str]:
+    """Names that the vocabulary has one token ``<name/>`` for: kinds of documents, yes and no."""
+    return _categories(tokenizer, len(tokenizer))
+
+
+@functools.lru_cache(maxsize=4)
+def _categories(tokenizer: Any, tokens: int) -> frozenset[str]:
+    added = (re.fullmatch(r"<([^<>/]+)/>", token) for token in tokenizer.get_added_vocab() if token != SEPARATOR)
+    return frozenset(found[1] for found in added if found)
+
+
+def lacks_one(tokenizer: Any) -> bool:
+    """Whether it is a SentencePiece vocabulary without the bare piece ``1``; see `add_missing`."""
+    if "1" in vocabulary(tokenizer):
+        return False
+    return bool(json.loads(tokenizer.backend_tokenizer.to_str())["model"]["type"] == "Unigram")
 
 
 def form_ids(tokenizer: Any) -> list[int]:

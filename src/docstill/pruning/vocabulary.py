@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from docstill.data.json_tokens import SEPARATOR, SPECIAL
 from docstill.errors import ModelError, UserError
-from docstill.models.donut_tokens import SAFE_ALPHABET, encode, unknown_characters, wrap
+from docstill.models.donut_tokens import SAFE_ALPHABET, categories, encode, unknown_characters, wrap
 from docstill.pruning.masks import Masks
 from docstill.pruning.rebuild import rebuilt, smaller_config
 
@@ -58,6 +58,7 @@ def needed_tokens(tokenizer: Any, texts: Iterable[str], start: int, characters: 
         *SPECIAL,
         SEPARATOR,
         _SPACE,
+        *(f"<{name}/>" for name in categories(tokenizer)),
         *(_token_of(character, vocabulary) for character in alphabet | set(characters)),
     ):
         if token in vocabulary:

@@ -114,6 +114,10 @@ def synth(
         raise UserError(f"there are no generated {kind!r}; choose one of {', '.join((*KINDS, CLASSES))}")
     if form not in FORMS:
         raise UserError(f"form can be {' or '.join(FORMS)}, {form!r} given")
+    if form != "nested" and kind != "receipts":
+        raise UserError(f"form is for receipts, {kind} were asked for; leave it out")
+    if corpus is not None and kind not in ("pages", "layout"):
+        raise UserError(f"a corpus is for pages and layout, {kind} were asked for; leave it out")
     if not 0 <= wear <= 1:
         raise UserError(f"wear must be between 0 and 1, {wear} given")
     if glyphs and kind == "layout":
@@ -198,6 +202,10 @@ class Generator:
         """
         drawn = self.drawn(index)
         return drawn.image, drawn.truth
+
+    def from_right(self) -> float:
+        """The share of the corpus that is left out since it is written from right to left."""
+        return 0.0 if self.corpus is None else self._corpus.from_right
 
     def drawable(self) -> float:
         """The share of the corpus that the fonts have glyphs for; 1 where there is no corpus."""
@@ -303,6 +311,10 @@ def write_documents(generator: Generator, folder: Path, count: int, workers: int
         if (share := generator.drawable()) < 1:
             say(
                 f"warning: the fonts have no glyphs for some {1 - share:.1%} of the words of the corpus; they are left out"
+            )
+        if from_right := generator.from_right():
+            say(
+                f"warning: {from_right:.1%} of the corpus is written from right to left, which is not drawn; it is left out"
             )
         marked: list[tuple[str, Regions]] = []
         chunks = [range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]

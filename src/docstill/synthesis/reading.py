@@ -6,8 +6,11 @@ Text from any corpus in a few blocks, and all of it, in reading order, as the gr
 from __future__ import annotations
 
 import random
+import re
 import unicodedata
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +28,21 @@ _LOOKED_AT = 400
 """Words of a corpus."""
 _LEAST = 0.5
 _RIGHT_TO_LEFT = {"R", "AL", "AN"}
+_RUN = 60
+"""Characters; longer words are text without spaces."""
+_PHRASE = re.compile(r"[^。、，．！？；]{1,39}[。、，．！？；]?|[。、，．！？；]")
+"""What such text is cut into: at a mark, or after 39 characters."""
 
 
 class Corpus:
     """The words of a text file, or of Faker where there is none.
 
     Control characters become spaces; words written from right to left are left out, as Pillow cannot shape them, and words that hold
-    tags, which a tokenizer takes for its own.
+    tags, which a tokenizer takes for its own. Text without spaces is cut into phrases.
+
+    Attributes:
+        words: in their order.
+        from_right: the share of the text that is left out since it is written from right to left.
 
     Raises:
         UserError: the file cannot be read, or holds no words.
@@ -39,9 +50,10 @@ class Corpus:
     """
 
     def __init__(self, path: Path | None) -> None:
-        self.words = _faked() if path is None else _words(path)
+        self.words, self.from_right = (_faked(), 0.0) if path is None else _words(path)
         if not self.words:
-            raise UserError(f"{path} holds no words that can be drawn; give a UTF-8 text file")
+            reason = ", for what is written from right to left is not" if self.from_right else ""
+            raise UserError(f"{path} holds no words that can be drawn{reason}; give another UTF-8 text file")
 
     def drawable(self, fonts: Fonts) -> float:
         """The share of the words that the fonts have glyphs for, by some of them, evenly spaced.
@@ -98,7 +110,7 @@ def draw_reading(corpus: Corpus, fonts: Fonts, rng: random.Random) -> tuple[Shee
                 break
             rows = rng.randint(1, min(left_over, 8))
             words = corpus.passage(rng, face, rows * max(2, int(room / (size * 3))))
-            for line in _wrapped(sheet, words, face, size, room)[:rows]:
+            for line in islice(_wrapped(sheet, words, face, size, room), rows):
                 sheet.text((left, top), line, face, size, room=room)
                 lines.append(line)
                 top += size * 1.25
@@ -114,26 +126,28 @@ def _willing(corpus: Corpus, fonts: Fonts, rng: random.Random) -> Face:
     raise UserError("the fonts have no glyphs for the words of the corpus; give --fonts with a face for its script")
 
 
-def _wrapped(sheet: Sheet, words: list[str], face: Face, size: int, room: float) -> list[str]:
-    lines, line = [], ""
+def _wrapped(sheet: Sheet, words: list[str], face: Face, size: int, room: float) -> Iterator[str]:
+    line = ""
     for word in words:
         while sheet.length(word, face, size) > room:  # a word, or a script without spaces, longer than a line
             most = max(1, int(len(word) * room / sheet.length(word, face, size)) - 1)
             if line:
-                lines.append(line)
+                yield line
                 line = ""
-            lines.append(word[:most])
+            yield word[:most]
             word = word[most:]
         longer = f"{line} {word}".strip()
         if line and sheet.length(longer, face, size) > room:
-            lines.append(line)
+            yield line
             longer = word
         line = longer
-    return [*lines, line] if line else lines
+    if line:
+        yield line
 
 
 @lru_cache(maxsize=4)
-def _words(path: Path) -> list[str]:
+def _words(path: Path) -> tuple[list[str], float]:
+    """The words that can be drawn, and the share of the text that is written from right to left."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -146,12 +160,11 @@ def _words(path: Path) -> list[str]:
             "the corpus is not UTF-8", [f"{path}:{line}: a byte that is no UTF-8; save it as UTF-8"]
         ) from error
     clean = "".join(" " if unicodedata.category(character)[0] == "C" else character for character in text)
-    return [
-        word
-        for word in clean.split()
-        if not any(unicodedata.bidirectional(one) in _RIGHT_TO_LEFT for one in word)
-        and ("<" not in word or survives({"text_sequence": word}) is None)
-    ]
+    runs = clean.split()
+    rightward = [word for word in runs if not any(unicodedata.bidirectional(one) in _RIGHT_TO_LEFT for one in word)]
+    phrases = (phrase for word in rightward for phrase in (_PHRASE.findall(word) if len(word) > _RUN else [word]))
+    words = [word for word in phrases if "<" not in word or survives({"text_sequence": word}) is None]
+    return words, 1 - sum(map(len, rightward)) / (sum(map(len, runs)) or 1)
 
 
 @lru_cache(maxsize=1)

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from docstill.data.json_tokens import json_to_tokens
+from docstill.data.json_tokens import as_categories, json_to_tokens
+from docstill.models.donut_tokens import categories
 from docstill.models.io import DocumentModel, fastest_device
 from docstill.tasks.base import Pages, Task, drawn, example_in_use, on_device
 
@@ -29,8 +30,8 @@ def is_sorted(model: DocumentModel) -> bool:
 
 
 def written_by(model: DocumentModel, answer: Any) -> str:
-    """An answer as text of tags, its keys in the model's order."""
-    return json_to_tokens(answer, is_sorted(model))
+    """An answer as text of tags, its keys in the model's order and its categories as the model's tokens."""
+    return json_to_tokens(as_categories(answer, categories(model.processor.tokenizer)), is_sorted(model))
 
 
 def find_order(task: Task, model: DocumentModel, pages: Pages) -> None:

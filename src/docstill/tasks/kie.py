@@ -34,7 +34,7 @@ from docstill.metrics.tree import ted_accuracy
 from docstill.models.donut import add_tags, load_donut, new_donut, new_donut_like, resize_positions
 from docstill.models.donut_answers import IGNORED, answers_batch, same_vocabulary, teacher_ids
 from docstill.models.donut_page import canvas_size, page_to_pixels, placed, placement
-from docstill.models.donut_tokens import addable, character_tokenizer, encode, unknown_characters, vocabulary
+from docstill.models.donut_tokens import addable, character_tokenizer, encode, lacks_one, unknown_characters, vocabulary
 from docstill.models.glyphs import in_patches, kinds_in_patches, kinds_of_characters
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import Outputs
@@ -80,10 +80,10 @@ class Kie:
         answers = [answer for document in pages.documents for answer in _answers(document)]
         tags, characters = set().union(*map(tag_tokens, answers)), set().union(*map(json_to_tokens, answers))
         tokenizer = model.processor.tokenizer
-        if tags - tokenizer.get_vocab().keys() or addable(tokenizer, characters):
+        if tags - tokenizer.get_vocab().keys() or addable(tokenizer, characters) or lacks_one(tokenizer):
             add_tags(model, sorted(tags), characters)
         longest = max(
-            (len(encode(model.processor.tokenizer, json_to_tokens(answer))) + 1 for answer in answers), default=0
+            (len(encode(model.processor.tokenizer, written_by(model, answer))) + 1 for answer in answers), default=0
         )
         if longest > model.network.config.decoder.max_position_embeddings:
             resize_positions(model, _room(longest))
@@ -411,9 +411,10 @@ def _unwritable(model: DocumentModel, vocabulary: Set[str], answer: Any) -> list
     tokenizer, room = model.processor.tokenizer, model.network.config.decoder.max_position_embeddings
     if lacking := sorted(tag_tokens(answer) - vocabulary):
         return [f"the vocabulary has no tag {', '.join(lacking)}"]
-    text, wrong = json_to_tokens(answer), []
+    text, wrong = written_by(model, answer), []
     if unknown := sorted(unknown_characters(tokenizer, text)):
-        wrong.append(f"the vocabulary has no character {', '.join(map(repr, unknown))}")
+        repair = "; `docstill train --model` adds the bare 1" if "1" in unknown and lacks_one(tokenizer) else ""
+        wrong.append(f"the vocabulary has no character {', '.join(map(repr, unknown))}{repair}")
     if (length := len(encode(tokenizer, text)) + 1) > room:
         wrong.append(f"the answer takes {length} tokens, the decoder has room for {room}")
     return wrong
