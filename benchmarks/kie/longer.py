@@ -1,10 +1,10 @@
 """Students of the teacher that ships, taught four times as long as in the study (`micro.sh`) and on four times the labels; 3 seeds.
 
-python benchmarks/kie/longer.py RUN [WAY]
+python benchmarks/kie/longer.py RUN [WAY [speed]]
 
 ``hole`` is DONUT-hole with 26 % of the weights, ``structural`` has fewer layers and narrower ones, for speed. Scored on the study's
 validation labels. Stopped, it goes on with the same command; the same command in two processes shares the students. Leaves longer.json
-or structural.json here; ``structural`` is timed beside its teacher when all seeds are done, with nothing else on the machine, please.
+or structural.json here; with ``speed`` it only times the first student beside its teacher, with nothing else on the machine, please.
 """
 
 from __future__ import annotations
@@ -46,6 +46,10 @@ WAYS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
 }
 """What is cut off before a student learns, and how it learns."""
 SEEDS = range(3)
+FILES = {
+    "hole": Path(__file__).with_name("longer.json"),
+    "structural": Path(__file__).with_name("structural.json"),
+}
 
 
 def main(run: Path, way: str) -> None:
@@ -82,16 +86,27 @@ def keep(run: Path, way: str, teacher: Path) -> None:
         )
     cuts, training = WAYS[way]
     about: dict[str, Any] = {"labels": LABELS, "student": cuts, "training": training, "hardware": hardware()}
-    if way == "structural" and len(found) == len(SEEDS):
-        pair = {"teacher": str(teacher), "student": str(folders[0] / "model")}
-        timed = docstill.benchmark(list(pair.values()), run / "labels" / "validation", threads=1)["models"]
-        about["speed"] = {name: timed[folder] for name, folder in pair.items()}
-    taught = scores(teacher, run, run / "teacher")
-    target = Path(__file__).with_name("longer.json" if way == "hole" else "structural.json")
-    write_json(target, {**about, "teacher": taught, "seeds": found})
+    about |= {"teacher": scores(teacher, run, run / "teacher"), "seeds": found}
+    known = read_json(FILES[way]) if FILES[way].is_file() else {}
+    write_json(FILES[way], about | {key: value for key, value in known.items() if key == "speed"})
+
+
+def speed(run: Path, way: str) -> None:
+    """How fast the first seed's student is beside its teacher, in interleaved rounds."""
+    pair = {"teacher": str(find_teacher("small-labels")), "student": str(run / way / "seed-0" / "model")}
+    timed = docstill.benchmark(list(pair.values()), run / "labels" / "validation", threads=1)["models"]
+    found = read_json(FILES[way])
+    write_json(FILES[way], found | {"speed": {name: timed[folder] for name, folder in pair.items()}})
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (2, 3) or (sys.argv[2:] and sys.argv[2] not in WAYS):
+    if (
+        len(sys.argv) not in (2, 3, 4)
+        or (sys.argv[2:] and sys.argv[2] not in WAYS)
+        or sys.argv[3:] not in ([], ["speed"])
+    ):
         sys.exit(f"{__doc__}\nWAY is one of {', '.join(WAYS)}")
-    main(Path(sys.argv[1]), (*sys.argv[2:], "hole")[0])
+    if sys.argv[3:]:
+        speed(Path(sys.argv[1]), sys.argv[2])
+    else:
+        main(Path(sys.argv[1]), (*sys.argv[2:], "hole")[0])

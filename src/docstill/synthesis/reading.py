@@ -24,6 +24,10 @@ SIZES = ((640, 480), (480, 640))
 """Width and height of the pictures, in pixels."""
 _SMALLER = (0.82, 0.95)
 _TRIES = 50
+_LOWER = 0.3
+"""At most so far below the margin, as a share of the height, text begins."""
+_SIDES = {"l": 0.0, "m": 0.5, "r": 1.0}
+"""Where lines are anchored, as a share of the room, by the anchor."""
 _LOOKED_AT = 400
 """Words of a corpus."""
 _LEAST = 0.5
@@ -83,7 +87,7 @@ class Corpus:
 
 
 def draw_reading(corpus: Corpus, fonts: Fonts, rng: random.Random) -> tuple[Sheet, dict[str, Any]]:
-    """A page with one to three blocks of text in one or two columns.
+    """A page with one to four blocks of text in each of one or two columns, most of them set to the left.
 
     Returns:
         The page, of a size of `SIZES` or, in half of the cases, smaller, so that it can lie on something; and
@@ -101,8 +105,9 @@ def draw_reading(corpus: Corpus, fonts: Fonts, rng: random.Random) -> tuple[Shee
     room = (width - 2 * margin - gutter * (columns - 1)) / columns
     lines: list[str] = []
     for column in range(columns):
-        left, top = margin + column * (room + gutter), float(margin)
-        for _ in range(rng.randint(1, 3)):
+        left, top = margin + column * (room + gutter), margin + rng.choice((0.0, rng.uniform(0, _LOWER * height)))
+        for _ in range(rng.randint(1, 4)):
+            side = rng.choice("lllmr")  # most stand left
             size = rng.choice((12, 14, 16, 18, 22, 28))
             face = _willing(corpus, fonts, rng)
             left_over = int((height - margin - top) / (size * 1.25))
@@ -111,10 +116,10 @@ def draw_reading(corpus: Corpus, fonts: Fonts, rng: random.Random) -> tuple[Shee
             rows = rng.randint(1, min(left_over, 8))
             words = corpus.passage(rng, face, rows * max(2, int(room / (size * 3))))
             for line in islice(_wrapped(sheet, words, face, size, room), rows):
-                sheet.text((left, top), line, face, size, room=room)
+                sheet.text((left + _SIDES[side] * room, top), line, face, size, room=room, anchor=side)
                 lines.append(line)
                 top += size * 1.25
-            top += rng.uniform(0.3, 1.2) * size
+            top += rng.uniform(0.3, 2.5) * size
     return sheet, {"text_sequence": " ".join(lines)}
 
 
