@@ -163,9 +163,12 @@ def test_data_that_are_mended_before_anybody_has_learnt_are_looked_at_again(tmp_
     with pytest.raises(DataError, match=r"9\.png"):
         compression.compress(parse_recipe({**content, "calibrate": False}), tmp_path / "run")
     broken.unlink()
+    mine = tmp_path / "run" / "data" / "mine.png"
+    mine.touch()
     page = data / "validation" / "bars" / "0.png"
     shutil.copy(page, page.with_name("8.png"))
     assert compression.compress(parse_recipe({**content, "calibrate": False}), tmp_path / "run")["rows"]
+    assert mine.exists()
 
 
 def test_two_processes_do_not_share_a_run_folder(finished: tuple[Path, Path, dict[str, Any]]) -> None:

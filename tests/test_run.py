@@ -102,7 +102,12 @@ def test_a_folder_in_which_nothing_was_done_takes_another_recipe(tmp_path: Path)
     assert (tmp_path / "run" / "recipe.yaml").read_text() == "task: b\n"
     write_json(tmp_path / "run" / "teacher" / "evaluation" / "done.json", {})
     open_run(tmp_path / "run", "task: c\n")
-    assert not (tmp_path / "run" / "teacher" / "evaluation").exists(), "a teacher that was scored may be another now"
+    assert not (tmp_path / "run" / "teacher" / "evaluation" / "done.json").exists(), "the teacher may be another now"
+    mine = tmp_path / "run" / "data" / "train" / "a.png"
+    mine.parent.mkdir(parents=True)
+    mine.touch()
+    open_run(tmp_path / "run", "task: d\n")
+    assert mine.exists()
     write_json(tmp_path / "run" / "teacher" / "done.json", {})
     with pytest.raises(RecipeError, match=r"begun with another recipe.*taken along: teacher=.*teacher/model"):
         open_run(tmp_path / "run", "task: a\n")

@@ -97,7 +97,7 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "", known
     open_run(run, dump_recipe(recipe))
     with locked(run):
         if not has_learnt(run):
-            shutil.rmtree(run / LOOKED_AT, ignore_errors=True)  # what was bad may have been mended
+            (run / LOOKED_AT / DONE).unlink(missing_ok=True)  # what was bad may have been mended
         if known is not None:
             _take_over(known, run)
         checked = step(run / LOOKED_AT, lambda: _check_data(recipe))
