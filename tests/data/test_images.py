@@ -226,7 +226,7 @@ def test_empty_missing_folder_and_text(tmp_path: Path) -> None:
     assert "0 bytes" in (probe_image(tmp_path / "zero.png") or "")
     assert "not a picture" in (probe_image(tmp_path / "text.png") or "")
     assert "No such file" in (probe_image(tmp_path / "nothing.png") or "")
-    assert "Is a directory" in (probe_image(tmp_path) or "")
+    assert "is a folder; give the files in it" in (probe_image(tmp_path) or "")
 
 
 @pytest.mark.parametrize("before", [b"", b"\n", b"\xef\xbb\xbf", b"scanned by X\n"])
