@@ -100,6 +100,8 @@ def test_a_run_says_both_at_its_start_and_the_same_when_it_goes_on(
         with pytest.raises(_Begun):
             compression.compress(recipe, tmp_path / "run")
         assert "".join(lines) in capsys.readouterr().err
+        (tmp_path / "run" / "teacher").mkdir(exist_ok=True)
+        (tmp_path / "run" / "teacher" / "last.pt").touch()  # the teacher has begun to learn
         monkeypatch.setattr(compression, "check_splits", lambda *_: pytest.fail("the data were checked again"))
     done = tmp_path / "run" / "data" / "done.json"
     done.write_text(json.dumps({"seconds": 1.0}))  # as an older version left it
