@@ -88,7 +88,7 @@ DETECTORS_IN_WORDS = (
     "own kind, with all channels of a ResNet-18 (*rt-detrv2-wide*), it is: it begins as its teacher with half the channels of the backbone, goes on to follow what that says at the same queries "
     "and its maps (*cut*), keeps nearly all, and is ten points better than the same network alone. Most of that is where it begins: alone from the same start (*cut-no-kd*, one seed) it is two points "
     "behind.\n"
-    "- **Deeper teachers**: blocks that are added to a teacher and 12 more epochs are worth a point each time. An EfficientNet-B0 keeps more than 90 % of what the R101 has, on every seed. "
+    "- **Deeper teachers**: with blocks added to a teacher and 12 more epochs it scores a point more each time, one run each, which is no more than seeds differ by. An EfficientNet-B0 keeps more than 90 % of what the R101 has, on every seed. "
     "Of R152 → R101 and R101 → R50 there is one seed. None of these has been set beside its twin yet; the R50 scores less than the R50 teacher, which learnt from the books three times as long.\n"
     "- **What is not even**: the R50 had three times as many epochs of book pages as the R18; with as many steps on generated pages it was behind it. The rate of MobileNetV2 and EfficientNet-B0 on book pages, twice the "
     "others', is a guess. 45 validation pages are few: a point is within what seeds differ by.",

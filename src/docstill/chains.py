@@ -10,8 +10,6 @@ from docstill.settings import DistillStage, Stage
 from docstill.stages import labels_only
 
 MODEL = "model"
-"""Folder of the step that scales a row's probabilities; where there is one, its model is the row's last."""
-"""Folder of the step that scores a row."""
 DOCUMENTS, OUTPUTS = "documents.json", "outputs.jsonl"
 """Of an evaluation: how each document was judged; for classification what was answered, as `docstill.scoring.score` reads it."""
 

@@ -35,9 +35,9 @@ from docstill.reporting.verdict import localisation_warning
 from docstill.run import CHECKPOINT, EVALUATION, forget_looks, has_begun, locked, read_metrics, refuse_file, step
 from docstill.settings import DistillStage, NewModel, Stage
 from docstill.sources import read_splits
-from docstill.stages import Bench, run_stage
+from docstill.stages import Bench, begin, run_stage
 from docstill.tasks import task_named
-from docstill.tasks.base import ModelSpec, Pages, Task
+from docstill.tasks.base import Pages, Task
 from docstill.teacher_cache import FOLDER
 
 GENTLE = 1e-4
@@ -107,14 +107,10 @@ def one_stage(
             check_unchanged(folder, pages, validation, teacher_source)
         warnings = [] if pages is None or validation is None else warn(_doubts(task, pages, validation))
         seed_everything(seed)
-        if isinstance(source, NewModel):
-            assert pages is not None
-            student = task.new_model(ModelSpec(source.new, source.config, source.image_size), pages, teacher)
-        else:
-            student = task.load_model(source)
-            if kind != "prune" and pages is not None:
-                task.adapt(student, pages)
         bench = Bench(task, pages, validation, teacher)  # type: ignore[arg-type]  # pruning looks at no pages
+        student = begin(source, bench, teacher)
+        if kind != "prune" and pages is not None and not isinstance(source, NewModel):
+            task.adapt(student, pages)
         taught: dict[str, Any] = {}
         if teacher is not None:
             metrics = score_teacher(bench, teacher, folder / "teacher" / EVALUATION)
