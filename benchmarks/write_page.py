@@ -248,7 +248,7 @@ def detectors_section(pairs: list[dict[str, Any]], folder: Path) -> str:
             f"| teacher | 1 | {100 * teacher['ap']:.1f} | | {100 * teacher['ap50']:.1f} | {100 * teacher['ap75']:.1f} | |",
         ]
         for name, seeds in ways.items():
-            kind = next((f"{word}-" for word in ("smaller", "narrow") if name.startswith(word)), "")
+            kind = next((f"{word}-" for word in ("smaller", "narrow", "cut") if name.startswith(word)), "")
             alone = ways.get(f"{kind}no-kd", [])
             over = [each["metrics"]["ap"] - other["metrics"]["ap"] for each, other in zip(seeds, alone, strict=False)]
             more = "" if alone is seeds or not over else signed(summary(over))

@@ -41,6 +41,23 @@ TINY_DETR: dict[str, Any] = {
 }
 
 
+TINY_D_FINE: dict[str, Any] = {
+    "new": "d-fine-s",
+    "image_size": [96, 64],
+    "config": {
+        **{key: value for key, value in TINY_DETR["config"].items() if "backbone" not in key},
+        "encoder_in_channels": [8, 8, 8],
+        "backbone_config": {
+            "hidden_sizes": [4, 8, 8, 8],
+            "stem_channels": [3, 4, 4],
+            "stage_in_channels": [4, 4, 8, 8],
+            "stage_mid_channels": [4, 4, 4, 4],
+            "stage_out_channels": [4, 8, 8, 8],
+        },
+    },
+}
+
+
 def drawn_page(seed: int) -> tuple[Image.Image, list[tuple[int, tuple[int, int, int, int]]]]:
     """A page of 60 × 90 pixels, and the class and box of each of its two or three regions."""
     rng = random.Random(seed)

@@ -182,7 +182,7 @@ def test_a_pruned_folder_as_a_student_still_knows_its_layers(vit: Path, tmp_path
     [
         (
             {"method": "dept"},
-            "prune.method: 'dept' given, one of magnitude, pattern, depth, ffn, channels, vocabulary, backbone, resolution expected; did you mean depth?",
+            "prune.method: 'dept' given, one of magnitude, pattern, depth, ffn, channels, vocabulary, merges, backbone, resolution expected; did you mean depth?",
         ),
         (
             {"method": "depth", "keep": 0.5, "sparsity": 0.3},

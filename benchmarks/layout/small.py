@@ -117,6 +117,7 @@ METHODS: dict[str, list[dict[str, Any]]] = {
     "dsig": [LABELS, {"kind": "dsig"}],
     "query": [LABELS, QUERY],
     "graph": [LABELS, {**GRAPH, "weight": 5.0}],
+    "query-maps": [LABELS, QUERY, *MAPS],
     "cut-no-kd": [],
     "cut": [LABELS, QUERY, *MAPS],
     "without": [],
@@ -126,17 +127,19 @@ METHODS: dict[str, list[dict[str, Any]]] = {
 With ``heads-given`` the student begins with the teacher's heads, and learns from the labels alone. ``pseudo`` is ``together`` with generated
 pages on which the teacher's regions are the labels: as many steps, a third of them on such pages. ``narrow`` begins with the student that
 ``together`` left, ``narrow-no-kd`` with that of ``no-kd``, of the same seed. ``graph`` is ``graphkd`` for a student whose labels' loss, a sum
-over the decoder's layers, is some ten times a Faster R-CNN's. ``cut`` begins as the teacher with half the channels of its backbone, and so
-does ``cut-no-kd``, which then learns alone.
+over the decoder's layers, is some ten times a Faster R-CNN's. ``query-maps`` compares what both say of the same queries, and the maps that
+the decoder looks at; ``cut`` does so for a student that begins as the teacher with half the channels of its backbone, and so does
+``cut-no-kd``, which then learns alone.
 """
+DETR_METHODS = ("query", "graph", "query-maps", "cut-no-kd", "cut")
 PAIRS = {
-    "r50-r18": ("r50", "r18", [method for method in METHODS if method not in ("query", "graph", "cut", "cut-no-kd")]),
+    "r50-r18": ("r50", "r18", [method for method in METHODS if method not in DETR_METHODS]),
     "r50-mobilenet-v2": ("r50", "mobilenet-v2", ["no-kd", "together"]),
     "r101-r50": ("r101", "r50", ["no-kd", "together"]),
     "r101-efficientnet-b0": ("r101", "efficientnet-b0", ["no-kd", "together"]),
     "r152-r101": ("r152", "r101", ["no-kd", "together"]),
     "r50-rt-detrv2-r18": ("r50", "rt-detrv2-r18", ["no-kd", "query", "graph"]),
-    "rt-detrv2": ("rt-detrv2-wide", "rt-detrv2-r18", ["no-kd", "cut-no-kd", "cut"]),
+    "rt-detrv2": ("rt-detrv2-wide", "rt-detrv2-r18", ["no-kd", "query-maps", "cut-no-kd", "cut"]),
 }
 """Teacher, student and the methods. The last but one is across families: a Faster R-CNN teaches an RT-DETRv2."""
 

@@ -15,7 +15,7 @@ import torch
 
 from docstill.decoding.writing import drawn_answers
 from docstill.errors import ModelError
-from docstill.models.donut_answers import answers_batch, rows_of, same_vocabulary, teacher_ids
+from docstill.models.donut_answers import answers_batch, rows_of, same_vocabulary, spelling
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import UNLABELLED, Outputs
 from docstill.tasks.base import Task
@@ -50,8 +50,8 @@ def with_own_answers(
         rows = rows_of(ours)
     same = rows
     if not same_vocabulary(teacher, student):
-        ids = teacher_ids(teacher, student)
-        same = [ids[row] for row in rows]
+        spelt = spelling(teacher, student)
+        same = [spelt.spelt(row) for row in rows]
     return {
         **batch,
         "student": {**ours, **answers_batch(student, rows)},

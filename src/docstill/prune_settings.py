@@ -118,6 +118,14 @@ class VocabularyPrune(PruneStage):
     """Characters that must stay, besides printable ASCII and those of the training answers."""
 
 
+class MergesPrune(PruneStage):
+    """Make one token of strings that the training answers often hold, so that an answer takes fewer steps."""
+
+    method: Literal["merges"]
+    count: Annotated[int, Field(gt=0)]
+    """How many pairs of tokens are merged at most."""
+
+
 class BackbonePrune(PruneStage):
     """Put a smaller backbone in the place of a detector's; layout only."""
 
@@ -141,6 +149,7 @@ PRUNING: dict[str, type[PruneStage]] = {
     "ffn": FfnPrune,
     "channels": ChannelPrune,
     "vocabulary": VocabularyPrune,
+    "merges": MergesPrune,
     "backbone": BackbonePrune,
     "resolution": ResolutionPrune,
 }
@@ -149,6 +158,7 @@ PRUNING: dict[str, type[PruneStage]] = {
 
 PRUNED_TASKS = {
     "vocabulary": ("kie",),
+    "merges": ("kie",),
     "backbone": ("layout",),
     "resolution": ("kie", "layout"),
 }
@@ -168,6 +178,7 @@ AnyPrune = Annotated[
     | Annotated[FfnPrune, Tag("FfnPrune")]
     | Annotated[ChannelPrune, Tag("ChannelPrune")]
     | Annotated[VocabularyPrune, Tag("VocabularyPrune")]
+    | Annotated[MergesPrune, Tag("MergesPrune")]
     | Annotated[BackbonePrune, Tag("BackbonePrune")]
     | Annotated[ResolutionPrune, Tag("ResolutionPrune")],
     Discriminator(_prune_class),

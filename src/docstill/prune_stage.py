@@ -13,6 +13,7 @@ from docstill.errors import UserError
 from docstill.models.blocks import TWO_STAGE_DETECTOR
 from docstill.models.detector import backbones
 from docstill.models.donut import check_window
+from docstill.models.donut_tokens import encode
 from docstill.models.io import DocumentModel, fastest_device
 from docstill.models.size import count_parameters
 from docstill.progress import counter, say
@@ -23,6 +24,7 @@ from docstill.prune_settings import (
     DepthPrune,
     FfnPrune,
     MagnitudePrune,
+    MergesPrune,
     PatternPrune,
     PruneStage,
     ResolutionPrune,
@@ -34,6 +36,7 @@ from docstill.pruning.depth import KEPT_LAYERS, kept_layers, prune_depth
 from docstill.pruning.ffn import prune_ffn
 from docstill.pruning.magnitude import magnitude_masks
 from docstill.pruning.masks import apply_masks
+from docstill.pruning.merges import merge_tokens
 from docstill.pruning.pattern import pattern_masks
 from docstill.pruning.rebuild import Look
 from docstill.pruning.resolution import at_share, on_canvas, with_smaller_anchors
@@ -86,7 +89,12 @@ def prune(
         "non_embedding": after.non_embedding,
     }
     if after.total != before.total:
-        text += f" {after.total:,} of {before.total:,} parameters are left."
+        more = after.total - before.total
+        text += (
+            f" {after.total:,} of {before.total:,} parameters are left."
+            if more < 0
+            else f" That is {more:,} parameters more."
+        )
         figures |= {"total": after.total, "total_before": before.total}
     elif settings.method in ("magnitude", "pattern"):
         text += f" {figures['zero_non_embedding']:,} of {after.non_embedding:,} non-embedding weights are now zero."
@@ -160,6 +168,23 @@ def _vocabulary(task: Task, student: DocumentModel, settings: VocabularyPrune, s
     return f"Kept {len(kept):,} of {before:,} tokens: those of the training answers, and single characters."
 
 
+def _merges(task: Task, student: DocumentModel, settings: MergesPrune, splits: Splits) -> str:
+    if splits.training is None:
+        raise UserError("merging tokens reads the training answers; give --data")
+    tokenizer, texts = student.processor.tokenizer, task.texts(splits.training)
+    merged = merge_tokens(student, texts, settings.count)
+    if not merged:
+        raise UserError(
+            f"no two tokens stand side by side twice in the answers in {splits.training.folder}, so there is nothing to merge; leave this "
+            "stage out"
+        )
+    before, after = (sum(len(encode(one, text)) for text in texts) for one in (tokenizer, student.processor.tokenizer))
+    return (
+        f"Merged {merged:,} pairs of tokens; a training answer takes {after / len(texts):.1f} tokens instead of "
+        f"{before / len(texts):.1f}."
+    )
+
+
 def _say_unspellable(tokenizer: Any, texts: list[str], pages: Pages) -> None:
     if unknown := sorted(unspellable(tokenizer, texts)):
         say(
@@ -215,6 +240,7 @@ METHODS: dict[type[PruneStage], Callable[[Task, DocumentModel, Any, Splits], str
     FfnPrune: _ffn,
     ChannelPrune: _channels,
     VocabularyPrune: _vocabulary,
+    MergesPrune: _merges,
     BackbonePrune: _backbone,
     ResolutionPrune: _resolution,
 }

@@ -14,10 +14,12 @@ from docstill.errors import ModelError, RecipeError
 from docstill.models.detector import new_detector
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import Outputs
-from docstill.objectives.heads import LEVELS, TAKEN, Heads
+from docstill.objectives.heads import DETR, FASTER_RCNN, Heads
 from docstill.recipe import parse_stage
 from docstill.tasks.layout import Layout
-from layout_tiny import KINDS, TINY_DETR, TINY_RCNN, coco_folder
+from layout_tiny import KINDS, TINY_D_FINE, TINY_DETR, TINY_RCNN, coco_folder
+
+LEVELS = tuple(f"backbone.fpn.layer_blocks.{level}" for level in range(4))
 
 
 def made(seed: int, labels: tuple[str, ...] = KINDS, kind: dict[str, Any] = TINY_RCNN, **changes: Any) -> DocumentModel:
@@ -34,9 +36,15 @@ def maps(seed: int, grid: int = 8) -> Outputs:
     return Outputs(torch.zeros(0, 1), torch.zeros(0, dtype=torch.int64), 2, features)
 
 
+def on_pyramids() -> Heads:
+    objective = Heads()
+    objective.attach(made(2).network, made(1).network)
+    return objective
+
+
 def test_the_loss_by_hand() -> None:
     student, teacher = maps(1), maps(2)
-    objective = Heads()
+    objective = on_pyramids()
     objective.prepare(student, teacher)
     expected = []
     for path in LEVELS:
@@ -48,7 +56,7 @@ def test_the_loss_by_hand() -> None:
 
 def test_maps_of_another_grid_are_resized() -> None:
     student, teacher = maps(1, grid=16), maps(2)
-    objective = Heads()
+    objective = on_pyramids()
     objective.prepare(student, teacher)
     assert torch.isfinite(objective(student, teacher))
 
@@ -70,21 +78,49 @@ def test_the_heads_are_the_teachers_class_by_class() -> None:
     assert torch.equal(*proposals)
 
 
+@pytest.mark.parametrize(("kind", "layers"), [(TINY_DETR, 2), (TINY_DETR, 3), (TINY_D_FINE, 2)])
+def test_a_decoder_is_the_teachers_class_by_class(kind: dict[str, Any], layers: int) -> None:
+    """The same for queries; of a teacher with more layers the student takes the first ones."""
+    teacher = made(1, kind=kind, decoder_layers=layers)
+    student = made(2, labels=(KINDS[2], KINDS[0], KINDS[1]), kind=kind)
+    for path in ("backbone", "encoder_input_proj", "encoder", "decoder_input_proj"):
+        taught = teacher.network.model.get_submodule(path).state_dict()
+        student.network.model.get_submodule(path).load_state_dict(taught)
+    Heads().attach(student.network, teacher.network)
+    pixels = torch.rand(2, 3, 96, 64, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        theirs, ours = (model.network.eval()(pixel_values=pixels) for model in (teacher, student))
+    order = [KINDS.index(name) for name in student.labels]
+    torch.testing.assert_close(ours.enc_outputs_class, theirs.enc_outputs_class[..., order])
+    logits, boxes = theirs.logits, theirs.pred_boxes
+    if layers > 2:
+        logits, boxes = theirs.intermediate_logits[:, 1], theirs.intermediate_reference_points[:, 1]
+    torch.testing.assert_close(ours.logits, logits[..., order])
+    torch.testing.assert_close(ours.pred_boxes, boxes)
+    noise = [model.network.model.denoising_class_embed.weight for model in (teacher, student)]
+    assert torch.equal(noise[1], noise[0][[*order, 3]])
+
+
+KIND = pytest.mark.parametrize("kind", [TINY_RCNN, TINY_DETR], ids=["faster-rcnn", "rt-detrv2"])
+
+
+@KIND
 @pytest.mark.parametrize("frozen", [True, False])
-def test_frozen_heads_stay_and_learn_again_afterwards(frozen: bool) -> None:
-    teacher, student = made(1), made(2)
+def test_frozen_heads_stay_and_learn_again_afterwards(frozen: bool, kind: dict[str, Any]) -> None:
+    teacher, student = made(1, kind=kind), made(2, kind=kind)
     objective = Heads(frozen=frozen)
     objective.attach(student.network, teacher.network)
     held = {name for name, parameter in student.network.named_parameters() if not parameter.requires_grad}
     assert bool(held) == frozen
-    assert all(name.startswith(TAKEN) for name in held)
+    assert all(name.startswith((*FASTER_RCNN.taken, *DETR.taken, "class_embed", "bbox_embed")) for name in held)
     objective.detach()
     assert all(parameter.requires_grad for parameter in student.network.parameters())
 
 
-def test_a_student_is_distilled_with_its_teachers_heads(tmp_path: Path) -> None:
+@KIND
+def test_a_student_is_distilled_with_its_teachers_heads(kind: dict[str, Any], tmp_path: Path) -> None:
     data = coco_folder(tmp_path / "data")
-    teacher, student = made(1).save(tmp_path / "teacher"), made(2).save(tmp_path / "student")
+    teacher, student = (made(seed, kind=kind).save(tmp_path / str(seed)) for seed in (1, 2))
     done = docstill.distill(
         teacher,
         str(student),
@@ -96,14 +132,12 @@ def test_a_student_is_distilled_with_its_teachers_heads(tmp_path: Path) -> None:
         keep="last",
     )
     before, theirs, ours = (Layout().load_model(str(path)).network for path in (student, teacher, done["model"]))
-    for path in TAKEN:
+    for path in DETR.taken if kind is TINY_DETR else FASTER_RCNN.taken:
         wanted = theirs.get_submodule(path).state_dict()
         for name, weights in ours.get_submodule(path).state_dict().items():
             assert torch.equal(weights, wanted[name]), f"{path}.{name}"
-    moved = [
-        not torch.equal(old, new)
-        for old, new in zip(before.backbone.parameters(), ours.backbone.parameters(), strict=True)
-    ]
+    bodies = [network.model.encoder if kind is TINY_DETR else network.backbone for network in (before, ours)]
+    moved = [not torch.equal(old, new) for old, new in zip(*(body.parameters() for body in bodies), strict=True)]
     assert sum(moved) > len(moved) / 2
 
 
@@ -113,8 +147,13 @@ def test_networks_that_do_not_fit_are_refused() -> None:
         ModelError, match=r"rpn\.head\.conv\.0\.0\.weight is 8 × 8 × 3 × 3, the student's 4 × 4 × 3 × 3; give both"
     ):
         Heads().attach(made(2, pyramid_channels=4).network, teacher.network)
-    with pytest.raises(ModelError, match="the student is a rt_detr_v2; use query"):
+    with pytest.raises(ModelError, match="the student is an RT-DETR or D-FINE, the teacher a Faster R-CNN; use query"):
         Heads().attach(made(2, kind=TINY_DETR).network, teacher.network)
+    deep, shallow = made(2, kind=TINY_DETR, decoder_layers=3), made(1, kind=TINY_DETR)
+    with pytest.raises(
+        ModelError, match=r"model\.decoder\.layers\.2\.\S+ is missing, .* at most as many decoder_layers"
+    ):
+        Heads().attach(deep.network, shallow.network)
 
 
 def test_a_teacher_may_know_more_classes() -> None:

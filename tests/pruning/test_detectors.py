@@ -24,24 +24,9 @@ from docstill.pruning.channels import prune_channels
 from docstill.pruning.depth import prune_depth
 from docstill.pruning.ffn import prune_ffn
 from docstill.tasks.layout import Layout
-from layout_tiny import KINDS, TINY_DETR, TINY_RCNN, coco_folder
+from layout_tiny import KINDS, TINY_D_FINE, TINY_DETR, TINY_RCNN, coco_folder
 
-D_FINE: dict[str, Any] = {
-    "new": "d-fine-s",
-    "image_size": [96, 64],
-    "config": {
-        **{key: value for key, value in TINY_DETR["config"].items() if "backbone" not in key},
-        "encoder_in_channels": [8, 8, 8],
-        "backbone_config": {
-            "hidden_sizes": [4, 8, 8, 8],
-            "stem_channels": [3, 4, 4],
-            "stage_in_channels": [4, 4, 8, 8],
-            "stage_mid_channels": [4, 4, 4, 4],
-            "stage_out_channels": [4, 8, 8, 8],
-        },
-    },
-}
-DETRS = pytest.mark.parametrize("kind", [TINY_DETR, D_FINE], ids=["rt-detr", "d-fine"])
+DETRS = pytest.mark.parametrize("kind", [TINY_DETR, TINY_D_FINE], ids=["rt-detr", "d-fine"])
 
 
 def made(kind: dict[str, Any], **changes: Any) -> DocumentModel:
@@ -239,7 +224,7 @@ def test_channels_of_a_backbone_that_is_no_resnet() -> None:
     with pytest.raises(
         ModelError, match="the backbone of this d_fine is a hgnet_v2; use another method, such as depth"
     ):
-        prune_channels(made(D_FINE).network, {}, 0.5)
+        prune_channels(made(TINY_D_FINE).network, {}, 0.5)
     with pytest.raises(ModelError, match="this Faster R-CNN is a mobilenet_v2; use backbone or resolution"):
         prune_channels(made({**TINY_RCNN, "new": "faster-rcnn-mobilenet-v2"}).network, {}, 0.5)
 
@@ -338,7 +323,7 @@ def test_one_decoder_layer_is_too_few() -> None:
         (TINY_DETR, [DepthPrune(method="depth", keep=2), ChannelPrune(method="channels", keep=0.5)]),
         (TINY_DETR, [FfnPrune(method="ffn", keep=0.5, by="magnitude")]),
         (TINY_DETR, [BackbonePrune(method="backbone", to="rt-detrv2-r34")]),
-        (D_FINE, [DepthPrune(method="depth", keep=2), FfnPrune(method="ffn", keep=0.5, by="magnitude")]),
+        (TINY_D_FINE, [DepthPrune(method="depth", keep=2), FfnPrune(method="ffn", keep=0.5, by="magnitude")]),
     ],
     ids=["depth and channels", "ffn", "backbone", "d-fine"],
 )

@@ -161,7 +161,7 @@ def prune(
     out: Out,
     settings: Settings = None,
     method: Annotated[
-        str, typer.Option(help="magnitude, pattern, depth, ffn, channels, vocabulary, backbone or resolution.")
+        str, typer.Option(help="magnitude, pattern, depth, ffn, channels, vocabulary, merges, backbone or resolution.")
     ] = "magnitude",
     sparsity: Annotated[
         float | None, typer.Option(help="For magnitude: share of the chosen weights that become zero.")

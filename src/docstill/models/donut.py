@@ -344,7 +344,7 @@ def add_tags(model: DocumentModel, tags: Iterable[str], characters: Iterable[str
     decoder, wanted = model.network.decoder, len(model.processor.tokenizer)
     if wanted > decoder.config.vocab_size:
         decoder.resize_token_embeddings(wanted)  # the whole model's own method is not implemented; this keeps the tie
-    _fit_masks(model)
+    fit_masks(model)
     return added
 
 
@@ -359,10 +359,10 @@ def resize_positions(model: DocumentModel, length: int) -> None:
     table.num_embeddings = length + table.offset
     model.network.config.decoder.max_position_embeddings = length
     model.network.generation_config.max_length = length
-    _fit_masks(model)
+    fit_masks(model)
 
 
-def _fit_masks(model: DocumentModel) -> None:
+def fit_masks(model: DocumentModel) -> None:
     """Masks of tensors that changed their shape: kept where rows were added or cut, new rows are free."""
     for name, parameter in model.network.named_parameters():
         mask = model.masks.get(name)

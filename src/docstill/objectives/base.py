@@ -73,6 +73,8 @@ class Outputs:
         patches: for a page classifier that hands on tokens, where on the page they stand, if that is known.
         frames: for a detector, ``(B, 4)``: the share of the input's width, height, width, height that each page fills, from the top
             left; the rest is padding.
+        reckoned: whether ``logits`` are log probabilities that were put together from others, so that nothing but their softmax
+            means anything.
     """
 
     logits: Tensor
@@ -87,6 +89,7 @@ class Outputs:
     looks: Looks | None = None
     patches: Patches | None = None
     frames: Tensor | None = None
+    reckoned: bool = False
 
 
 class Objective(nn.Module):

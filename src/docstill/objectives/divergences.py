@@ -29,6 +29,15 @@ def check_width(name: str, student: Outputs, teacher: Outputs) -> None:
         )
 
 
+def check_raw(name: str, teacher: Outputs) -> None:
+    """Raises ModelError where the teacher's logits themselves say nothing."""
+    if teacher.reckoned:
+        raise ModelError(
+            f"{name} compares logits, but of a student with merged tokens the teacher's probabilities alone are known; use kd without "
+            "standardise"
+        )
+
+
 def answers(student: Outputs, teacher: Outputs) -> Tensor:
     """The right answers ``(N,)``; where none is known, what the teacher holds most likely."""
     return torch.where(student.targets == UNLABELLED, teacher.logits.argmax(-1), student.targets)

@@ -1,7 +1,8 @@
 """SimKD for detectors: the student takes over the teacher's heads, and learns the maps that they look at.
 
 DistilDoc (Van Landeghem et al. 2024, arXiv 2406.08226) for layouts, after SimKD (Chen et al. 2022, arXiv 2203.14001). The heads that
-propose regions and those that judge them are the teacher's and stay as they are; with P_l a level of the feature pyramid:
+propose regions and those that judge them are the teacher's and stay as they are; with P_l a level of the feature pyramid, or of the maps
+that an RT-DETR's or D-FINE's decoder looks at:
 
     loss = mean over levels of  mean over documents, positions and channels of ( P_s,l − P_t,l )²  /  variance of P_t,l
 
@@ -12,28 +13,74 @@ all teachers. Zero when the student's maps equal the teacher's; maps of another 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from docstill.errors import ModelError
-from docstill.models.blocks import TWO_STAGE_DETECTOR
+from docstill.models.blocks import QUERY_DETECTORS, TWO_STAGE_DETECTOR
 from docstill.models.head import names_in_order
 from docstill.models.taps import module_at
 from docstill.objectives.base import Objective, Outputs
 from docstill.objectives.positions import as_tokens
 from docstill.objectives.projectors import channel_variance, matched
 
-LEVELS = tuple(f"backbone.fpn.layer_blocks.{level}" for level in range(4))
-"""The pyramid's maps; its fifth is the fourth at half the size."""
-TAKEN = ("rpn.head", "roi_heads.box_head", "roi_heads.box_predictor")
-_BY_CLASS = {"roi_heads.box_predictor.cls_score": 1, "roi_heads.box_predictor.bbox_pred": 4}
-"""Layers whose rows belong to classes, background first, and how many rows a class has."""
+
+@dataclass(frozen=True)
+class Family:
+    """What the objective takes over in detectors of one kind.
+
+    Attributes:
+        name: what errors call a detector of this kind.
+        taken: paths of the heads.
+        by_class: layers whose rows belong to classes: how many rows each has, beside these, for what is no class: in front, at the end.
+        alike: settings in which student and teacher must agree.
+    """
+
+    name: str
+    taken: tuple[str, ...]
+    by_class: Mapping[str, tuple[int, int, int]]
+    alike: str
+
+
+FASTER_RCNN = Family(
+    "a Faster R-CNN",
+    ("rpn.head", "roi_heads.box_head", "roi_heads.box_predictor"),
+    {"roi_heads.box_predictor.cls_score": (1, 1, 0), "roi_heads.box_predictor.bbox_pred": (4, 1, 0)},
+    "pyramid_channels, head_channels and anchor_ratios",
+)
+DETR = Family(
+    "an RT-DETR or D-FINE",
+    ("model.enc_output", "model.enc_score_head", "model.enc_bbox_head", "model.decoder", "model.denoising_class_embed"),
+    {
+        "model.enc_score_head": (1, 0, 0),
+        "model.decoder.class_embed.*": (1, 0, 0),
+        "model.denoising_class_embed": (1, 0, 1),
+    },
+    "d_model and decoder_ffn_dim, and at most as many decoder_layers as the teacher",
+)
+"""Each of its decoder's layers says where regions are, so a student with fewer of them takes the first ones."""
+
+
+def family_of(network: Any) -> Family | None:
+    """What can be taken over in a detector; None if it is of another kind."""
+    kind = network.config.model_type
+    return FASTER_RCNN if kind == TWO_STAGE_DETECTOR else DETR if kind in QUERY_DETECTORS else None
+
+
+def levels_of(network: Any, family: Family) -> tuple[str, ...]:
+    """Paths of the maps that the heads look at; a Faster R-CNN's fifth is its fourth at half the size."""
+    if family is FASTER_RCNN:
+        return tuple(f"backbone.fpn.layer_blocks.{level}" for level in range(4))
+    return tuple(f"model.decoder_input_proj.{level}" for level in range(len(network.model.decoder_input_proj)))
 
 
 class Heads(Objective):
-    """The teacher's heads on the student's pyramid, which follows the teacher's; for two Faster R-CNNs.
+    """The teacher's heads on the student's maps, which follow the teacher's; for two detectors of one family.
 
     Args:
         frozen: the heads stay the teacher's; else they are only where the student's begin.
@@ -41,8 +88,6 @@ class Heads(Objective):
 
     average: ClassVar[Literal["decisions", "labelled", "documents"]] = "documents"
     tasks: ClassVar[tuple[str, ...]] = ("layout",)
-    student_modules = LEVELS
-    teacher_modules = LEVELS
 
     def __init__(self, frozen: bool = True) -> None:
         super().__init__()
@@ -54,34 +99,41 @@ class Heads(Objective):
         """Gives the student the teacher's heads.
 
         Raises:
-            ModelError: one of them is no Faster R-CNN, or its heads have another shape.
+            ModelError: they are of different families, or their heads have another shape.
         """
         assert teacher is not None
-        networks: list[tuple[str, Any]] = [("student", student), ("teacher", teacher)]
-        for whose, network in networks:
-            if network.config.model_type != TWO_STAGE_DETECTOR:
+        networks: list[Any] = [student, teacher]
+        known = [(network, family_of(network)) for network in networks]
+        (_, ours), (_, theirs) = known
+        if ours is None or ours is not theirs:
+            kinds = [f"a {network.config.model_type}" if family is None else family.name for network, family in known]
+            raise ModelError(
+                f"heads hands the heads of one Faster R-CNN on to another, or of one RT-DETR or D-FINE, and the student is {kinds[0]}, the "
+                f"teacher {kinds[1]}; use query, or objectives on feature maps such as pkd"
+            )
+        self.student_modules, self.teacher_modules = (levels_of(network, ours) for network in networks)
+        for path in ours.taken:
+            self._take(ours, path, *networks)
+
+    def _take(self, family: Family, path: str, student: Any, teacher: Any) -> None:
+        taught = module_at(teacher, path, "teacher").state_dict()
+        for name, parameter in module_at(student, path, "student").named_parameters():
+            layer = f"{path}.{name}".rpartition(".")[0]
+            rows = next((rows for pattern, rows in family.by_class.items() if fnmatchcase(layer, pattern)), None)
+            weights = taught.get(name)
+            if weights is not None and rows is not None:
+                weights = _of_classes(weights, *rows, names_in_order(student.config), names_in_order(teacher.config))
+            if weights is None or weights.shape != parameter.shape:
+                given = "missing" if weights is None else " × ".join(map(str, weights.shape))
                 raise ModelError(
-                    f"heads hands the heads of one Faster R-CNN on to another, and the {whose} is a {network.config.model_type}; use "
-                    "query, or objectives on feature maps such as pkd"
+                    f"the teacher's {path}.{name} is {given}, the student's {' × '.join(map(str, parameter.shape))}; give both the same "
+                    f"{family.alike}"
                 )
-        theirs, ours = names_in_order(teacher.config), names_in_order(student.config)
-        order = [0, *(1 + theirs.index(name) for name in ours)]
-        for path in TAKEN:
-            taught = module_at(teacher, path, "teacher").state_dict()
-            for name, parameter in module_at(student, path, "student").named_parameters():
-                weights = taught[name]
-                if rows := _BY_CLASS.get(f"{path}.{name}".rpartition(".")[0]):
-                    weights = weights.unflatten(0, (-1, rows))[order].flatten(0, 1)
-                if weights.shape != parameter.shape:
-                    raise ModelError(
-                        f"the teacher's {path}.{name} is {' × '.join(map(str, weights.shape))}, the student's "
-                        f"{' × '.join(map(str, parameter.shape))}; give both the same pyramid_channels, head_channels and anchor_ratios"
-                    )
-                with torch.no_grad():
-                    parameter.copy_(weights)
-                if self.frozen and parameter.requires_grad:
-                    parameter.requires_grad_(False)
-                    self._held.append(parameter)
+            with torch.no_grad():
+                parameter.copy_(weights)
+            if self.frozen and parameter.requires_grad:
+                parameter.requires_grad_(False)
+                self._held.append(parameter)
 
     def detach(self) -> None:
         """Lets the heads learn again, in a later stage."""
@@ -92,14 +144,20 @@ class Heads(Objective):
     def prepare(self, student: Outputs, teacher: Outputs | None) -> None:
         """Takes the variance of the teacher's maps from the dry batch."""
         assert teacher is not None
-        maps = [teacher.features[level] for level in LEVELS]
-        self.variances = [channel_variance(each) for each in maps]
+        self.variances = [channel_variance(teacher.features[level]) for level in self.teacher_modules]
 
     def forward(self, student: Outputs, teacher: Outputs | None) -> Tensor:
         """Mean over the levels."""
         assert teacher is not None
         losses = []
-        for level, variance in zip(LEVELS, self.variances, strict=True):
-            target = teacher.features[level]
-            losses.append((matched(student.features[level], target) - as_tokens(target)).square().mean() / variance)
+        for mine, its, variance in zip(self.student_modules, self.teacher_modules, self.variances, strict=True):
+            target = teacher.features[its]
+            losses.append((matched(student.features[mine], target) - as_tokens(target)).square().mean() / variance)
         return torch.stack(losses).mean()
+
+
+def _of_classes(weights: Tensor, rows: int, before: int, after: int, ours: list[str], theirs: list[str]) -> Tensor:
+    """A layer's rows in the order of the student's classes."""
+    last = len(theirs) + before
+    order = [*range(before), *(before + theirs.index(name) for name in ours), *range(last, last + after)]
+    return weights[[rows * place + row for place in order for row in range(rows)]]

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from docstill.objectives.base import Objective, Outputs
-from docstill.objectives.divergences import check_width, divergence, standardised
+from docstill.objectives.divergences import check_raw, check_width, divergence, standardised
 from docstill.objectives.values import ValueWeight, weighed
 
 
@@ -58,6 +58,7 @@ class Kd(Objective):
         check_width("kd", student, teacher)
         ours, theirs = student.logits, teacher.logits
         if self.standardise:
+            check_raw("kd with standardise", teacher)
             ours, theirs = standardised(ours), standardised(theirs)
         distance = divergence(self.divergence, ours / self.temperature, theirs / self.temperature, self.mix)
         return weighed(distance, student, self.value_weight).mean() * self.temperature**2

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from docstill.objectives.base import Objective, Outputs
-from docstill.objectives.divergences import check_width
+from docstill.objectives.divergences import check_raw, check_width
 
 
 class Mse(Objective):
@@ -23,4 +23,5 @@ class Mse(Objective):
         """Mean over decisions and classes."""
         assert teacher is not None
         check_width("mse", student, teacher)
+        check_raw("mse", teacher)
         return functional.mse_loss(student.logits, teacher.logits)

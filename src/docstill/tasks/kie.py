@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,7 +31,7 @@ from docstill.metrics.fields import document_f1, field_scores, nearest_truth
 from docstill.metrics.reading import normalised_edit_distance
 from docstill.metrics.tree import ted_accuracy
 from docstill.models.donut import add_tags, load_donut, new_donut, new_donut_like, resize_positions
-from docstill.models.donut_answers import IGNORED, answers_batch, same_vocabulary, teacher_ids
+from docstill.models.donut_answers import IGNORED, answers_batch, in_tokens_of_student, same_vocabulary, spelling
 from docstill.models.donut_page import canvas_size, page_to_pixels, placed, placement
 from docstill.models.donut_tokens import addable, character_tokenizer, encode, lacks_one, unknown_characters, vocabulary
 from docstill.models.glyphs import in_patches, kinds_in_patches, kinds_of_characters
@@ -89,12 +88,13 @@ class Kie:
             resize_positions(model, _room(longest))
 
     def check_pair(self, teacher: DocumentModel, student: DocumentModel) -> None:
-        """Both must have the same vocabulary, token for token, or the student some of the teacher's tokens."""
+        """Both must have the same vocabulary, token for token, or the teacher must spell each token of the student."""
         first, second = vocabulary(teacher.processor.tokenizer), vocabulary(student.processor.tokenizer)
         rows = [model.network.config.decoder.vocab_size for model in (teacher, student)]
         if first == second and rows[0] == rows[1]:
             return
-        if second.keys() < first.keys() and len(second) == rows[1]:  # trimmed; see `aligned`
+        other = second.keys() != first.keys() and len(second) == rows[1]
+        if other and spelling(teacher, student).lengths.all():  # trimmed or merged; see `aligned`
             return
         only = [
             (name, sorted(set(a) - set(b))) for name, a, b in (("teacher", first, second), ("student", second, first))
@@ -135,20 +135,14 @@ class Kie:
         return [json_to_tokens(answer) for document in pages.documents for answer in _answers(document)]
 
     def aligned(self, teacher: DocumentModel, student: DocumentModel, theirs: Outputs, ours: Outputs) -> Outputs:
-        """Where the student's vocabulary was trimmed, the teacher's logits of its tokens, in its order.
+        """Where the student's tokens were trimmed or merged, what the teacher says of them, in their order.
 
         Raises:
             ModelError: the two spell an answer differently, so that their decisions are not the same.
         """
         if same_vocabulary(teacher, student):
             return theirs
-        columns = teacher_ids(teacher, student).to(theirs.logits.device)
-        if theirs.targets.shape != ours.targets.shape or not torch.equal(columns[ours.targets], theirs.targets):
-            raise ModelError(
-                "teacher and student spell an answer with other tokens, so that they cannot be compared token by token; trim "
-                "the student's vocabulary on the data that it is distilled on"
-            )
-        return replace(theirs, logits=theirs.logits[:, columns], targets=ours.targets)
+        return in_tokens_of_student(theirs, ours, spelling(teacher, student))
 
     def shown(self, ours: Outputs) -> Batch:
         """Nothing: what is compared is in the batch."""

@@ -1,0 +1,283 @@
+"""Merged tokens: the same texts in fewer tokens, whatever was not seen can be spelt, and a teacher with the old tokens still teaches."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models
+
+import docstill
+from docstill.data.images import open_image
+from docstill.data.json_tokens import json_to_tokens
+from docstill.errors import ModelError, UserError
+from docstill.lesson import Lesson, make_objectives
+from docstill.models.donut import load_donut
+from docstill.models.donut_answers import IGNORED, Spelling, in_tokens_of_student, spelling
+from docstill.models.donut_tokens import decode, encode, unknown_characters, wrap
+from docstill.models.io import DocumentModel
+from docstill.objectives.base import Outputs
+from docstill.on_policy import with_own_answers
+from docstill.pruning.merges import frequent_pairs, merge_tokens, merged_tokenizer
+from docstill.recipe import parse_recipe
+from docstill.tasks.kie import Kie
+from kie_tiny import ANSWERS, like_published, tiny_donut, tiny_folder
+
+OFTEN = [*ANSWERS, {"shop": "Ash & Co", "total": "12.00"}, {"shop": "Cedar Ltd", "total": "9.50"}]
+TEXTS = [json_to_tokens(answer) for answer in OFTEN]
+Make = Callable[[], DocumentModel]
+EITHER = pytest.mark.parametrize("make", [like_published, tiny_donut])
+
+
+def merged(make: Make, count: int = 12) -> DocumentModel:
+    model = make()
+    merge_tokens(model, TEXTS, count)
+    return model
+
+
+def pieces(model: DocumentModel, text: str) -> list[str]:
+    tokens: list[str] = model.processor.tokenizer.convert_ids_to_tokens(encode(model.processor.tokenizer, text))
+    return tokens
+
+
+def test_the_pair_that_is_most_frequent_comes_first() -> None:
+    rows = ["abab", "ab", "xc", "cabx"]
+    assert frequent_pairs(rows, 9) == [("a", "b")]  # abab, ab and cabx hold it; nothing beside it comes twice
+    assert frequent_pairs(["aaaa", "aaaa"], 9) == [("a", "a"), ("aa", "aa")]
+    assert frequent_pairs(["ab", "cd"], 9) == []  # nothing stands side by side twice
+    assert frequent_pairs(["a|b", "a|b"], 9, apart={"|"}) == []
+    assert frequent_pairs([["▁a", "▁b"], ["▁a", "▁b"]], 9) == []
+
+
+@given(st.lists(st.text("abc ", min_size=1, max_size=12), min_size=1, max_size=6), st.integers(1, 12))
+@settings(deadline=None, max_examples=60)
+def test_counts_are_those_of_a_count_from_scratch(rows: list[str], count: int) -> None:
+    lines, expected = [list(row) for row in dict.fromkeys(rows) for _ in range(rows.count(row))], []
+    for _ in range(count):
+        held: dict[tuple[str, str], int] = {}
+        for line in lines:
+            for pair in itertools.pairwise(line):
+                held[pair] = held.get(pair, 0) + 1
+        best = max(held, key=lambda pair: (held[pair], pair), default=None)
+        if best is None or held[best] < 2:
+            break
+        expected.append(best)
+        for place, line in enumerate(lines):
+            joined: list[str] = []
+            for token in line:
+                if joined and (joined[-1], token) == best:
+                    joined[-1] += token
+                else:
+                    joined.append(token)
+            lines[place] = joined
+    assert frequent_pairs(rows, count) == expected
+
+
+@EITHER
+def test_texts_take_fewer_tokens_and_stay_the_same(make: Make) -> None:
+    before, after = make(), merged(make)
+    old, new = before.processor.tokenizer, after.processor.tokenizer
+    for text in TEXTS:
+        assert len(encode(new, text)) <= len(encode(old, text))
+        assert decode(new, encode(new, text)) == decode(old, encode(old, text))
+    lengths = [sum(len(encode(one, text)) for text in TEXTS) for one in (old, new)]
+    assert lengths[1] < lengths[0] - len(TEXTS)
+    assert {token: index for token, index in new.get_vocab().items() if token in old.get_vocab()} == old.get_vocab()
+    assert not {"<s_shop>", "</s_shop>"} - set(pieces(after, TEXTS[0]))
+
+
+MERGED = {make: merged(make) for make in (like_published, tiny_donut)}
+
+
+@EITHER
+@given(text=st.text(st.sampled_from([chr(code) for code in range(33, 127)]), min_size=1, max_size=20))
+@settings(deadline=None, max_examples=60)
+def test_a_teacher_spells_whatever_its_student_writes(make: Make, text: str) -> None:
+    teacher, student = make(), MERGED[make]
+    ours, theirs = encode(student.processor.tokenizer, text), encode(teacher.processor.tokenizer, text)
+    assert not unknown_characters(student.processor.tokenizer, text)
+    assert spelling(teacher, student).spelt(torch.tensor(ours)).tolist() == theirs
+    assert len(ours) <= len(theirs)
+
+
+@EITHER
+def test_new_rows_are_means_and_old_ones_stay(make: Make) -> None:
+    before, after = make(), MERGED[make]
+    old = before.network.decoder.get_input_embeddings().weight
+    new = after.network.decoder.get_input_embeddings().weight
+    vocabulary = after.processor.tokenizer.get_vocab()
+    assert torch.equal(new[: len(old)], old)
+    assert after.network.decoder.lm_head.weight is new
+    assert len(new) == len(vocabulary) == after.network.config.decoder.vocab_size
+    pairs = frequent_pairs(
+        (pieces(before, text) for text in TEXTS), 1, set(before.processor.tokenizer.get_added_vocab())
+    )
+    (first, second), *_ = pairs
+    torch.testing.assert_close(new[vocabulary[first + second]], (new[vocabulary[first]] + new[vocabulary[second]]) / 2)
+
+
+def batches(folder: Path, *models: DocumentModel) -> list[dict[str, Any]]:
+    task = Kie()
+    pages = task.read(tiny_folder(folder))
+    return [
+        task.collate(
+            model, [task.example(model, document, open_image(document.file), [], None) for document in pages.documents]
+        )
+        for model in models
+    ]
+
+
+@EITHER
+def test_what_a_teacher_says_of_an_answer_is_as_likely_in_the_students_tokens(make: Make, tmp_path: Path) -> None:
+    teacher, student, task = make(), MERGED[make], Kie()
+    task.check_pair(teacher, student)
+    given = zip((teacher, student), batches(tmp_path, teacher, student), strict=True)
+    with torch.no_grad():
+        theirs, ours = (task.forward(model, batch) for model, batch in given)
+    with pytest.raises(ModelError, match="spell an answer with other tokens"):
+        task.aligned(student, teacher, ours, theirs)
+    said = task.aligned(teacher, student, theirs, ours)
+    assert said.logits.shape == ours.logits.shape
+    assert len(ours.logits) < len(theirs.logits)
+    assert torch.equal(said.targets, ours.targets)
+    assert (said.logits.exp().sum(-1) < 1 + 1e-5).all()
+    likelihood = said.logits.gather(1, said.targets.unsqueeze(1)).sum()
+    torch.testing.assert_close(likelihood, theirs.logits.log_softmax(-1).gather(1, theirs.targets.unsqueeze(1)).sum())
+
+
+def test_by_hand() -> None:
+    """A teacher of a, b, c whose student also has ab; the answers are ``ab c`` and ``a``."""
+    teacher, student = (Outputs(torch.zeros(0, 0), torch.tensor([]), 2) for _ in range(2))
+    probabilities = torch.tensor([[0.6, 0.3, 0.1], [0.1, 0.5, 0.4], [0.2, 0.2, 0.6], [0.9, 0.05, 0.05]])
+    teacher.logits, teacher.targets = probabilities.log() + 3, torch.tensor([0, 1, 2, 0])
+    student.logits, student.targets = torch.zeros(3, 4), torch.tensor([3, 2, 0])
+    spelt = spelling_of([[0], [1], [2], [0, 1]])
+    said = in_tokens_of_student(teacher, student, spelt).logits.exp()
+    expected = torch.tensor([[0.0, 0.3, 0.1, 0.3], [0.2, 0.2, 0.6, 0.0], [0.9, 0.05, 0.05, 0.0]])
+    torch.testing.assert_close(said, expected, atol=1e-6, rtol=1e-5)
+    student.targets = torch.tensor([3, 2, 1])
+    with pytest.raises(ModelError, match="spell an answer with other tokens"):
+        in_tokens_of_student(teacher, student, spelt)
+
+
+def spelling_of(rows: list[list[int]]) -> Spelling:
+    longest = max(map(len, rows))
+    padded = [row + [IGNORED] * (longest - len(row)) for row in rows]
+    return Spelling(torch.tensor(padded), torch.tensor([len(row) for row in rows]))
+
+
+@EITHER
+def test_the_teacher_with_the_old_tokens_teaches_and_grades(make: Make, tmp_path: Path) -> None:
+    teacher, student, task = make(), merged(make), Kie()
+    theirs, ours = batches(tmp_path, teacher, student)
+    lesson = Lesson(task, student, teacher, make_objectives([{"kind": "labels"}, {"kind": "kd"}, {"kind": "dist"}]))
+    losses = lesson({"files": ["a"] * len(ANSWERS), "student": ours, "teacher": theirs})
+    assert all(torch.isfinite(loss.value) for loss in losses)
+    losses[1].value.backward()
+    gradient = student.network.decoder.get_input_embeddings().weight.grad
+    assert gradient is not None
+    assert gradient[-1].abs().sum() > 0
+    student.network.train()
+    graded = with_own_answers(task, student, teacher, {"student": ours, "teacher": theirs})
+    spelt = spelling(teacher, student)
+    assert torch.equal(spelt.spelt(graded["student"]["targets"]), graded["teacher"]["targets"])
+
+
+@pytest.mark.parametrize("entry", [{"kind": "mse"}, {"kind": "kd", "standardise": True}])
+def test_logits_that_nobody_has_said_are_not_compared(entry: dict[str, Any], tmp_path: Path) -> None:
+    teacher, student, task = tiny_donut(), merged(tiny_donut), Kie()
+    theirs, ours = batches(tmp_path, teacher, student)
+    lesson = Lesson(task, student, teacher, make_objectives([entry]))
+    with pytest.raises(ModelError, match=r"the teacher's probabilities alone are known; use kd without standardise"):
+        lesson({"files": ["a"] * len(ANSWERS), "student": ours, "teacher": theirs})
+
+
+def test_features_of_the_decoder_cannot_be_compared(tmp_path: Path) -> None:
+    teacher, student, task = tiny_donut(), merged(tiny_donut), Kie()
+    theirs, ours = batches(tmp_path, teacher, student)
+    lesson = Lesson(
+        task, student, teacher, make_objectives([{"kind": "hint", "student_module": "decoder.model.decoder.layers.0"}])
+    )
+    batch = {"files": ["a"] * len(ANSWERS), "student": ours, "teacher": theirs}
+    with pytest.raises(ModelError, match="positions"):
+        lesson.prepare(batch)
+
+
+@EITHER
+def test_files_load_without_docstill(make: Make, tmp_path: Path) -> None:
+    folder = MERGED[make].save(tmp_path / "merged")
+    again = load_donut(str(folder))
+    assert [pieces(again, text) for text in TEXTS] == [pieces(MERGED[make], text) for text in TEXTS]
+    alone = (
+        "import sys; sys.modules['docstill'] = None\n"
+        "import torch\nfrom transformers import DonutProcessor, VisionEncoderDecoderModel\n"
+        "network, info = VisionEncoderDecoderModel.from_pretrained(sys.argv[1], output_loading_info=True)\n"
+        "assert not any(info.values()), info\n"
+        "ids = network.generate(pixel_values=torch.ones(1, 3, 160, 160), max_length=8)\n"
+        "processor = DonutProcessor.from_pretrained(sys.argv[1])\n"
+        "processor.tokenizer.batch_decode(ids)\n"
+        "assert len(processor.tokenizer) == network.config.decoder.vocab_size\n"
+    )
+    done = subprocess.run([sys.executable, "-c", alone, str(folder)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_masks_grow_with_the_embedding() -> None:
+    model = tiny_donut()
+    embedding = "decoder.model.decoder.embed_tokens.weight"
+    shape = model.network.decoder.get_input_embeddings().weight.shape
+    model.masks = {embedding: torch.rand(shape) > 0.5}
+    old = model.masks[embedding]
+    merge_tokens(model, TEXTS, 3)
+    assert torch.equal(model.masks[embedding][: shape[0]], old)
+    assert model.masks[embedding][shape[0] :].all()
+
+
+def test_what_cannot_be_merged() -> None:
+    with_merges = Tokenizer(
+        models.BPE(vocab={"<unk>": 0, "a": 1, "b": 2, "ab": 3}, merges=[("a", "b")], unk_token="<unk>")
+    )
+    with pytest.raises(ModelError, match="with merges of its own"):
+        merged_tokenizer(wrap(with_merges), [("a", "b")])
+
+
+def test_a_recipe_merges_distils_and_compares(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    tiny_folder(data / "train", OFTEN)
+    tiny_folder(data / "validation", ANSWERS[:2])
+    teacher = like_published().save(tmp_path / "teacher")
+    training = {
+        "epochs": 1, "batch_size": 2, "precision": "fp32", "cache_logits": 8,
+        "objectives": [{"kind": "labels"}, {"kind": "kd"}],
+    }  # fmt: skip
+    content = {
+        "task": "kie",
+        "teacher": str(teacher),
+        "data": {"train": str(data / "train"), "validation": str(data / "validation")},
+        "stages": [{"prune": {"method": "merges", "count": 5}}, {"distill": {**training, "augment": 0}}],
+    }
+    results = docstill.compress(parse_recipe(content), tmp_path / "run")
+    sizes = {row["name"]: row["params"] for row in results["rows"]}
+    assert sizes["student"]["non_embedding"] == sizes["teacher"]["non_embedding"]
+    assert sizes["student"]["total"] > sizes["teacher"]["total"]
+
+
+def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tiny_donut().save(tmp_path / "model")
+    with pytest.raises(UserError, match="reads the training answers; give --data"):
+        docstill.prune(folder, tmp_path / "out", method="merges", count=3)
+    tiny_folder(tmp_path / "data" / "train", [{"shop": "A"}])
+    tiny_folder(tmp_path / "data" / "validation", [{"shop": "A"}])
+    with pytest.raises(UserError, match="nothing to merge; leave this stage out"):
+        docstill.prune(folder, tmp_path / "none", data=tmp_path / "data", method="merges", count=3)
+    tiny_folder(tmp_path / "data" / "train", OFTEN)
+    done = docstill.prune(folder, tmp_path / "three", data=tmp_path / "data", method="merges", count=3)
+    assert "Merged 3 pairs of tokens" in done["text"]
