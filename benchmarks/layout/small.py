@@ -120,6 +120,8 @@ METHODS: dict[str, list[dict[str, Any]]] = {
     "query-maps": [LABELS, QUERY, *MAPS],
     "cut-no-kd": [],
     "cut": [LABELS, QUERY, *MAPS],
+    "quarter-no-kd": [],
+    "quarter": [LABELS, QUERY, *MAPS],
     "without": [],
 }
 """Objectives by name; none: the student alone, ``smaller``: on smaller pages, ``without``: alone and without generated pages.
@@ -129,9 +131,9 @@ pages on which the teacher's regions are the labels: as many steps, a third of t
 ``together`` left, ``narrow-no-kd`` with that of ``no-kd``, of the same seed. ``graph`` is ``graphkd`` for a student whose labels' loss, a sum
 over the decoder's layers, is some ten times a Faster R-CNN's. ``query-maps`` compares what both say of the same queries, and the maps that
 the decoder looks at; ``cut`` does so for a student that begins as the teacher with half the channels of its backbone, and so does
-``cut-no-kd``, which then learns alone.
+``cut-no-kd``, which then learns alone; ``quarter`` is left a quarter of them.
 """
-DETR_METHODS = ("query", "graph", "query-maps", "cut-no-kd", "cut")
+DETR_METHODS = ("query", "graph", "query-maps", "cut-no-kd", "cut", "quarter-no-kd", "quarter")
 PAIRS = {
     "r50-r18": ("r50", "r18", [method for method in METHODS if method not in DETR_METHODS]),
     "r50-mobilenet-v2": ("r50", "mobilenet-v2", ["no-kd", "together"]),
@@ -139,7 +141,11 @@ PAIRS = {
     "r101-efficientnet-b0": ("r101", "efficientnet-b0", ["no-kd", "together"]),
     "r152-r101": ("r152", "r101", ["no-kd", "together"]),
     "r50-rt-detrv2-r18": ("r50", "rt-detrv2-r18", ["no-kd", "query", "graph"]),
-    "rt-detrv2": ("rt-detrv2-wide", "rt-detrv2-r18", ["no-kd", "query-maps", "cut-no-kd", "cut"]),
+    "rt-detrv2": (
+        "rt-detrv2-wide",
+        "rt-detrv2-r18",
+        ["no-kd", "heads", "query-maps", "cut-no-kd", "cut", "quarter-no-kd", "quarter"],
+    ),
 }
 """Teacher, student and the methods. The last but one is across families: a Faster R-CNN teaches an RT-DETRv2."""
 
@@ -233,6 +239,9 @@ def begins(method: str, begun: str, taught: str, run: Path, pair: str, seed: int
     """What a student begins as."""
     if method == "without":
         return new(PAIRS[pair][1])
+    if method.startswith("quarter"):
+        fewer = {**NARROWER, "keep": 0.25}
+        return str(docstill.prune(taught, run / pair / "quarter-begun", **fewer)["model"])
     if method.startswith("cut"):
         return str(docstill.prune(taught, run / pair / "cut-begun", **NARROWER)["model"])
     if method.startswith("smaller"):
