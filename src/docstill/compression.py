@@ -41,6 +41,7 @@ from docstill.models.io import DocumentModel, fastest_device, in_full_precision,
 from docstill.optimiser import seed_everything
 from docstill.progress import counter, say
 from docstill.pruning.depth import KEPT_LAYERS
+from docstill.pruning.merges import MERGES
 from docstill.recipe import Generated, Recipe, Teacher, dump_recipe
 from docstill.rehearsal import rehearse
 from docstill.reporting.build import write_report
@@ -287,7 +288,7 @@ def _run_chain(chain: Chain, recipe: Recipe, bench: Bench, teacher: Taught) -> N
                 begun = {"stage": "begin", "from": "teacher" if recipe.student is None else str(recipe.student)}
                 known = {
                     key: student.card[key]
-                    for key in (SCHEMA, KEY_ORDER, KEPT_LAYERS, BROUGHT_TO)
+                    for key in (SCHEMA, KEY_ORDER, KEPT_LAYERS, BROUGHT_TO, MERGES)
                     if key in student.card
                 }
                 student.card = {"lineage": [begun], **known}

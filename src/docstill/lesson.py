@@ -129,7 +129,7 @@ class Lesson(nn.Module):
         if self.recall is not None:
             answer = self.recall(batch["indices"], device)
         else:
-            shown = {**batch["teacher"], **self.wanted, **task.shown(result)}
+            shown = {**batch["teacher"], **self.wanted, **task.shown(teacher, student, batch["student"], result)}
             answer = ask(task, teacher, shown, self._paths("teacher_modules"), device, batch["files"])
         answer = task.aligned(teacher, student, answer, result)
         return (unlabelled(result), unlabelled(answer)) if own else (result, answer)

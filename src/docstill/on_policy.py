@@ -42,8 +42,8 @@ def with_own_answers(
         )
     ours, theirs = batch["student"], batch["teacher"]
     longest = ours["decoder_input_ids"].shape[1]
+    room = teacher.network.config.decoder.max_position_embeddings
     if student.network.training:
-        room = teacher.network.config.decoder.max_position_embeddings
         most = min(round(longest * LONGER) + 1, room)
         rows = drawn_answers(student, ours["pixel_values"].to(student.device), most)
     else:
@@ -51,6 +51,7 @@ def with_own_answers(
     same = rows
     if not same_vocabulary(teacher, student):
         spelt = spelling(teacher, student)
+        rows = [spelt.fitting(row, room + 1) for row in rows]
         same = [spelt.spelt(row) for row in rows]
     return {
         **batch,

@@ -172,15 +172,15 @@ def _merges(task: Task, student: DocumentModel, settings: MergesPrune, splits: S
     if splits.training is None:
         raise UserError("merging tokens reads the training answers; give --data")
     tokenizer, texts = student.processor.tokenizer, task.texts(splits.training)
-    merged = merge_tokens(student, texts, settings.count)
-    if not merged:
+    added = merge_tokens(student, texts, settings.count)
+    if not added:
         raise UserError(
             f"no two tokens stand side by side twice in the answers in {splits.training.folder}, so there is nothing to merge; leave this "
             "stage out"
         )
     before, after = (sum(len(encode(one, text)) for text in texts) for one in (tokenizer, student.processor.tokenizer))
     return (
-        f"Merged {merged:,} pairs of tokens; a training answer takes {after / len(texts):.1f} tokens instead of "
+        f"Added {added:,} tokens, each of two others; a training answer takes {after / len(texts):.1f} tokens instead of "
         f"{before / len(texts):.1f}."
     )
 

@@ -101,6 +101,13 @@ def test_a_decoder_is_the_teachers_class_by_class(kind: dict[str, Any], layers: 
     assert torch.equal(noise[1], noise[0][[*order, 3]])
 
 
+@pytest.mark.parametrize("noisy", [(0, 6), (6, 0), (0, 0)])
+def test_without_noisy_labels_there_is_less_to_take(noisy: tuple[int, int]) -> None:
+    student, teacher = (made(seed, kind=TINY_DETR, num_denoising=many).network for seed, many in enumerate(noisy))
+    Heads().attach(student, teacher)
+    assert torch.equal(student.model.enc_score_head.weight, teacher.model.enc_score_head.weight)
+
+
 KIND = pytest.mark.parametrize("kind", [TINY_RCNN, TINY_DETR], ids=["faster-rcnn", "rt-detrv2"])
 
 
@@ -147,8 +154,13 @@ def test_networks_that_do_not_fit_are_refused() -> None:
         ModelError, match=r"rpn\.head\.conv\.0\.0\.weight is 8 × 8 × 3 × 3, the student's 4 × 4 × 3 × 3; give both"
     ):
         Heads().attach(made(2, pyramid_channels=4).network, teacher.network)
-    with pytest.raises(ModelError, match="the student is an RT-DETR or D-FINE, the teacher a Faster R-CNN; use query"):
+    with pytest.raises(ModelError, match="the student is an RT-DETR, the teacher a Faster R-CNN; use query"):
         Heads().attach(made(2, kind=TINY_DETR).network, teacher.network)
+    with pytest.raises(ModelError, match="the student is a D-FINE, the teacher an RT-DETR; use query"):
+        Heads().attach(made(2, kind=TINY_D_FINE).network, made(1, kind=TINY_DETR).network)
+    uneven = made(1, kind=TINY_D_FINE, decoder_n_points=[3, 6, 3])
+    with pytest.raises(ModelError, match=r"decoder_n_points is \[3, 6, 3\], the student's \[4, 4, 4\]; give both"):
+        Heads().attach(made(2, kind=TINY_D_FINE).network, uneven.network)
     deep, shallow = made(2, kind=TINY_DETR, decoder_layers=3), made(1, kind=TINY_DETR)
     with pytest.raises(
         ModelError, match=r"model\.decoder\.layers\.2\.\S+ is missing, .* at most as many decoder_layers"

@@ -48,9 +48,15 @@ def rows_of(batch: Mapping[str, Any]) -> list[Tensor]:
 
 
 def same_vocabulary(teacher: DocumentModel, student: DocumentModel) -> bool:
-    """Whether both have as many tokens; if not, the student's were trimmed or merged, and the teacher spells each (`check_pair`)."""
+    """Whether both have the same tokens; if not, the student's were trimmed or merged, and the teacher spells each (`check_pair`)."""
+    first, second = teacher.processor.tokenizer, student.processor.tokenizer
     sizes = {model.network.config.decoder.vocab_size for model in (teacher, student)}
-    return len(sizes) == 1
+    return len(sizes) == 1 and _same(first, len(first), second, len(second))
+
+
+@functools.lru_cache(maxsize=4)
+def _same(teacher: Any, theirs: int, student: Any, ours: int) -> bool:
+    return vocabulary(teacher) == vocabulary(student)
 
 
 class Spelling(NamedTuple):
@@ -69,15 +75,19 @@ class Spelling(NamedTuple):
         ids = self.ids[row]
         return ids[ids != IGNORED]
 
+    def fitting(self, row: Tensor, room: int) -> Tensor:
+        """As much of an answer in the student's ids as the teacher spells in ``room`` tokens."""
+        return row[: int((self.lengths[row].cumsum(0) <= room).sum())]
 
-def spelling(teacher: DocumentModel, student: DocumentModel) -> Spelling:
+
+def spelling(teacher: DocumentModel, student: DocumentModel, device: torch.device | None = None) -> Spelling:
     """See `Spelling`; kept until tokens are added to either, since it is asked for in every step."""
     first, second = teacher.processor.tokenizer, student.processor.tokenizer
-    return _spelling(first, len(first), second, len(second))
+    return _spelling(first, len(first), second, len(second), device)
 
 
 @functools.lru_cache(maxsize=4)
-def _spelling(teacher: Any, theirs: int, student: Any, ours: int) -> Spelling:
+def _spelling(teacher: Any, theirs: int, student: Any, ours: int, device: torch.device | None) -> Spelling:
     known, own, whole = vocabulary(teacher), vocabulary(student), student.get_added_vocab()
     rows: list[list[int]] = []
     for token in sorted(own, key=lambda token: own[token]):
@@ -87,8 +97,8 @@ def _spelling(teacher: Any, theirs: int, student: Any, ours: int) -> Spelling:
             ids = [] if token in whole else [piece.id for piece in teacher.backend_tokenizer.model.tokenize(token)]
             rows.append([] if teacher.unk_token_id in ids else ids)
     longest = max(map(len, rows))
-    padded = torch.tensor([row + [IGNORED] * (longest - len(row)) for row in rows])
-    return Spelling(padded, torch.tensor([len(row) for row in rows]))
+    padded = torch.tensor([row + [IGNORED] * (longest - len(row)) for row in rows], device=device)
+    return Spelling(padded, torch.tensor([len(row) for row in rows], device=device))
 
 
 def in_tokens_of_student(theirs: Outputs, ours: Outputs, spelt: Spelling) -> Outputs:
@@ -97,39 +107,47 @@ def in_tokens_of_student(theirs: Outputs, ours: Outputs, spelt: Spelling) -> Out
     Before each token of the student the teacher has read the same text. With its own tokens c₁ … cₙ of the right one, each with what it
     says right before it,
 
-        p(right token) ∝ p(c₁) · … · p(cₙ)
-        p(other token) ∝ p(c)                 if it is the one token c of the teacher, and c ≠ c₁ or n = 1; else 0
+        p(right token) = p(c₁) · … · p(cₙ)
+        p(other token) = p(c)                        if it is the one token c of the teacher; of c₁ alone, if n > 1, less p(right token)
+        p(other token) = 0                           if it is several tokens of the teacher
 
-    Nothing is said of texts that only begin like the right token: what the teacher would have read after them is not known. Where all
-    tokens are the teacher's own, its logits stay as they are.
+    which is 1 in sum. What the teacher doubts of the right token's end counts for its beginning alone, for with what it would have gone on
+    instead is not known beyond one token. Where all tokens are the teacher's own, its logits stay as they are.
+
+    Args:
+        theirs: the teacher's outputs.
+        ours: the student's on the same text.
+        spelt: on the device of the outputs.
 
     Raises:
         ModelError: the two spell an answer differently, so that their decisions are not the same.
     """
-    device = theirs.logits.device
-    ids, lengths = spelt.ids.to(device), spelt.lengths.to(device)
+    ids, lengths = spelt
     rows, sizes = ids[ours.targets], lengths[ours.targets]
     if not torch.equal(rows[rows != IGNORED], theirs.targets):
         raise ModelError(
             "teacher and student spell an answer with other tokens, so that they cannot be compared token by token; trim or merge "
-            "the student's vocabulary on the data that it is distilled on"
+            "the student's vocabulary, and not the teacher's, on the data that it is distilled on; if only a few answers are spelt so, leave "
+            "cache_logits out"
         )
     starts = sizes.cumsum(0) - sizes
     first = ids[:, 0].clamp(min=0)
     same = replace(theirs, targets=ours.targets, tags=ours.tags)
-    if bool((lengths == 1).all()):
+    single = lengths == 1
+    if bool(single.all()):
         return replace(same, logits=theirs.logits[:, first])
     likely = theirs.logits.log_softmax(-1)
-    found = likely[starts][:, first].masked_fill(lengths != 1, _NEVER)
+    found = likely[starts][:, first].masked_fill_(~single, _NEVER)
     right = likely.gather(1, theirs.targets.unsqueeze(1)).squeeze(1)
-    decisions = torch.arange(len(sizes), device=device).repeat_interleave(sizes)
+    decisions = torch.arange(len(sizes), device=sizes.device).repeat_interleave(sizes)
     long = (sizes > 1).nonzero().squeeze(1)
     whole = torch.zeros_like(right[: len(sizes)]).index_add_(0, decisions, right)[long]
     # By the teacher's id, the student's token that is just that.
-    alone = torch.full((likely.shape[1],), IGNORED, device=device)
-    alone[first[lengths == 1]] = (lengths == 1).nonzero().squeeze(1)
-    begun = alone[rows[long, 0]]
+    alone = torch.full((likely.shape[1],), IGNORED, device=sizes.device)
+    alone[first[single]] = single.nonzero().squeeze(1)
+    begun, beginning = alone[rows[long, 0]], right[starts[long]]
+    rest = beginning + torch.log1p(-(whole - beginning).exp().clamp(max=1 - 1e-6))
     kept = begun != IGNORED
-    found[long[kept], begun[kept]] = _NEVER
+    found[long[kept], begun[kept]] = rest[kept]
     found[long, ours.targets[long]] = whole
-    return replace(same, logits=found.clamp(min=_NEVER), reckoned=True)
+    return replace(same, logits=found.clamp_(min=_NEVER), reckoned=True)

@@ -14,7 +14,7 @@ all teachers. Zero when the student's maps equal the teacher's; maps of another 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar, Literal
 
@@ -38,13 +38,15 @@ class Family:
         name: what errors call a detector of this kind.
         taken: paths of the heads.
         by_class: layers whose rows belong to classes: how many rows each has, beside these, for what is no class: in front, at the end.
-        alike: settings in which student and teacher must agree.
+        alike: settings in which student and teacher must agree, as errors name them.
+        settings: those that no weight shows, in the configuration: with others the same weights say something else.
     """
 
     name: str
     taken: tuple[str, ...]
     by_class: Mapping[str, tuple[int, int, int]]
     alike: str
+    settings: tuple[str, ...] = ()
 
 
 FASTER_RCNN = Family(
@@ -53,23 +55,32 @@ FASTER_RCNN = Family(
     {"roi_heads.box_predictor.cls_score": (1, 1, 0), "roi_heads.box_predictor.bbox_pred": (4, 1, 0)},
     "pyramid_channels, head_channels and anchor_ratios",
 )
+_DENOISING = "model.denoising_class_embed"
+"""Only a detector that also learns from noisy labels has it."""
 DETR = Family(
-    "an RT-DETR or D-FINE",
-    ("model.enc_output", "model.enc_score_head", "model.enc_bbox_head", "model.decoder", "model.denoising_class_embed"),
+    "an RT-DETR",
+    ("model.enc_output", "model.enc_score_head", "model.enc_bbox_head", "model.decoder", _DENOISING),
     {
         "model.enc_score_head": (1, 0, 0),
         "model.decoder.class_embed.*": (1, 0, 0),
-        "model.denoising_class_embed": (1, 0, 1),
+        _DENOISING: (1, 0, 1),
     },
     "d_model and decoder_ffn_dim, and at most as many decoder_layers as the teacher",
-)
+    (
+        "decoder_activation_function", "decoder_attention_heads", "decoder_method", "decoder_n_points", "decoder_offset_scale",
+        "layer_norm_eps", "num_feature_levels", "reg_scale", "up",
+    ),
+)  # fmt: skip
 """Each of its decoder's layers says where regions are, so a student with fewer of them takes the first ones."""
+D_FINE = replace(DETR, name="a D-FINE")
 
 
 def family_of(network: Any) -> Family | None:
     """What can be taken over in a detector; None if it is of another kind."""
     kind = network.config.model_type
-    return FASTER_RCNN if kind == TWO_STAGE_DETECTOR else DETR if kind in QUERY_DETECTORS else None
+    if kind == TWO_STAGE_DETECTOR:
+        return FASTER_RCNN
+    return D_FINE if kind == "d_fine" else DETR if kind in QUERY_DETECTORS else None
 
 
 def levels_of(network: Any, family: Family) -> tuple[str, ...]:
@@ -108,12 +119,14 @@ class Heads(Objective):
         if ours is None or ours is not theirs:
             kinds = [f"a {network.config.model_type}" if family is None else family.name for network, family in known]
             raise ModelError(
-                f"heads hands the heads of one Faster R-CNN on to another, or of one RT-DETR or D-FINE, and the student is {kinds[0]}, the "
+                f"heads hands heads on between two Faster R-CNNs, two RT-DETRs or two D-FINEs, and the student is {kinds[0]}, the "
                 f"teacher {kinds[1]}; use query, or objectives on feature maps such as pkd"
             )
         self.student_modules, self.teacher_modules = (levels_of(network, ours) for network in networks)
+        _check_settings(ours, student, teacher)
         for path in ours.taken:
-            self._take(ours, path, *networks)
+            if path != _DENOISING or all(path in dict(network.named_modules()) for network in networks):
+                self._take(ours, path, *networks)
 
     def _take(self, family: Family, path: str, student: Any, teacher: Any) -> None:
         taught = module_at(teacher, path, "teacher").state_dict()
@@ -154,6 +167,22 @@ class Heads(Objective):
             target = teacher.features[its]
             losses.append((matched(student.features[mine], target) - as_tokens(target)).square().mean() / variance)
         return torch.stack(losses).mean()
+
+
+def _check_settings(family: Family, student: Any, teacher: Any) -> None:
+    """Raises ModelError where both have a setting, and not the same."""
+    ours, theirs = (_settings(network.config.to_dict()) for network in (student, teacher))
+    for name in family.settings:
+        if None not in (mine := ours.get(name), its := theirs.get(name)) and mine != its:
+            raise ModelError(f"the teacher's {name} is {its}, the student's {mine}; give both the same")
+
+
+def _settings(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings, with as many points on every level written out."""
+    points = config.get("decoder_n_points")
+    if isinstance(points, int):
+        return {**config, "decoder_n_points": [points] * config["num_feature_levels"]}
+    return config
 
 
 def _of_classes(weights: Tensor, rows: int, before: int, after: int, ours: list[str], theirs: list[str]) -> Tensor:

@@ -22,6 +22,9 @@ from docstill.models.donut import fit_masks
 from docstill.models.donut_tokens import encode, wrap
 from docstill.models.io import DocumentModel
 
+MERGES = "merges"
+"""The key of the model card that says how many tokens were merged."""
+
 Pair = tuple[str, str]
 
 _SPACE = "▁"
@@ -134,7 +137,7 @@ def merge_tokens(model: DocumentModel, texts: Sequence[str], count: int) -> int:
         count: how many pairs at most.
 
     Returns:
-        How many pairs were merged; 0 leaves the model as it was.
+        How many tokens were added; if none, the model stays as it was.
 
     Raises:
         ModelError: see `merged_tokenizer`.
@@ -142,16 +145,19 @@ def merge_tokens(model: DocumentModel, texts: Sequence[str], count: int) -> int:
     tokenizer = model.processor.tokenizer
     apart = {tokenizer.unk_token, *tokenizer.get_added_vocab()}
     pairs = frequent_pairs((tokenizer.convert_ids_to_tokens(encode(tokenizer, text)) for text in texts), count, apart)
-    if not pairs:
+    grown = merged_tokenizer(tokenizer, pairs) if pairs else tokenizer
+    added = len(grown) - len(tokenizer)
+    if not added:
         return 0
-    grown = merged_tokenizer(tokenizer, pairs)
-    ids, decoder = grown.get_vocab(), model.network.decoder
-    decoder.resize_token_embeddings(max(max(ids.values()) + 1, decoder.config.vocab_size), mean_resizing=False)
+    old, ids, decoder = tokenizer.get_vocab(), grown.get_vocab(), model.network.decoder
+    decoder.resize_token_embeddings(max(ids.values()) + 1, mean_resizing=False)
     ends = (decoder.get_input_embeddings().weight, decoder.get_output_embeddings().weight)
     with torch.no_grad():
         for rows in ends[: 1 if ends[0] is ends[1] else 2]:
             for first, second in pairs:
-                rows[ids[first + second]] = (rows[ids[first]] + rows[ids[second]]) / 2
+                if first + second not in old:
+                    rows[ids[first + second]] = (rows[ids[first]] + rows[ids[second]]) / 2
     model.processor.tokenizer = grown
+    model.card[MERGES] = model.card.get(MERGES, 0) + added
     fit_masks(model)
-    return len(pairs)
+    return added

@@ -141,8 +141,15 @@ class Task(Protocol):
         """The teacher's outputs over the student's choices, where those are some of the teacher's; else as they are."""
         ...
 
-    def shown(self, ours: Outputs) -> Batch:
-        """What a teacher must look at besides its own batch: what the student chose to be compared on; mostly nothing."""
+    def shown(self, teacher: DocumentModel, student: DocumentModel, batch: Batch, ours: Outputs) -> Batch:
+        """What a teacher must look at besides its own batch, or instead: what the student chose to be compared on; mostly nothing.
+
+        Args:
+            teacher: it is not asked here.
+            student: what it looked at is ``batch``, and what it made of that ``ours``.
+            batch: see ``student``.
+            ours: see ``student``.
+        """
         ...
 
     def example(

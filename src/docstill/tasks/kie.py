@@ -31,13 +31,21 @@ from docstill.metrics.fields import document_f1, field_scores, nearest_truth
 from docstill.metrics.reading import normalised_edit_distance
 from docstill.metrics.tree import ted_accuracy
 from docstill.models.donut import add_tags, load_donut, new_donut, new_donut_like, resize_positions
-from docstill.models.donut_answers import IGNORED, answers_batch, in_tokens_of_student, same_vocabulary, spelling
+from docstill.models.donut_answers import (
+    IGNORED,
+    answers_batch,
+    in_tokens_of_student,
+    rows_of,
+    same_vocabulary,
+    spelling,
+)
 from docstill.models.donut_page import canvas_size, page_to_pixels, placed, placement
 from docstill.models.donut_tokens import addable, character_tokenizer, encode, lacks_one, unknown_characters, vocabulary
 from docstill.models.glyphs import in_patches, kinds_in_patches, kinds_of_characters
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import Outputs
 from docstill.progress import counter
+from docstill.pruning.merges import MERGES
 from docstill.tasks.base import Advance, Batch, Evaluation, Judged, ModelSpec, Pages, View, as_learnt, open_page
 from docstill.tasks.key_order import KEY_ORDER, find_order, is_sorted, written_by
 
@@ -142,11 +150,14 @@ class Kie:
         """
         if same_vocabulary(teacher, student):
             return theirs
-        return in_tokens_of_student(theirs, ours, spelling(teacher, student))
+        return in_tokens_of_student(theirs, ours, spelling(teacher, student, ours.logits.device))
 
-    def shown(self, ours: Outputs) -> Batch:
-        """Nothing: what is compared is in the batch."""
-        return {}
+    def shown(self, teacher: DocumentModel, student: DocumentModel, batch: Batch, ours: Outputs) -> Batch:
+        """The student's answers in the teacher's tokens, where they have others: a text may be spelt in more than one way."""
+        if same_vocabulary(teacher, student):
+            return {}
+        spelt = spelling(teacher, student)
+        return answers_batch(teacher, [spelt.spelt(row) for row in rows_of(batch)])
 
     def example(
         self,
@@ -292,7 +303,9 @@ class Kie:
             find_order(self, model, pages)
         tokenizer = model.processor.tokenizer
         answers = [answer for document in pages.documents for answer in _answers(document)]
-        model.card[SCHEMA] = to_card(schema_of(answers, lambda text: len(encode(tokenizer, text))))
+        # What was not seen is spelt in more tokens than what tokens were merged for.
+        length = len if MERGES in model.card else lambda text: len(encode(tokenizer, text))
+        model.card[SCHEMA] = to_card(schema_of(answers, length))
 
     def after_learning(self, model: DocumentModel, pages: Pages) -> None:
         """Fits the confidences of fields and documents to what is right on ``pages``, and notes the curves on the card."""

@@ -122,7 +122,7 @@ class Layout:
             return theirs
         return with_looks(theirs, of_classes(theirs.looks, ours.looks.names, ours.looks.truths))
 
-    def shown(self, ours: Outputs) -> Batch:
+    def shown(self, teacher: DocumentModel, student: DocumentModel, batch: Batch, ours: Outputs) -> Batch:
         """The student's regions; if none are compared, the teacher need not answer, and is seen through its features alone."""
         return {"glance": True} if ours.looks is None else {"given": ours.looks.given, "pages": ours.looks.pages}
 
