@@ -29,10 +29,10 @@ NARROWER: dict[str, Any] = {"method": "ffn", "keep": 0.25}
 HALF: dict[str, Any] = {"method": "depth", "of": "encoder", "keep": [1, 3, 1]}
 WAYS: dict[str, list[dict[str, Any]]] = {
     "half the width": [NARROW],
-    "a quarter of the width": [NARROWER],
-    "half the width, half of the encoder's blocks": [NARROW, HALF],
     "half the width, 50 merges": [NARROW, {"method": "merges", "count": 50}],
+    "half the width, half of the encoder's blocks": [NARROW, HALF],
     "half the width, 400 merges": [NARROW, {"method": "merges", "count": 400}],
+    "a quarter of the width": [NARROWER],
 }
 """What is cut off besides decoder layers; the width is that of all feed-forward layers."""
 OUTPUT = Path(__file__).with_suffix(".json")
