@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +82,19 @@ def glyph_folder(folder: Path) -> Path:
         line["glyphs"] = [["A", 0.2, 0.2], ["€", 0.5, 0.5], ["9", 0.9, 0.9]]
     (folder / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
+
+
+def loads_without_docstill(folder: Path) -> None:
+    """Asserts that plain transformers loads a Donut of 160 × 160 pixels and writes with it."""
+    alone = (
+        "import sys; sys.modules['docstill'] = None\n"
+        "import torch\nfrom transformers import DonutProcessor, VisionEncoderDecoderModel\n"
+        "network, info = VisionEncoderDecoderModel.from_pretrained(sys.argv[1], output_loading_info=True)\n"
+        "assert not any(info.values()), info\n"
+        "ids = network.generate(pixel_values=torch.ones(1, 3, 160, 160), max_length=8)\n"
+        "processor = DonutProcessor.from_pretrained(sys.argv[1])\n"
+        "processor.tokenizer.batch_decode(ids)\n"
+        "assert len(processor.tokenizer) == network.config.decoder.vocab_size\n"
+    )
+    done = subprocess.run([sys.executable, "-c", alone, str(folder)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]

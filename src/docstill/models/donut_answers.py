@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from docstill.errors import ModelError
 from docstill.models.donut_tokens import form_ids, vocabulary
 from docstill.models.io import DocumentModel
-from docstill.objectives.base import Outputs
 
 IGNORED = -100
-_NEVER = -60.0
-"""The log probability of what has none; finite, for objectives divide and subtract it."""
 
 
 def answers_batch(model: DocumentModel, rows: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -99,55 +94,3 @@ def _spelling(teacher: Any, theirs: int, student: Any, ours: int, device: torch.
     longest = max(map(len, rows))
     padded = torch.tensor([row + [IGNORED] * (longest - len(row)) for row in rows], device=device)
     return Spelling(padded, torch.tensor([len(row) for row in rows], device=device))
-
-
-def in_tokens_of_student(theirs: Outputs, ours: Outputs, spelt: Spelling) -> Outputs:
-    """What a teacher says of an answer, as if it chose among its student's tokens.
-
-    Before each token of the student the teacher has read the same text. With its own tokens c₁ … cₙ of the right one, each with what it
-    says right before it,
-
-        p(right token) = p(c₁) · … · p(cₙ)
-        p(other token) = p(c)                        if it is the one token c of the teacher; of c₁ alone, if n > 1, less p(right token)
-        p(other token) = 0                           if it is several tokens of the teacher
-
-    which is 1 in sum. What the teacher doubts of the right token's end counts for its beginning alone, for with what it would have gone on
-    instead is not known beyond one token. Where all tokens are the teacher's own, its logits stay as they are.
-
-    Args:
-        theirs: the teacher's outputs.
-        ours: the student's on the same text.
-        spelt: on the device of the outputs.
-
-    Raises:
-        ModelError: the two spell an answer differently, so that their decisions are not the same.
-    """
-    ids, lengths = spelt
-    rows, sizes = ids[ours.targets], lengths[ours.targets]
-    if not torch.equal(rows[rows != IGNORED], theirs.targets):
-        raise ModelError(
-            "teacher and student spell an answer with other tokens, so that they cannot be compared token by token; trim or merge "
-            "the student's vocabulary, and not the teacher's, on the data that it is distilled on; if only a few answers are spelt so, leave "
-            "cache_logits out"
-        )
-    starts = sizes.cumsum(0) - sizes
-    first = ids[:, 0].clamp(min=0)
-    same = replace(theirs, targets=ours.targets, tags=ours.tags)
-    single = lengths == 1
-    if bool(single.all()):
-        return replace(same, logits=theirs.logits[:, first])
-    likely = theirs.logits.log_softmax(-1)
-    found = likely[starts][:, first].masked_fill_(~single, _NEVER)
-    right = likely.gather(1, theirs.targets.unsqueeze(1)).squeeze(1)
-    decisions = torch.arange(len(sizes), device=sizes.device).repeat_interleave(sizes)
-    long = (sizes > 1).nonzero().squeeze(1)
-    whole = torch.zeros_like(right[: len(sizes)]).index_add_(0, decisions, right)[long]
-    # By the teacher's id, the student's token that is just that.
-    alone = torch.full((likely.shape[1],), IGNORED, device=sizes.device)
-    alone[first[single]] = single.nonzero().squeeze(1)
-    begun, beginning = alone[rows[long, 0]], right[starts[long]]
-    rest = beginning + torch.log1p(-(whole - beginning).exp().clamp(max=1 - 1e-6))
-    kept = begun != IGNORED
-    found[long[kept], begun[kept]] = rest[kept]
-    found[long, ours.targets[long]] = whole
-    return replace(same, logits=found.clamp_(min=_NEVER), reckoned=True)

@@ -8,10 +8,10 @@ section 2). Nothing is taken away: what was not seen can still be spelt in the o
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -45,7 +45,7 @@ def frequent_pairs(rows: Iterable[Sequence[str]], count: int, apart: Collection[
     held: Counter[Pair] = Counter()
     where: defaultdict[Pair, set[int]] = defaultdict(set)
     for place, line in enumerate(lines):
-        for pair in _pairs(line):
+        for pair in pairwise(line):
             held[pair] += often[place]
             where[pair].add(place)
     chosen: list[Pair] = []
@@ -55,10 +55,10 @@ def frequent_pairs(rows: Iterable[Sequence[str]], count: int, apart: Collection[
             break
         chosen.append(best)
         for place in where.pop(best):
-            for pair in _pairs(lines[place]):
+            for pair in pairwise(lines[place]):
                 held[pair] -= often[place]
             lines[place] = _merged(lines[place], best)
-            for pair in _pairs(lines[place]):
+            for pair in pairwise(lines[place]):
                 held[pair] += often[place]
                 where[pair].add(place)
     return chosen
@@ -75,10 +75,6 @@ def _runs(row: Sequence[str], apart: Collection[str]) -> Iterable[tuple[str, ...
             run.append(token)
     if run:
         yield tuple(run)
-
-
-def _pairs(line: Sequence[str]) -> Iterable[Pair]:
-    return itertools.pairwise(line)
 
 
 def _merged(line: Sequence[str], pair: Pair) -> list[str]:

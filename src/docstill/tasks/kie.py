@@ -34,7 +34,6 @@ from docstill.models.donut import add_tags, load_donut, new_donut, new_donut_lik
 from docstill.models.donut_answers import (
     IGNORED,
     answers_batch,
-    in_tokens_of_student,
     rows_of,
     same_vocabulary,
     spelling,
@@ -48,6 +47,7 @@ from docstill.progress import counter
 from docstill.pruning.merges import MERGES
 from docstill.tasks.base import Advance, Batch, Evaluation, Judged, ModelSpec, Pages, View, as_learnt, open_page
 from docstill.tasks.key_order import KEY_ORDER, find_order, is_sorted, written_by
+from docstill.tasks.spelling import in_tokens_of_student
 
 MOST_PAGES, MOST_PIXELS = 16, 16 * 640 * 480
 """What is read at a time: so many pages, and so many pixels of the network's input, for memory grows with them."""
@@ -97,10 +97,10 @@ class Kie:
 
     def check_pair(self, teacher: DocumentModel, student: DocumentModel) -> None:
         """Both must have the same vocabulary, token for token, or the teacher must spell each token of the student."""
+        if same_vocabulary(teacher, student):
+            return
         first, second = vocabulary(teacher.processor.tokenizer), vocabulary(student.processor.tokenizer)
         rows = [model.network.config.decoder.vocab_size for model in (teacher, student)]
-        if first == second and rows[0] == rows[1]:
-            return
         other = second.keys() != first.keys() and len(second) == rows[1]
         if other and spelling(teacher, student).lengths.all():  # trimmed or merged; see `aligned`
             return
