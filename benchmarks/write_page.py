@@ -430,7 +430,7 @@ def hole_section(
         + (
             ""
             if structural is None
-            else f"\n\n{longer_taught(structural, 'Two decoder layers, feed-forward layers of half the width, 200 merges', ' structural')}"
+            else f"\n\n{longer_taught(structural, cuts_in_words(structural['student']), ' structural')}"
         )
         + "\n\n"
         + "\n".join(tried)
@@ -458,6 +458,12 @@ def three_times(found: dict[str, Any]) -> str:
         what = "the whole teacher" if name == "teacher" else name
         lines.append(f"| {what} | {' | '.join(scored)} | {way['tokens']:.0f} | {' | '.join(times)} | {faster} |")
     return "\n".join(lines) + f"\n\n{FASTER_IN_WORDS} `python benchmarks/kie/faster.py RUN`\n\n"
+
+
+def cuts_in_words(cuts: list[dict[str, Any]]) -> str:
+    """What `longer.py structural` cuts off, in words."""
+    layers, width, merges = cuts
+    return f"{layers['keep']} of 6 decoder layers, {share(width['keep'])} of the width of feed-forward layers, {merges['count']} merges"
 
 
 def longer_taught(found: dict[str, Any], name: str = "Shallow-hole", way: str = "") -> str:

@@ -71,7 +71,8 @@ from docstill.teacher_answers import sure_enough
 from docstill.teacher_cache import FOLDER
 from docstill.teacher_regions import with_regions
 
-TIMED_PAGES = 8
+TIMED_PAGES = 20
+"""At most; one for each round of timing, for long answers take longer than short ones."""
 
 
 def compress(recipe: Recipe, run: Path, command: str = "", name: str = "", known: Path | None = None) -> dict[str, Any]:

@@ -124,6 +124,8 @@ class MergesPrune(PruneStage):
     method: Literal["merges"]
     count: Annotated[int, Field(gt=0)]
     """How many pairs of tokens are merged at most."""
+    common: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Only within values (with SentencePiece: words) that there are at least so many of per training answer; so are tags in a row."""
 
 
 class BackbonePrune(PruneStage):

@@ -172,11 +172,11 @@ def _merges(task: Task, student: DocumentModel, settings: MergesPrune, splits: S
     if splits.training is None:
         raise UserError("merging tokens reads the training answers; give --data")
     tokenizer, texts = student.processor.tokenizer, task.texts(splits.training)
-    added = merge_tokens(student, texts, settings.count)
+    added = merge_tokens(student, texts, settings.count, settings.common)
     if not added:
         raise UserError(
-            f"no two tokens stand side by side twice in the answers in {splits.training.folder}, so there is nothing to merge; leave this "
-            "stage out"
+            f"no two tokens stand side by side twice in {'values that are common enough in ' * (settings.common > 0)}the answers in "
+            f"{splits.training.folder}, so there is nothing to merge; {'make common smaller, or ' * (settings.common > 0)}leave this stage out"
         )
     before, after = (sum(len(encode(one, text)) for text in texts) for one in (tokenizer, student.processor.tokenizer))
     return (

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import itertools
+import random
 from typing import Any
 
 import numpy as np
@@ -14,12 +17,17 @@ from hypothesis import strategies as st
 from docstill.data.json_tokens import canonical, json_to_tokens, tokens_to_json
 from docstill.decoding.grammar import Grammar, Walk, Writer, most
 from docstill.decoding.schema import Place, schema_of
-from docstill.models.donut_tokens import character_tokenizer, decode, encode
+from docstill.models.donut_tokens import character_tokenizer, decode, encode, tags_in
+from docstill.pruning.merges import merged_tokenizer
 
 KEYS = ("a", "b", "c", "d")
 TAGS = [f"<{slash}s_{key}>" for key in KEYS for slash in ("", "/")]
 TOKENIZER = character_tokenizer([], TAGS)
-WIDTH = len(TOKENIZER) + 3
+ROW = ("</s_b>", "<sep/><s_b>")
+MERGED = merged_tokenizer(TOKENIZER, [*itertools.product([*TAGS, "<sep/>"], repeat=2), ROW, ("</s_a><s_b>", "<s_c>")])
+"""With every pair of tags as a token, and two of three of them."""
+EITHER = pytest.mark.parametrize("tokenizer", [TOKENIZER, MERGED], ids=["single tags", "merged tags"])
+WIDTH = len(MERGED) + 3
 TEXT = st.text("ab</s_9 ", min_size=1, max_size=6)  # no >: a value that reads <s> is the tokenizer's own
 
 
@@ -41,9 +49,9 @@ def keys_apart(value: Any, above: tuple[str, ...] = ()) -> bool:
 DOCUMENTS = answers_over(KEYS).filter(keys_apart)
 
 
-def grammar_of(answers: list[Any]) -> Grammar:
+def grammar_of(answers: list[Any], tokenizer: Any = TOKENIZER) -> Grammar:
     schema = schema_of(answers, lambda text: len(encode(TOKENIZER, text)))
-    return Grammar(schema, TOKENIZER, WIDTH, torch.device("cpu"))
+    return Grammar(schema, tokenizer, WIDTH, torch.device("cpu"))
 
 
 def allowed(walk: Walk, left: int = 10**6) -> set[int]:
@@ -86,38 +94,81 @@ def written(
     return answers
 
 
+@EITHER
 @settings(max_examples=40, deadline=None, derandomize=True)
-@given(st.lists(DOCUMENTS, min_size=1, max_size=3))
-def test_every_training_answer_can_be_written_token_by_token(answers: list[Any]) -> None:
-    grammar = grammar_of(answers)
+@given(answers=st.lists(DOCUMENTS, min_size=1, max_size=3))
+def test_every_training_answer_can_be_written_token_by_token(tokenizer: Any, answers: list[Any]) -> None:
+    grammar = grammar_of(answers, tokenizer)
     for answer in answers:
         if spells_a_tag(answer):
             continue
         walk = Walk(grammar)
-        ids = [*encode(TOKENIZER, json_to_tokens(answer)), TOKENIZER.eos_token_id]
+        ids = [*encode(tokenizer, json_to_tokens(answer)), tokenizer.eos_token_id]
         for place, token in enumerate(ids):
-            assert token in allowed(walk, left=len(ids) - place), (json_to_tokens(answer), place)
+            # what is open is kept room for in single tags
+            left = len(ids) - place + (len(KEYS) if tokenizer is MERGED else 0)
+            assert token in allowed(walk, left), (json_to_tokens(answer), place)
             walk.step(token)
         assert walk.done
 
 
+@EITHER
 @settings(max_examples=40, deadline=None, derandomize=True)
-@given(st.lists(DOCUMENTS, min_size=1, max_size=3), st.integers(2, 60), st.integers(0, 10**6), st.booleans())
+@given(
+    answers=st.lists(DOCUMENTS, min_size=1, max_size=3),
+    length=st.integers(2, 60),
+    seed=st.integers(0, 10**6),
+    fond_of_tags=st.booleans(),
+)
 def test_whatever_scores_write_parses_and_stays_in_the_schema(
-    answers: list[Any], length: int, seed: int, fond_of_tags: bool
+    tokenizer: Any, answers: list[Any], length: int, seed: int, fond_of_tags: bool
 ) -> None:
     """Short answers too: what is open when room runs out is closed in time."""
-    grammar = grammar_of(answers)
-    likes = dict.fromkeys(grammar.key_of, 2.0) | {TOKENIZER.get_vocab()[letter]: 3.0 for letter in "<s_/ep>"}
+    grammar = grammar_of(answers, tokenizer)
+    likes = dict.fromkeys([*grammar.key_of, *grammar.tags], 2.0) | {
+        TOKENIZER.get_vocab()[letter]: 3.0 for letter in "<s_/ep>"
+    }
     for row in written(grammar, length, seed, likes if fond_of_tags else {TOKENIZER.eos_token_id: -9.0}):
         assert TOKENIZER.eos_token_id in row
-        text = decode(TOKENIZER, row)
+        text = decode(tokenizer, row)
         read = tokens_to_json(text)
         if text:
             assert inside(read, grammar.schema), text
             assert canonical(tokens_to_json(json_to_tokens(read))) == canonical(read)
         for key in KEYS:
             assert text.count(f"<s_{key}>") == text.count(f"</s_{key}>")
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.lists(DOCUMENTS, min_size=1, max_size=3), st.integers(0, 10**6), st.integers(4, 10**6))
+def test_merged_tags_may_come_where_they_may_come_one_by_one(answers: list[Any], seed: int, room: int) -> None:
+    """A walk by merged tokens and one by single tags, side by side."""
+    merged, single = Walk(grammar_of(answers, MERGED)), Walk(grammar_of(answers))
+    rng, taken = random.Random(seed), 0
+    while not merged.done and room:
+        may = allowed(merged, room)
+        for token, tags in merged.grammar.tags.items():
+            ahead = copy.deepcopy(single)
+            can = all(tag in allowed(ahead) and ahead.step(tag) is None for tag in tags)
+            assert (token in may) == (can and len(ahead.levels) < room), MERGED.convert_ids_to_tokens(token)
+        assert may.difference(merged.grammar.tags) == allowed(single, room)
+        written = rng.choice(sorted(may & merged.grammar.tags.keys()) or sorted(may))
+        merged.step(written)
+        for tag in merged.grammar.tags.get(written, [written]):
+            single.step(tag)
+        assert [(level.closing, level.left, level.rows) for level in merged.levels] == [
+            (level.closing, level.left, level.rows) for level in single.levels
+        ]
+        room, taken = room - 1, taken + 1
+    assert merged.done == single.done
+
+
+def test_merged_tags_of_keys_that_the_schema_lacks_are_never_written() -> None:
+    grammar = grammar_of([{"a": "9"}], MERGED)
+    assert {MERGED.convert_ids_to_tokens(token) for token in grammar.tags} == {
+        first + second for first, second in itertools.product(["<s_a>", "</s_a>", "<sep/>"], repeat=2)
+    }
+    assert all(len(tags_in(MERGED.convert_ids_to_tokens(token))) == 2 for token in grammar.tags)
 
 
 def test_a_freely_written_answer_is_not_that_good() -> None:

@@ -12,16 +12,19 @@ from hypothesis import strategies as st
 from docstill.data.json_tokens import json_to_tokens, tokens_to_json
 from docstill.decoding.reading import parse, reading
 from docstill.models.donut_tokens import character_tokenizer, encode
+from docstill.pruning.merges import merged_tokenizer
 
 TOKENIZER = character_tokenizer([], [f"<{slash}s_{key}>" for key in "abc" for slash in ("", "/")])
+TAGS = [("</s_a>", "<s_b>"), ("</s_b>", "<sep/>"), ("</s_b><sep/>", "<s_b>"), ("<s_b>", "</s_b>"), ("<s_a>", "<s_b>")]
+MERGED = merged_tokenizer(TOKENIZER, TAGS)
 HALF = math.log(0.5)
 
 
-def read(text: str, *probabilities: float) -> Any:
+def read(text: str, *probabilities: float, tokenizer: Any = TOKENIZER) -> Any:
     """The text, each token of it and the end with its probability, 1 for those that are not given."""
-    ids = [*encode(TOKENIZER, text), TOKENIZER.eos_token_id]
+    ids = [*encode(tokenizer, text), TOKENIZER.eos_token_id]
     logs = [math.log(probability) for probability in probabilities]
-    return reading(TOKENIZER, [*ids, TOKENIZER.pad_token_id], logs + [0.0] * (len(ids) - len(logs)) + [-99.0])
+    return reading(tokenizer, [*ids, TOKENIZER.pad_token_id], logs + [0.0] * (len(ids) - len(logs)) + [-99.0])
 
 
 def test_a_value_is_as_likely_as_its_tag_its_tokens_and_its_end_together() -> None:
@@ -41,6 +44,18 @@ def test_rows_and_empty_values() -> None:
     found = read("<s_a><s_b>x</s_b><sep/><s_b></s_b></s_a>", 1, 1, 1, 0.5, 1, 0.7, 0.6)
     assert found.fields == {"a": [{"b": "x"}, {"b": ""}]}
     assert found.confidence == {"a": [{"b": 0.5}, {"b": pytest.approx(0.42)}]}
+
+
+def test_merged_tags_count_for_the_value_before_and_the_one_behind() -> None:
+    found = read("<s_a>12</s_a><s_b>3</s_b>", 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, tokenizer=MERGED)
+    assert found.fields == {"a": "12", "b": "3"}
+    assert found.confidence == {"a": pytest.approx(0.9 * 0.8 * 0.7 * 0.6), "b": pytest.approx(0.6 * 0.5 * 0.4)}
+    assert found.whole == pytest.approx(0.9 * 0.8 * 0.7 * 0.6 * 0.5 * 0.4 * 0.3)
+    found = read("<s_a><s_b>x</s_b><sep/><s_b>y</s_b></s_a>", 0.9, 0.8, 0.7, 0.6, 0.5, tokenizer=MERGED)
+    assert found.fields == {"a": [{"b": "x"}, {"b": "y"}]}
+    assert found.confidence["a"] == [{"b": pytest.approx(0.9 * 0.8 * 0.7)}, {"b": pytest.approx(0.7 * 0.6 * 0.5)}]
+    found = read("<s_a><s_c>x</s_c><s_b></s_b></s_a>", 1, 1, 1, 1, 0.5, tokenizer=MERGED)  # a value in one token
+    assert found.confidence == {"a": {"c": 1, "b": 0.5}}
 
 
 def test_an_answer_cut_off_is_read_as_far_as_it_goes() -> None:

@@ -22,11 +22,12 @@ from docstill.errors import ModelError, UserError
 from docstill.lesson import Lesson, make_objectives
 from docstill.models.donut import load_donut
 from docstill.models.donut_answers import IGNORED, Spelling, same_vocabulary, spelling
-from docstill.models.donut_tokens import decode, encode, unknown_characters, wrap
+from docstill.models.donut_tokens import decode, encode, form_ids, tags_in, unknown_characters, wrap
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import Outputs
 from docstill.on_policy import with_own_answers
 from docstill.pruning.merges import frequent_pairs, merge_tokens, merged_tokenizer
+from docstill.pruning.vocabulary import needed_tokens, tokenizer_and_ids
 from docstill.recipe import parse_recipe
 from docstill.tasks.kie import Kie
 from docstill.tasks.spelling import in_tokens_of_student
@@ -56,6 +57,10 @@ def test_the_pair_that_is_most_frequent_comes_first() -> None:
     assert frequent_pairs(["ab", "cd"], 9) == []  # nothing stands side by side twice
     assert frequent_pairs(["a|b", "a|b"], 9, apart={"|"}) == []
     assert frequent_pairs([["▁a", "▁b"], ["▁a", "▁b"]], 9) == []
+    assert frequent_pairs(["ab", "ab", "xab", "cd"], 9, least=2) == [("a", "b")]
+    assert frequent_pairs(["ab", "xab", "cd", "cd"], 9, least=2) == [("c", "d")]  # no run that holds ab is there twice
+    tags = ["</s_a>", "<s_b>", "x", "</s_b>", "<sep/>"]
+    assert frequent_pairs([tags, tags], 9) == [("</s_b>", "<sep/>"), ("</s_a>", "<s_b>")]
 
 
 @given(st.lists(st.text("abc ", min_size=1, max_size=12), min_size=1, max_size=6), st.integers(1, 12))
@@ -92,7 +97,8 @@ def test_texts_take_fewer_tokens_and_stay_the_same(make: Make) -> None:
     lengths = [sum(len(encode(one, text)) for text in TEXTS) for one in (old, new)]
     assert lengths[1] < lengths[0] - len(TEXTS)
     assert {token: index for token, index in new.get_vocab().items() if token in old.get_vocab()} == old.get_vocab()
-    assert not {"<s_shop>", "</s_shop>"} - set(pieces(after, TEXTS[0]))
+    assert "</s_total><s_shop>" in pieces(after, TEXTS[0])
+    assert "<s_total>" in pieces(after, TEXTS[0])  # text is never merged with a tag
 
 
 MERGED = {make: merged(make) for make in (like_published, tiny_donut)}
@@ -110,6 +116,30 @@ def test_a_teacher_spells_whatever_its_student_writes(make: Make, text: str) -> 
 
 
 @EITHER
+def test_merged_tags_are_spelt_in_tags_and_are_no_part_of_a_value(make: Make) -> None:
+    teacher, student = make(), MERGED[make]
+    tag = student.processor.tokenizer.convert_tokens_to_ids("</s_total><s_shop>")
+    theirs = [
+        teacher.processor.tokenizer.convert_ids_to_tokens(int(part))
+        for part in spelling(teacher, student).spelt(torch.tensor([tag]))
+    ]
+    assert theirs == ["</s_total>", "<s_shop>"]
+    assert tag in form_ids(student.processor.tokenizer)
+    other = tiny_donut(tags=TAGS[:2])
+    assert spelling(other, student).lengths[tag] == 0  # a teacher that lacks one of the tags
+
+
+def test_tags_that_texts_have_merged_alone_are_not_trimmed_away() -> None:
+    tokenizer = MERGED[like_published].processor.tokenizer
+    trimmed, _, _ = tokenizer_and_ids(tokenizer, needed_tokens(tokenizer, TEXTS, 0))
+    assert {*TAGS, "</s_total><s_shop>"} <= trimmed.get_vocab().keys()
+    assert [encode(trimmed, text) for text in TEXTS] != [encode(tokenizer, text) for text in TEXTS]
+    assert [decode(trimmed, encode(trimmed, text)) for text in TEXTS] == [
+        decode(tokenizer, encode(tokenizer, text)) for text in TEXTS
+    ]
+
+
+@EITHER
 def test_new_rows_are_means_and_old_ones_stay(make: Make) -> None:
     before, after = make(), MERGED[make]
     old = before.network.decoder.get_input_embeddings().weight
@@ -118,11 +148,11 @@ def test_new_rows_are_means_and_old_ones_stay(make: Make) -> None:
     assert torch.equal(new[: len(old)], old)
     assert after.network.decoder.lm_head.weight is new
     assert len(new) == len(vocabulary) == after.network.config.decoder.vocab_size
-    pairs = frequent_pairs(
-        (pieces(before, text) for text in TEXTS), 1, set(before.processor.tokenizer.get_added_vocab())
-    )
-    (first, second), *_ = pairs
-    torch.testing.assert_close(new[vocabulary[first + second]], (new[vocabulary[first]] + new[vocabulary[second]]) / 2)
+    pairs = frequent_pairs((pieces(before, text) for text in TEXTS), 12)
+    firsts = {bool(tags_in(first)): (first, second) for first, second in reversed(pairs)}
+    for first, second in (firsts[False], firsts[True]):
+        mean = (new[vocabulary[first]] + new[vocabulary[second]]) / 2
+        torch.testing.assert_close(new[vocabulary[first + second]], mean)
 
 
 def batches(folder: Path, *models: DocumentModel) -> list[dict[str, Any]]:
@@ -302,6 +332,17 @@ def test_what_cannot_be_merged() -> None:
     )
     with pytest.raises(ModelError, match="with merges of its own"):
         merged_tokenizer(wrap(with_merges), [("a", "b")])
+
+
+def test_values_that_are_common_become_a_token_and_others_are_spelt() -> None:
+    answers = [{"shop": "EXPRESS", "total": f"10{number}"} for number in range(10)]
+    texts = [json_to_tokens(answer) for answer in answers]
+    model, other = tiny_donut(), tiny_donut()
+    merge_tokens(model, texts, 50, common=0.5)
+    assert pieces(model, texts[0]) == ["<s_total>", "1", "0", "0", "</s_total><s_shop>", "EXPRESS", "</s_shop>"]
+    merge_tokens(other, texts, 50)
+    assert pieces(other, texts[0])[1:3] == ["10", "0"]
+    assert merge_tokens(tiny_donut(), texts, 50, common=1.5) == 0
 
 
 def test_a_recipe_merges_distils_and_compares(tmp_path: Path) -> None:

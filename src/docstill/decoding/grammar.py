@@ -2,7 +2,8 @@
 
 A `Grammar` knows which tokens may come next, a `Walk` is one answer on its way through it, and a `Writer` takes all other
 tokens away from a batch of answers. What may follow depends on little (the tag that closes, the keys that are left, whether
-text may stand here), so masks are made once for each such state and kept.
+text may stand here), so masks are made once for each such state and kept. A token that stands for several tags (see
+`docstill.pruning.merges`) may come where they may come one after another.
 
 Beside the schema there are two guards. A text, or a list, that has become longer than `most` of the longest one of its kind
 in training can only be closed. And near the last token there is room for, only what still leaves room to close all that is
@@ -13,9 +14,9 @@ from __future__ import annotations
 
 import functools
 import json
-import re
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -23,8 +24,8 @@ from torch import Tensor
 
 from docstill.data.json_tokens import SEPARATOR, SPELT_TAGS
 from docstill.decoding.schema import Place, from_card
+from docstill.models.donut_tokens import tags_in
 
-TAG = re.compile(rf"<(/?)s_([^>]+)>|{SEPARATOR}")
 MOST_TIMES, MOST_MORE = 2, 8
 ENDLESS = 1 << 30
 _WAITING = 1 << 20
@@ -37,13 +38,14 @@ def most(longest: int) -> int:
 
 
 class Choice(NamedTuple):
-    """What may come next: the token that closes, the keys that may open, a separator, text; ``tail`` as in `Level`."""
+    """What may come next: the token that closes, keys that may open, a separator, text, merged tags; ``tail`` as in `Level`."""
 
     closing: int
     keys: frozenset[str]
     separator: bool
     text: bool
     tail: str
+    merged: frozenset[int] = frozenset()
 
 
 @dataclass
@@ -97,8 +99,21 @@ class Grammar:
         self.pieces = {
             token: piece.lower()
             for piece, token in vocabulary.items()
-            if token not in special and token < width and not TAG.fullmatch(piece)
+            if token not in special and token < width and not tags_in(piece)
         }
+        ids = {name: vocabulary[name] for key in self.opening for name in (f"<s_{key}>", f"</s_{key}>")}
+        if self.separator is not None:
+            ids[SEPARATOR] = self.separator
+        self.tags = {
+            token: [ids[tag] for tag in tags]
+            for piece, token in vocabulary.items()
+            if len(tags := tags_in(piece)) > 1 and token < width and ids.keys() >= {*tags}
+        }
+        """Ids of the tags that a merged token stands for."""
+        self.begun: dict[int, list[int]] = defaultdict(list)
+        """Merged tokens by the tag that they begin with."""
+        for token, parts in self.tags.items():
+            self.begun[parts[0]].append(token)
         self._width = width
         self._texts: dict[str, Tensor] = {}
         self._masks: dict[Choice, Tensor] = {}
@@ -107,7 +122,7 @@ class Grammar:
         """``(width,)`` bool: the tokens that may not come next."""
         if choice not in self._masks:
             mask = self._no_text(choice.tail).clone() if choice.text else torch.ones(self._width, dtype=torch.bool)
-            tokens = [choice.closing, *(self.opening[key] for key in choice.keys)]
+            tokens = [choice.closing, *(self.opening[key] for key in choice.keys), *choice.merged]
             if choice.separator and self.separator is not None:
                 tokens.append(self.separator)
             mask[tokens] = False
@@ -150,6 +165,7 @@ class Walk:
         self.levels = [grammar.level(grammar.schema, grammar.end)]
         self.done = False
         """The end was written, or a token that the grammar does not know here: nothing is held to anything any more."""
+        self._merged: dict[bool, dict[int, int]] = {}
 
     def choice(self, left: int = ENDLESS, guarded: bool = True) -> Choice:
         """What may come next.
@@ -158,6 +174,40 @@ class Walk:
             left: how many tokens may still be written, the next one included.
             guarded: whether texts and lists that became too long must close; without it, as the schema alone says.
         """
+        single = self._single(left, guarded)
+        if not self.grammar.tags:
+            return single
+        if guarded not in self._merged:
+            self._merged[guarded] = self._passable(guarded)
+        # Each of what is open takes a token to be closed.
+        merged = frozenset(token for token, open_then in self._merged[guarded].items() if open_then < left)
+        return single._replace(merged=merged)
+
+    def _passable(self, guarded: bool) -> dict[int, int]:
+        """The merged tokens whose tags may come next one after another, and how much is open then."""
+        found, grammar, choice = {}, self.grammar, self._single(guarded=guarded)
+        for first in (choice.closing, grammar.separator, *(grammar.opening[key] for key in choice.keys)):
+            for token in grammar.begun.get(first, ()) if first is not None else ():
+                ahead = Walk(grammar)
+                ahead.levels = [replace(level) for level in self.levels]
+                if all(ahead._passes(tag, guarded) for tag in grammar.tags[token]):
+                    found[token] = len(ahead.levels)
+        return found
+
+    def _passes(self, tag: int, guarded: bool) -> bool:
+        """Takes a tag if it may come next; whether it did."""
+        choice, grammar = self._single(guarded=guarded), self.grammar
+        may = (
+            tag == choice.closing
+            or (choice.separator and tag == grammar.separator)
+            or grammar.key_of.get(tag) in choice.keys
+        )
+        if may:
+            self.step(tag)
+        return may
+
+    def _single(self, left: int = ENDLESS, guarded: bool = True) -> Choice:
+        """What may come next but for merged tokens; see `choice`."""
         level = self.levels[-1]
         spare = left - len(self.levels)  # what is left when all that is open, and the answer, has been closed
         row_is_fresh = level.length == 0
@@ -178,7 +228,12 @@ class Walk:
         if self.done:
             return
         level, grammar = self.levels[-1], self.grammar
-        if token == level.closing:
+        if token not in grammar.pieces or not level.length:  # within a text, tags that may follow stay the same
+            self._merged.clear()
+        if token in grammar.tags and token in self.choice(guarded=False).merged:
+            for tag in grammar.tags[token]:
+                self.step(tag)
+        elif token == level.closing:
             self.done = len(self.levels) == 1
             self.levels.pop()
         elif token in grammar.pieces:

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from docstill.data.json_tokens import SEPARATOR, from_categories, tokens_to_json
-from docstill.decoding.grammar import TAG
-from docstill.models.donut_tokens import categories, decode
+from docstill.models.donut_tokens import categories, decode, tags_in
 
 _MARKER = re.compile("\ue000(\\d+)\ue001")
 
@@ -72,30 +71,28 @@ def parse(text: str) -> Any:
 def _marked(pieces: Sequence[str], log_probabilities: Sequence[float]) -> tuple[str, list[float]]:
     """The answer with a marker in place of each value, and what the markers stand for.
 
-    Parsed like the answer itself, it puts each value's confidence where the value is.
+    A token of several tags counts for the value that it ends and for the one that begins behind it. Parsed like the answer itself, it
+    puts each value's confidence where the value is.
     """
-    text, values = "", list[float]()
-    begun, fresh = 0.0, False  # log-probability of the tag just opened; whether a value may begin, if an empty one
+    text, values = "", list[set[int]]()
+    begun, fresh = set[int](), False  # place of the tag just opened; whether a value may begin, if an empty one
     inside = False
-    for piece, likely in zip(pieces, log_probabilities, strict=False):
-        tag = TAG.fullmatch(piece)
-        if not inside and (tag is None or (fresh and _ends(tag))):
-            text += f"\ue000{len(values)}\ue001"
-            values.append(begun)
-            inside = True
-        if inside:
-            values[-1] += likely
-        if tag is not None:
-            opens = not _ends(tag)
-            text, inside, begun, fresh = text + piece, False, likely * opens, opens or piece == SEPARATOR
-    if inside and len(log_probabilities) > len(pieces):
-        values[-1] += log_probabilities[len(pieces)]
-    return text, [math.exp(value) for value in values]
-
-
-def _ends(tag: re.Match[str]) -> bool:
-    """Whether a tag ends a value: closing tags do, and separators."""
-    return tag.group(2) is None or tag.group(1) == "/"
+    for place, piece in enumerate(pieces):
+        for part in tags_in(piece) or (piece,):
+            tag, ends = bool(tags_in(part)), part == SEPARATOR or part.startswith("</")
+            if not inside and (not tag or (fresh and ends)):
+                text += f"\ue000{len(values)}\ue001"
+                values.append(begun)
+                inside = True
+            if inside:
+                values[-1].add(place)
+            if tag:
+                text, inside, begun = text + part, False, set() if ends else {place}
+                fresh = not ends or part == SEPARATOR
+    if inside:
+        values[-1].add(len(pieces))
+    likely = dict(enumerate(log_probabilities))
+    return text, [math.exp(sum(likely.get(place, 0.0) for place in sorted(value))) for value in values]
 
 
 def _like(fields: Any, marked: Any, values: Sequence[float]) -> Any:

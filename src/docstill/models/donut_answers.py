@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from docstill.models.donut_tokens import form_ids, vocabulary
+from docstill.models.donut_tokens import form_ids, tags_in, vocabulary
 from docstill.models.io import DocumentModel
 
 IGNORED = -100
@@ -88,8 +88,10 @@ def _spelling(teacher: Any, theirs: int, student: Any, ours: int, device: torch.
     for token in sorted(own, key=lambda token: own[token]):
         if token in known:
             rows.append([known[token]])
-        else:  # a tag is never spelt in pieces
-            ids = [] if token in whole else [piece.id for piece in teacher.backend_tokenizer.model.tokenize(token)]
+        elif token in whole:  # a tag is never spelt in pieces, merged ones are spelt in tags
+            rows.append([known[tag] for tag in tags_in(token)] if known.keys() >= {*tags_in(token)} else [])
+        else:
+            ids = [piece.id for piece in teacher.backend_tokenizer.model.tokenize(token)]
             rows.append([] if teacher.unk_token_id in ids else ids)
     longest = max(map(len, rows))
     padded = torch.tensor([row + [IGNORED] * (longest - len(row)) for row in rows], device=device)

@@ -20,6 +20,9 @@ from docstill.data.json_tokens import SEPARATOR, SPECIAL
 SAFE_ALPHABET = "".join(map(chr, range(32, 127)))
 """Printable ASCII; every new vocabulary has it, whatever the training texts hold."""
 
+_TAG = rf"</?s_[^>]+>|{SEPARATOR}"
+_TAGS = re.compile(rf"(?:{_TAG})+")
+
 PRETRAINING_TASKS = {"<s_iitcdip>", "<s_synthdog>"}
 """Task tokens that published checkpoints carry along from their pretraining."""
 
@@ -36,7 +39,7 @@ def character_tokenizer(texts: Iterable[str], tags: Iterable[str]) -> PreTrained
     # byte-pair encoding without merges is plain characters, and needs no pre-tokenizer that could eat spaces
     backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>", fuse_unk=False))
     backend.decoder = decoders.Fuse()
-    backend.add_special_tokens([_tag(token) for token in [*SPECIAL, *sorted({SEPARATOR, *tags})]])
+    backend.add_special_tokens([whole_token(token) for token in [*SPECIAL, *sorted({SEPARATOR, *tags})]])
     return wrap(backend)
 
 
@@ -70,7 +73,7 @@ def add_missing(tokenizer: Any, tags: Iterable[str], characters: Iterable[str] =
         tokenizer = _with_characters(tokenizer, new)
         added += new
     missing = sorted(set(tags) - set(tokenizer.get_vocab()))
-    tokenizer.add_tokens([_tag(tag) for tag in missing], special_tokens=True)
+    tokenizer.add_tokens([whole_token(tag) for tag in missing], special_tokens=True)
     return tokenizer, added + missing
 
 
@@ -147,10 +150,14 @@ def lacks_one(tokenizer: Any) -> bool:
     return bool(json.loads(tokenizer.backend_tokenizer.to_str())["model"]["type"] == "Unigram")
 
 
+def tags_in(token: str) -> tuple[str, ...]:
+    """The tags and separators that a token stands for: one, several that were merged, none where it is text."""
+    return tuple(re.findall(_TAG, token)) if _TAGS.fullmatch(token) else ()
+
+
 def form_ids(tokenizer: Any) -> list[int]:
     """Ids of the tokens that give an answer its form and are no part of a value: tags, separator, end."""
-    added = tokenizer.get_added_vocab().items()
-    tags = {index for token, index in added if token == SEPARATOR or re.fullmatch(r"</?s_[^>]+>", token)}
+    tags = {index for token, index in tokenizer.get_added_vocab().items() if tags_in(token)}
     return sorted(tags | {tokenizer.eos_token_id})
 
 
@@ -173,5 +180,6 @@ def start_token(tokenizer: Any) -> str:
     return tasks.pop() if len(tasks) == 1 else "<s>"
 
 
-def _tag(token: str) -> AddedToken:
+def whole_token(token: str) -> AddedToken:
+    """A token that a text is never read without where it stands, such as a tag."""
     return AddedToken(token, special=True, normalized=False, lstrip=False, rstrip=False)

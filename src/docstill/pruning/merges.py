@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 
 from docstill.errors import ModelError
 from docstill.models.donut import fit_masks
-from docstill.models.donut_tokens import encode, wrap
+from docstill.models.donut_tokens import encode, tags_in, whole_token, wrap
 from docstill.models.io import DocumentModel
 
 MERGES = "merges"
@@ -32,16 +32,19 @@ _MORE_LIKELY = 1e-4
 """What a merged piece of a Unigram vocabulary scores above its parts, so that it is taken wherever both would be, and nowhere else."""
 
 
-def frequent_pairs(rows: Iterable[Sequence[str]], count: int, apart: Collection[str] = ()) -> list[Pair]:
+def frequent_pairs(
+    rows: Iterable[Sequence[str]], count: int, apart: Collection[str] = (), least: float = 0.0
+) -> list[Pair]:
     """The pairs to merge, in order.
 
     Args:
         rows: tokens of each text.
         count: how many pairs at most; there are fewer where no pair is left that stands side by side twice.
-        apart: tokens that are merged with none.
+        apart: tokens that are merged with none. Tags are merged with tags, text with text.
+        least: how often a stretch of text (a value, or a SentencePiece word), or of tags, must come for what it holds to count.
     """
     texts = Counter(run for row in rows for run in _runs(row, apart))
-    lines, often = [list(text) for text in texts], list(texts.values())
+    lines, often = [list(text) for text in texts if texts[text] >= least], [n for n in texts.values() if n >= least]
     held: Counter[Pair] = Counter()
     where: defaultdict[Pair, set[int]] = defaultdict(set)
     for place, line in enumerate(lines):
@@ -68,7 +71,7 @@ def _runs(row: Sequence[str], apart: Collection[str]) -> Iterable[tuple[str, ...
     """The stretches of a text that may be merged; a piece with a space in front begins a word, which is read by itself."""
     run: list[str] = []
     for token in row:
-        if run and (token in apart or token.startswith(_SPACE)):
+        if run and (token in apart or token.startswith(_SPACE) or bool(tags_in(token)) != bool(tags_in(run[0]))):
             yield tuple(run)
             run = []
         if token not in apart:
@@ -95,6 +98,8 @@ def merged_tokenizer(tokenizer: Any, pairs: Sequence[Pair]) -> Any:
     """
     specification = json.loads(tokenizer.backend_tokenizer.to_str())
     model, ids = specification["model"], {token["content"]: token["id"] for token in specification["added_tokens"]}
+    tags = [first + second for first, second in pairs if tags_in(first)]
+    pairs = [pair for pair in pairs if not tags_in(pair[0])]
     if model["type"] == "Unigram":
         _more_pieces(model["vocab"], ids, pairs)
     elif model["type"] == "BPE" and not model["merges"]:
@@ -108,7 +113,9 @@ def merged_tokenizer(tokenizer: Any, pairs: Sequence[Pair]) -> Any:
             f"a {model['type']} vocabulary with merges of its own cannot be given others; it is for SentencePiece (Unigram), as Donut "
             "has it, and for single characters"
         )
-    return wrap(Tokenizer.from_str(json.dumps(specification)))
+    grown = wrap(Tokenizer.from_str(json.dumps(specification)))
+    grown.add_tokens([whole_token(tag) for tag in tags], special_tokens=True)
+    return grown
 
 
 def _more_pieces(pieces: list[list[Any]], added: dict[str, int], pairs: Sequence[Pair]) -> None:
@@ -124,13 +131,14 @@ def _more_pieces(pieces: list[list[Any]], added: dict[str, int], pairs: Sequence
             pieces.append([name, scores[name]])
 
 
-def merge_tokens(model: DocumentModel, texts: Sequence[str], count: int) -> int:
+def merge_tokens(model: DocumentModel, texts: Sequence[str], count: int, common: float = 0.0) -> int:
     """Merges the tokens that stand side by side most often in ``texts``; tokenizer and embedding grow together.
 
     Args:
         model: a Donut, changed in place.
         texts: answers as they are written, tags and all.
         count: how many pairs at most.
+        common: how many there must be of a value, or a SentencePiece word, per text, for its tokens to be merged.
 
     Returns:
         How many tokens were added; if none, the model stays as it was.
@@ -139,8 +147,9 @@ def merge_tokens(model: DocumentModel, texts: Sequence[str], count: int) -> int:
         ModelError: see `merged_tokenizer`.
     """
     tokenizer = model.processor.tokenizer
-    apart = {tokenizer.unk_token, *tokenizer.get_added_vocab()}
-    pairs = frequent_pairs((tokenizer.convert_ids_to_tokens(encode(tokenizer, text)) for text in texts), count, apart)
+    apart = {tokenizer.unk_token, *(token for token in tokenizer.get_added_vocab() if not tags_in(token))}
+    rows = (tokenizer.convert_ids_to_tokens(encode(tokenizer, text)) for text in texts)
+    pairs = frequent_pairs(rows, count, apart, common * len(texts))
     grown = merged_tokenizer(tokenizer, pairs) if pairs else tokenizer
     added = len(grown) - len(tokenizer)
     if not added:

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from docstill.data.json_tokens import SEPARATOR, SPECIAL
 from docstill.errors import ModelError, UserError
-from docstill.models.donut_tokens import SAFE_ALPHABET, categories, encode, unknown_characters, wrap
+from docstill.models.donut_tokens import SAFE_ALPHABET, categories, encode, tags_in, unknown_characters, wrap
 from docstill.pruning.masks import Masks
 from docstill.pruning.rebuild import rebuilt, smaller_config
 
@@ -44,6 +44,8 @@ def needed_tokens(tokenizer: Any, texts: Iterable[str], start: int, characters: 
     for text in texts:
         seen.update(encode(tokenizer, text))
         alphabet |= set(text)
+    merged = tokenizer.convert_ids_to_tokens(sorted(seen))
+    seen.update(vocabulary[tag] for token in merged for tag in tags_in(token) if tag in vocabulary)
     lacking = sorted(
         character
         for character in set(characters)
