@@ -1,4 +1,4 @@
-"""Ways to make a Donut three times as fast, from the teacher that ships: what each costs after an epoch of 6,000 labels, one seed.
+"""Ways to make a Donut three times as fast, from the teacher that ships: what each costs after an epoch of 6,000 labels, without it, one seed.
 
 python benchmarks/kie/faster.py RUN [speed]
 

@@ -44,7 +44,7 @@ WAYS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
     "hole": ([SHALLOW], {**TRAINING, **SPARSE}),
     "structural": (
         [SHALLOW, NARROW, COMMON],
-        {**TRAINING, "learning_rate": 0.0002, "epochs": 2.5, "evaluate_every": 2.5},
+        {**TRAINING, "learning_rate": 0.0002},
     ),
 }
 """What is cut off before a student learns, and how it learns."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from docstill.decoding.grammar import Grammar, Writer, grammar_for
+from docstill.decoding.looking import seen
 from docstill.decoding.schema import SCHEMA
 from docstill.decoding.steps import Steps
 from docstill.models.io import DocumentModel
@@ -47,7 +48,10 @@ def generate(
     network, tokenizer = model.network, model.processor.tokenizer
     unknown, end, pad = tokenizer.unk_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
     if steps is None:
-        steps = Steps(network, network.encoder(pixels).last_hidden_state if encoded is None else encoded)
+        if encoded is None:
+            assert pixels is not None
+            encoded = seen(network, pixels)
+        steps = Steps(network, encoded)
     count, device = steps.answers, steps.device
     writer, start = Writer(_grammar(model), tokens + 1, count), network.config.decoder_start_token_id
     answers = [[start] for _ in range(count)]

@@ -22,6 +22,7 @@ from docstill.data.donut_folder import read_donut_folder
 from docstill.data.json_tokens import canonical, json_to_tokens, tag_tokens
 from docstill.decoding.blank import is_blank
 from docstill.decoding.confidence import CONFIDENCE, calibrated, curve_of, curves, sure_and_right, worth
+from docstill.decoding.looking import seen
 from docstill.decoding.reading import Reading, nothing, reading
 from docstill.decoding.schema import SCHEMA, schema_of, to_card
 from docstill.decoding.steps import Steps
@@ -321,7 +322,7 @@ class Kie:
         begun: list[Steps] = []
 
         def begin(turn: int) -> Steps:
-            return Steps(model.network, model.network.encoder(pages[turn]).last_hidden_state)
+            return Steps(model.network, seen(model.network, pages[turn]))
 
         def encoder() -> int:
             with asleep(model.network):
