@@ -28,3 +28,10 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def no_onednn() -> Iterator[None]:
+    """Going back through the narrow convolutions of tiny RT-DETRs, torch 2.14 with oneDNN may corrupt memory, on some processors on one thread even."""
+    with torch.backends.mkldnn.flags(enabled=False):
+        yield

@@ -22,6 +22,8 @@ from docstill.tasks.base import Pages
 from docstill.tasks.layout import Layout
 from layout_tiny import KINDS, TINY_DETR, TINY_RCNN, coco_folder
 
+pytestmark = pytest.mark.usefixtures("one_thread", "no_onednn")
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:

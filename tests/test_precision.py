@@ -16,6 +16,8 @@ from docstill.models.classifier import new_classifier
 from docstill.models.detector import new_detector
 from docstill.run import read_metrics
 
+pytestmark = pytest.mark.usefixtures("one_thread", "no_onednn")
+
 CASES = {
     "classification": [{"kind": "labels"}, {"kind": "kd"}, {"kind": "hint", "student_module": "vit.layers.0"}],
     "kie": [

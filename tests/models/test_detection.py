@@ -20,6 +20,8 @@ from docstill.models.io import DocumentModel
 from docstill.models.labelled import replace_classes
 from layout_tiny import KINDS, TINY_DETR, TINY_RCNN
 
+pytestmark = pytest.mark.usefixtures("one_thread", "no_onednn")
+
 BOTH = pytest.mark.parametrize("kind", [TINY_RCNN, TINY_DETR], ids=["faster-rcnn", "rt-detr"])
 
 

@@ -19,7 +19,7 @@ from docstill.recipe import parse_stage
 from docstill.tasks.layout import Layout
 from layout_tiny import KINDS, TINY_D_FINE, TINY_DETR, TINY_RCNN, coco_folder
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "no_onednn")
 """Torch 2.14 corrupts memory going backwards through convolutions as narrow as a tiny RT-DETR's with several threads (oneDNN)."""
 LEVELS = tuple(f"backbone.fpn.layer_blocks.{level}" for level in range(4))
 

@@ -26,6 +26,8 @@ from docstill.pruning.ffn import prune_ffn
 from docstill.tasks.layout import Layout
 from layout_tiny import KINDS, TINY_D_FINE, TINY_DETR, TINY_RCNN, coco_folder
 
+pytestmark = pytest.mark.usefixtures("one_thread", "no_onednn")
+
 DETRS = pytest.mark.parametrize("kind", [TINY_DETR, TINY_D_FINE], ids=["rt-detr", "d-fine"])
 
 

@@ -48,6 +48,8 @@ from docstill.tasks.layout import EVALUATION_BATCH, LEAST, Layout
 from layout_tiny import KINDS, TINY_DETR, TINY_RCNN, coco_folder, drawn_page, layout_recipe
 from published_boxes import of_files
 
+pytestmark = pytest.mark.usefixtures("one_thread", "no_onednn")
+
 TASK = Layout()
 BOTH = pytest.mark.parametrize("kind", [TINY_RCNN, TINY_DETR], ids=["faster-rcnn", "rt-detr"])
 
@@ -506,7 +508,7 @@ def test_regions_move_with_their_page(seed: int, strength: float) -> None:
 
 
 @BOTH
-def test_compress_from_a_recipe(kind: dict[str, Any], data: Path, tmp_path: Path, one_thread: None) -> None:
+def test_compress_from_a_recipe(kind: dict[str, Any], data: Path, tmp_path: Path) -> None:
     results = docstill.compress(parse_recipe(layout_recipe(data, kind)), tmp_path / "run")
     assert results["primary_metric"] == "ap"
     assert [row["name"] for row in results["rows"]] == ["teacher", "student", "no-kd"]
@@ -581,7 +583,7 @@ def test_a_teacher_whose_pages_keep_no_fixed_size(data: Path) -> None:
     assert by_itself.classes.shape == (1, 3)
 
 
-def test_a_student_from_a_folder_gets_the_classes_of_the_data(data: Path, tmp_path: Path, one_thread: None) -> None:
+def test_a_student_from_a_folder_gets_the_classes_of_the_data(data: Path, tmp_path: Path) -> None:
     folder = made(TINY_RCNN, ("a", "b", "c", "d")).save(tmp_path / "model")
     content = layout_recipe(data, TINY_RCNN, student=str(folder), controls=["teacher"])
     docstill.compress(parse_recipe(content), tmp_path / "run")
@@ -593,7 +595,7 @@ def test_a_student_from_a_folder_gets_the_classes_of_the_data(data: Path, tmp_pa
     assert docstill.load(done["model"]).model.labels == list(KINDS)
 
 
-def test_a_student_is_taught_made_narrower_and_taught_again(data: Path, tmp_path: Path, one_thread: None) -> None:
+def test_a_student_is_taught_made_narrower_and_taught_again(data: Path, tmp_path: Path) -> None:
     lesson = {
         "objectives": [{"kind": "labels"}, {"kind": "heads", "frozen": False}, {"kind": "roi"}, {"kind": "graphkd"}],
         "epochs": 1,
@@ -626,7 +628,6 @@ def test_stopping_and_going_on_changes_nothing(
     data: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    one_thread: None,
 ) -> None:
     """Regions are sampled and noise is drawn in every step: all of that comes from what a checkpoint holds."""
     pages = TASK.read(data / "train")
@@ -659,7 +660,7 @@ def test_stopping_and_going_on_changes_nothing(
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
-def test_single_stages_from_the_command_line(data: Path, tmp_path: Path, one_thread: None) -> None:
+def test_single_stages_from_the_command_line(data: Path, tmp_path: Path) -> None:
     def run(*words: object, code: int = 0) -> str:
         done = CliRunner().invoke(app, [str(word) for word in words])
         assert done.exit_code == code, done.output
@@ -770,7 +771,6 @@ def test_how_sure_the_teacher_must_be_of_regions(data: Path) -> None:
 def test_pages_without_labels_through_a_recipe(
     data: Path,
     tmp_path: Path,
-    one_thread: None,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -801,7 +801,7 @@ def test_pages_without_labels_through_a_recipe(
 
 
 def test_what_goes_wrong_is_warned_of_without_rows_for_it(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Loose boxes, though the teacher has no row; a teacher that is sure of no page."""
     whole = Layout.evaluate
@@ -837,7 +837,7 @@ def test_what_goes_wrong_is_warned_of_without_rows_for_it(
 
 @pytest.mark.parametrize(("keep", "warned"), [("best", False), ("last", True)])
 def test_a_single_distil_stage_warns_of_loose_boxes_of_the_weights_that_it_kept(
-    keep: str, warned: bool, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None
+    keep: str, warned: bool, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a run does: the student's best epoch places its boxes as well as its teacher, the last one loosely."""
     whole, looks = Layout.evaluate, iter([(0.5, 0.7), (0.4, 0.6), (0.3, 0.1)])
@@ -864,7 +864,7 @@ def test_a_single_distil_stage_warns_of_loose_boxes_of_the_weights_that_it_kept(
     ids=["faster-rcnn", "rt-detr"],
 )
 def test_the_maps_of_a_pyramid_are_reviewed(
-    kind: dict[str, Any], teacher: dict[str, Any], stages: list[str], data: Path, tmp_path: Path, one_thread: None
+    kind: dict[str, Any], teacher: dict[str, Any], stages: list[str], data: Path, tmp_path: Path
 ) -> None:
     pages = TASK.read(data / "train")
     other = made({**kind, "config": {**kind["config"], **teacher}})
@@ -886,7 +886,7 @@ def test_a_detector_on_pages_from_elsewhere(data: Path, tmp_path: Path) -> None:
     assert found["kind"] == "pages"
 
 
-def test_an_rt_detr_is_made_narrower_and_taught_by_what_it_was(data: Path, tmp_path: Path, one_thread: None) -> None:
+def test_an_rt_detr_is_made_narrower_and_taught_by_what_it_was(data: Path, tmp_path: Path) -> None:
     made(TINY_DETR).save(tmp_path / "teacher")
     given = [
         f"data.train={data / 'train'}",
