@@ -14,9 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import layer_norm, linear, scaled_dot_product_attention
-
-from docstill.decoding.steps import norm_of
+from torch.nn.functional import linear, scaled_dot_product_attention
 
 _HIDDEN = -100.0
 """What is added to scores of patches that are hidden, as in the network."""
@@ -54,7 +52,7 @@ def seen(network: Any, pixels: Tensor) -> Tensor:
             new = Layout(int(block.window_size), int(block.shift_size))
             states, layout = _moved(states, height, width, layout, new), new
             states = states + _attended(block, states, height, width, layout)
-            inner = block.intermediate(layer_norm(states, *norm_of(block.layernorm_after)))
+            inner = block.intermediate(block.layernorm_after(states))
             states = states + block.output(inner)
         if stage.downsample is not None:
             states, layout = _moved(states, height, width, layout, _MERGED), _ROWS
@@ -84,9 +82,7 @@ def _attended(block: Any, states: Tensor, height: int, width: int, layout: Layou
     heads = own.num_attention_heads
     joined = own.query, own.key, own.value
     bias = None if own.query.bias is None else torch.cat([part.bias for part in joined])
-    asked = linear(
-        layer_norm(states, *norm_of(block.layernorm_before)), torch.cat([part.weight for part in joined]), bias
-    )
+    asked = linear(block.layernorm_before(states), torch.cat([part.weight for part in joined]), bias)
     asked = asked.view(pages, patches // size, size, 3, heads, -1)
     near = own.relative_position_bias_table[own.relative_position_index.view(-1)]
     near = near.view(size, size, heads).permute(2, 0, 1)[None].contiguous()

@@ -49,7 +49,7 @@ class _Layer:
         own, over = layer.self_attn, layer.encoder_attn
         self.heads, self.activation = over.num_heads, layer.activation_fn
         self.before_own, self.before_page, self.before_last = map(
-            norm_of, (layer.self_attn_layer_norm, layer.encoder_attn_layer_norm, layer.final_layer_norm)
+            _norm, (layer.self_attn_layer_norm, layer.encoder_attn_layer_norm, layer.final_layer_norm)
         )
         joined = own.q_proj, own.k_proj, own.v_proj
         self.asked = torch.cat([part.weight for part in joined]), torch.cat([part.bias for part in joined])
@@ -85,8 +85,8 @@ class Steps:
         places, words = decoder.embed_positions, decoder.embed_tokens
         self.words, self.scale, self.places = words.weight, words.embed_scale, places.weight[places.offset :]
         self.first, self.last, self.head = (
-            norm_of(decoder.layernorm_embedding),
-            norm_of(decoder.layer_norm),
+            _norm(decoder.layernorm_embedding),
+            _norm(decoder.layer_norm),
             (head.weight, head.bias),
         )
         self.answers, self.device = len(seen), seen.device
@@ -113,7 +113,7 @@ class Steps:
             layer.memory.keep(rows)
 
 
-def norm_of(norm: Any) -> tuple[Any, ...]:
+def _norm(norm: Any) -> tuple[Any, ...]:
     """What `layer_norm` takes of such a module."""
     return norm.normalized_shape, norm.weight, norm.bias, norm.eps
 
