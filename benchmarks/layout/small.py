@@ -60,6 +60,8 @@ STUDENT: dict[str, Any] = {
     "keep": "last",
 }
 TEACHER_EPOCHS = 36
+SLIM = {**NARROW, "widths": [16, 64, 128, 256, 512]}
+"""A quarter of the channels of a ResNet of bottlenecks: the pairs with the deepest networks, for three seeds on 2 cores."""
 DETR: dict[str, Any] = {
     "backbone_config": {"hidden_sizes": [32, 64, 128, 256], "embedding_size": 32},
     "encoder_in_channels": [64, 128, 256],
@@ -81,6 +83,9 @@ DETR_SETTINGS: tuple[dict[str, Any], dict[str, Any]] = (
 OWN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "mobilenet-v2": ({"learning_rate": 0.0015}, {"learning_rate": 0.0012}),
     "efficientnet-b0": ({"learning_rate": 0.0015}, {"learning_rate": 0.0012}),
+    "r50-slim": ({"learning_rate": 0.0015}, {"learning_rate": 0.0012}),
+    "r101-slim": ({}, {"learning_rate": 0.0012}),
+    "r152-slim": ({}, {"learning_rate": 0.0012}),
     "rt-detrv2-r18": DETR_SETTINGS,
     "rt-detrv2-wide": DETR_SETTINGS,
 }
@@ -88,7 +93,7 @@ OWN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 EfficientNet-B0's on book pages is MobileNetV2's, of whose kind it is. That of the RT-DETRv2 was found with batches of 8, and is smaller with those of 4; it learns more slowly than the others.
 """
-DEEPER = {"r101": "r50", "r152": "r101"}
+DEEPER = {"r101": "r50", "r152": "r101", "r101-slim": "r50-slim", "r152-slim": "r101-slim"}
 """Networks that begin as a shallower one that has learnt already (`deeper.py`); a teacher then learns from the books as long as a student."""
 SMALLER: dict[str, Any] = {"method": "resolution", "keep": 0.7}
 """Pages of 224 × 160 for the student: half the pixels."""
@@ -140,6 +145,8 @@ PAIRS = {
     "r101-r50": ("r101", "r50", ["no-kd", "together"]),
     "r101-efficientnet-b0": ("r101", "efficientnet-b0", ["no-kd", "together"]),
     "r152-r101": ("r152", "r101", ["no-kd", "together"]),
+    "r101-r50-slim": ("r101-slim", "r50-slim", ["no-kd", "together"]),
+    "r152-r101-slim": ("r152-slim", "r101-slim", ["no-kd", "together"]),
     "r50-rt-detrv2-r18": ("r50", "rt-detrv2-r18", ["no-kd", "query", "graph"]),
     "rt-detrv2": (
         "rt-detrv2-wide",
@@ -170,7 +177,13 @@ def new(network: str) -> docstill.NewModel:
     if network.startswith("rt-detr"):
         config = DETR_TEACHER if network == "rt-detrv2-wide" else DETR
         return docstill.NewModel(new="rt-detrv2-r18", image_size=SIDE, config=config)
-    return docstill.NewModel(new=f"faster-rcnn-{network}", image_size=SIDE, config=NARROW)
+    config = SLIM if network.endswith("-slim") else NARROW
+    return docstill.NewModel(new=f"faster-rcnn-{network.removesuffix('-slim')}", image_size=SIDE, config=config)
+
+
+def backbone(network: str) -> str:
+    """A ResNet's whole name."""
+    return network.removesuffix("-slim").replace("r", "resnet")
 
 
 def own(settings: dict[str, Any], network: str, place: int) -> dict[str, Any]:
@@ -182,7 +195,7 @@ def learnt_first(network: str, generated: Path, run: Path) -> str:
     """The folder of a detector that has learnt from generated pages; what it scores on others of them is noted."""
     if network in DEEPER:
         shallow = learnt_first(DEEPER[network], generated, run)
-        return deeper(Path(shallow), network.replace("r", "resnet"), run / "first" / network / "model")
+        return deeper(Path(shallow), backbone(network), run / "first" / network / "model")
     done = docstill.train("layout", new(network), generated, run / "first" / network, **own(FIRST, network, 0))
     known = read_json(HERE / "pretraining.json") if (HERE / "pretraining.json").is_file() else {}
     known[network] = {"ap": done["best"], "seconds": done["seconds"], "hardware": hardware()}
@@ -195,7 +208,7 @@ def learnt_teacher(network: str, generated: Path, pages: Path, run: Path) -> str
     settings = {**own(STUDENT, network, 1), "epochs": TEACHER_EPOCHS}
     if network in DEEPER:
         shallow = learnt_teacher(DEEPER[network], generated, pages, run)
-        begun = deeper(Path(shallow), network.replace("r", "resnet"), run / "teachers" / f"{network}-begun")
+        begun = deeper(Path(shallow), backbone(network), run / "teachers" / f"{network}-begun")
         settings["epochs"] = STUDENT["epochs"]
     else:
         begun = learnt_first(network, generated, run)

@@ -66,7 +66,7 @@ def ted_accuracy(prediction: Any, truth: Any) -> float:
     worst = sum(tree.costs) - tree.costs[-1]
     if worst == 0:
         return 0.0
-    return max(0.0, 1.0 - _distance(_Tree.of(predicted), tree, worst) / worst)
+    return max(0.0, 1.0 - _distance(_Tree.of(predicted), tree, worst, _in_place(predicted, right)) / worst)
 
 
 @dataclass
@@ -104,8 +104,12 @@ class _Tree:
         self.leftmost.append(leftmost)
 
     def key_roots(self) -> list[int]:
-        """Nodes with a left sibling, and the root: the sub-trees that must be compared on their own."""
-        return sorted({left: node for node, left in enumerate(self.leftmost)}.values())
+        """Nodes with a left sibling, and the root: the sub-trees that must be compared on their own, by where they begin."""
+        return list({left: node for node, left in enumerate(self.leftmost)}.values())
+
+    def field(self, root: int) -> bool:
+        """Whether a sub-tree is a key and its one value."""
+        return root == self.leftmost[root] + 1 and not self.leaves[root] and self.leaves[root - 1]
 
 
 def _change(a: _Tree, i: int, b: _Tree, j: int) -> int:
@@ -116,15 +120,39 @@ def _change(a: _Tree, i: int, b: _Tree, j: int) -> int:
     return int(a.labels[i] != b.labels[j])
 
 
-def _distance(a: _Tree, b: _Tree, limit: int) -> int:
-    """The edit distance, or, where that is above ``limit``, some number above it.
+def _distance(a: _Tree, b: _Tree, limit: int, known: int) -> int:
+    """The edit distance, or, where that is above ``limit``, some number above it; it is at most ``known``.
 
     A guess grows until the distance found within it is no larger, as in Ukkonen 1985: then nothing outside mattered.
     """
-    guess = limit // 8 + 1
+    guess = known if known <= limit // 4 else limit // 8 + 1
     while (found := _distance_within(a, b, guess)) > guess and guess < limit:
-        guess *= 2
+        guess = min(2 * guess, known)
     return found
+
+
+def _in_place(one: Any, other: Any) -> int:
+    """What it costs to change one normal form to another if a key is compared with the same key, and an item with its like in order."""
+    if isinstance(one, str) and isinstance(other, str):
+        return Levenshtein.distance(one, other)
+    if isinstance(one, dict) and isinstance(other, dict):
+        shared = sum(_in_place(value, other[key]) for key, value in one.items() if key in other)
+        lone = [value for key, value in one.items() if key not in other]
+        lone += [value for key, value in other.items() if key not in one]
+        return shared + sum(1 + _size(value) for value in lone)
+    if isinstance(one, list) and isinstance(other, list):
+        both = min(len(one), len(other))
+        return sum(map(_in_place, one, other)) + _size(one[both:]) + _size(other[both:])
+    return _size(one) + _size(other) + isinstance(one, dict) + isinstance(other, dict)
+
+
+def _size(data: Any) -> int:
+    """What it costs to insert a normal form under a key."""
+    if isinstance(data, str):
+        return len(data)
+    if isinstance(data, dict):
+        return sum(1 + _size(value) for value in data.values())
+    return sum(_size(item) + isinstance(item, dict) for item in data)
 
 
 def _distance_within(a: _Tree, b: _Tree, guess: int) -> int:
@@ -137,14 +165,31 @@ def _distance_within(a: _Tree, b: _Tree, guess: int) -> int:
     sizes_a, sizes_b = ([0, *accumulate(tree.costs)] for tree in (a, b))
     trees = [[FAR] * len(b.labels) for _ in a.labels]
     roots_b = b.key_roots()
-    for root_a in a.key_roots():
-        for root_b in roots_b:
-            before = sizes_a[a.leftmost[root_a]] - sizes_b[b.leftmost[root_b]]
-            beyond, room = sizes_a[-1] - sizes_b[-1] - before, guess - abs(before)
-            if abs(beyond) <= room:
-                # |d| + |beyond - d| <= room, where d is by how much the forests differ in size
-                _forests(a, root_a, b, root_b, trees, sizes_a, sizes_b, ((beyond - room) / 2, (beyond + room) / 2))
+    starts_b = [sizes_b[b.leftmost[root]] for root in roots_b]
+    fields_b = {root for root in roots_b if b.field(root)}
+    total = sizes_a[-1] - sizes_b[-1]
+    # |before| + |total - before| <= guess, where before is by how much the forests before two sub-trees differ in size
+    least, most = (total - guess) / 2, (total + guess) / 2
+    # Sub-trees within another begin later, or where it begins: the last come first, so that parts are compared before the whole.
+    for root_a in reversed(a.key_roots()):
+        start_a = sizes_a[a.leftmost[root_a]]
+        near = roots_b[bisect_left(starts_b, start_a - most) : bisect_right(starts_b, start_a - least)]
+        field_a = a.field(root_a)
+        for root_b in reversed(near):
+            if field_a and root_b in fields_b:
+                _fields(a, root_a, b, root_b, trees)
+            else:
+                before = start_a - sizes_b[b.leftmost[root_b]]
+                _forests(a, root_a, b, root_b, trees, sizes_a, sizes_b, (least - before, most - before))
     return trees[-1][-1]
+
+
+def _fields(a: _Tree, root_a: int, b: _Tree, root_b: int, trees: list[list[int]]) -> None:
+    """Fills ``trees`` for two keys with a value each, by far the most frequent sub-trees: nothing is nearer than value to value."""
+    edits = Levenshtein.distance(a.labels[root_a - 1], b.labels[root_b - 1])
+    trees[root_a - 1][root_b - 1] = edits
+    trees[root_a - 1][root_b] = trees[root_a][root_b - 1] = edits + 1
+    trees[root_a][root_b] = edits + (a.labels[root_a] != b.labels[root_b])
 
 
 def _forests(
