@@ -118,7 +118,9 @@ def test_what_a_donut_read_is_a_file_that_score_reads(
     world: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where an answer holds a field of the name that score looks for."""
-    monkeypatch.setattr(Kie, "_read_all", lambda *_: [Reading("", fields, sure(fields), 0.5) for fields in READ])
+    monkeypatch.setattr(
+        "docstill.tasks.kie.read_pages", lambda *_: [Reading("", fields, sure(fields), 0.5) for fields in READ]
+    )
     written = tmp_path / "outputs.jsonl"
     found = run("evaluate", world["donut"], world["receipts"], "--outputs", written, "--intervals")
     assert json.loads(written.read_text().splitlines()[1]) == {"file": "1.png", "gt_parse": READ[1]}
@@ -135,7 +137,7 @@ def test_what_a_donut_read_is_a_file_that_score_reads(
 def test_answers_that_the_model_cannot_write_are_told_of(
     world: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Kie, "_read_all", lambda *_: [Reading("", {}, {}, 0.5) for _ in range(2)])
+    monkeypatch.setattr("docstill.tasks.kie.read_pages", lambda *_: [Reading("", {}, {}, 0.5) for _ in range(2)])
     for told, key in ((False, "shop"), (True, "vendor")):
         data = tmp_path / key
         tiny_folder(data / "validation", [{"shop": "Ash"}, {key: "Ash"}])
@@ -148,7 +150,9 @@ def test_answers_that_the_model_cannot_write_are_told_of(
 def test_what_can_be_accepted_at_error_rates_of_ones_choice(
     world: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Kie, "_read_all", lambda *_: [Reading("", fields, sure(fields), 0.5) for fields in READ])
+    monkeypatch.setattr(
+        "docstill.tasks.kie.read_pages", lambda *_: [Reading("", fields, sure(fields), 0.5) for fields in READ]
+    )
     found = run("evaluate", world["donut"], world["receipts"], "--error-rate", "0.02", "--error-rate", "0.9")
     given = found["accepted"]
     assert list(given) == ["fields", "documents"]

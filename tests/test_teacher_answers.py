@@ -24,7 +24,8 @@ from docstill.settings import DistillStage, Stage
 from docstill.stages import Bench, _teacher_answers, learn
 from docstill.tasks.base import Pages
 from docstill.tasks.classification import Classification
-from docstill.tasks.kie import Kie, answer_ids
+from docstill.tasks.kie import Kie
+from docstill.tasks.kie_answers import answer_ids
 from docstill.teacher_answers import read_by_teacher, sure_enough, well_formed, with_teacher_answers
 from kie_tiny import ANSWERS, page, tiny_donut, tiny_folder
 

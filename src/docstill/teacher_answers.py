@@ -24,7 +24,7 @@ from docstill.data.json_tokens import json_to_tokens, tokens_to_json
 from docstill.errors import DataError
 from docstill.models.io import DocumentModel, fastest_device
 from docstill.tasks.base import Pages, Task, example_in_use, on_device
-from docstill.tasks.kie import answer_ids
+from docstill.tasks.kie_answers import answer_ids
 from docstill.teacher_lines import key_of, said_of
 
 

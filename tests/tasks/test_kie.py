@@ -25,7 +25,8 @@ from docstill.models.size import count_flops
 from docstill.pruning.vocabulary import needed_tokens
 from docstill.similarity.comparison import comparison
 from docstill.tasks.base import ModelSpec, Pages
-from docstill.tasks.kie import Kie, pages_at_once
+from docstill.tasks.kie import Kie
+from docstill.tasks.kie_reading import pages_at_once
 from kie_tiny import ANSWERS, TAGS, like_published, page, tiny_donut, tiny_folder
 
 KIE = Kie()
@@ -246,11 +247,11 @@ def test_reading_leaves_the_model_as_it_was(pages: Pages) -> None:
 
 @pytest.mark.parametrize("text", ["<s_total>", "</s_total><s_shop>", "9.00", "", "<s_total><sep/></s_shop>"])
 def test_whatever_cannot_be_parsed_scores_nothing(pages: Pages, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    def write(self: Kie, model: DocumentModel, images: list[Any]) -> list[Reading]:
+    def write(model: DocumentModel, images: list[Any]) -> list[Reading]:
         tokenizer = model.processor.tokenizer
         return [reading(tokenizer, encode(tokenizer, text), [0.0] * 20)] * len(images)
 
-    monkeypatch.setattr(Kie, "_write", write)
+    monkeypatch.setattr("docstill.tasks.kie_reading._write", write)
     evaluation = KIE.evaluate(tiny_donut(), pages)
     assert evaluation.metrics["field_f1"] == 0
     assert len(evaluation.documents) == 4
@@ -262,11 +263,11 @@ def test_zero_and_false_are_right_as_they_are_written(tmp_path: Path, monkeypatc
     pages = KIE.read(folder)
     right = iter([json_to_tokens(document.target) for document in pages.documents])
 
-    def write(self: Kie, model: DocumentModel, images: list[Any]) -> list[Reading]:
+    def write(model: DocumentModel, images: list[Any]) -> list[Reading]:
         tokenizer = model.processor.tokenizer
         return [reading(tokenizer, ids := encode(tokenizer, next(right)), [0.0] * len(ids)) for _ in images]
 
-    monkeypatch.setattr(Kie, "_write", write)
+    monkeypatch.setattr("docstill.tasks.kie_reading._write", write)
     model = KIE.new_model(ModelSpec("donut-tiny"), pages)
     evaluation = KIE.evaluate(model, pages)
     assert evaluation.metrics["field_f1"] == evaluation.metrics["ted_accuracy"] == 1
@@ -277,12 +278,12 @@ def test_zero_and_false_are_right_as_they_are_written(tmp_path: Path, monkeypatc
 
 
 def test_of_several_right_answers_the_nearest_counts(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
-    def write(self: Kie, model: DocumentModel, images: list[Any]) -> list[Reading]:
+    def write(model: DocumentModel, images: list[Any]) -> list[Reading]:
         tokenizer = model.processor.tokenizer
         ids = encode(tokenizer, json_to_tokens({"total": "9.0"}))
         return [reading(tokenizer, ids, [0.0] * len(ids))] * len(images)
 
-    monkeypatch.setattr(Kie, "_write", write)
+    monkeypatch.setattr("docstill.tasks.kie_reading._write", write)
     model = tiny_donut()
     several = with_answers(pages, {"shop": "B"}, {"total": 9.0}, {"total": "9"})
     evaluation = KIE.evaluate(model, several)

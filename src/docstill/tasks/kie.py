@@ -7,28 +7,21 @@ start token is given, not decided.
 
 from __future__ import annotations
 
-import itertools
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from docstill.data.document import Document
 from docstill.data.donut_folder import read_donut_folder
-from docstill.data.json_tokens import canonical, json_to_tokens, tag_tokens
-from docstill.decoding.blank import is_blank
+from docstill.data.json_tokens import json_to_tokens, tag_tokens
 from docstill.decoding.confidence import CONFIDENCE, calibrated, curve_of, curves, sure_and_right, worth
-from docstill.decoding.looking import seen
-from docstill.decoding.reading import Reading, nothing, reading
 from docstill.decoding.schema import SCHEMA, schema_of, to_card
-from docstill.decoding.steps import Steps
-from docstill.decoding.writing import asleep, generate
-from docstill.errors import DataError, ModelError, UserError
-from docstill.metrics.fields import document_f1, field_scores, nearest_truth
+from docstill.errors import DataError, ModelError
+from docstill.metrics.fields import document_f1, field_scores
 from docstill.metrics.reading import normalised_edit_distance
 from docstill.metrics.tree import ted_accuracy
 from docstill.models.donut import add_tags, load_donut, new_donut, new_donut_like, resize_positions
@@ -39,24 +32,21 @@ from docstill.models.donut_answers import (
     same_vocabulary,
     spelling,
 )
-from docstill.models.donut_page import canvas_size, page_to_pixels, placed, placement
-from docstill.models.donut_tokens import addable, character_tokenizer, encode, lacks_one, unknown_characters, vocabulary
+from docstill.models.donut_page import canvas_size, placed, placement
+from docstill.models.donut_tokens import addable, character_tokenizer, encode, lacks_one, vocabulary
 from docstill.models.glyphs import in_patches, kinds_in_patches, kinds_of_characters
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import Outputs
 from docstill.progress import counter
 from docstill.pruning.merges import MERGES
-from docstill.tasks.base import Advance, Batch, Evaluation, Judged, ModelSpec, Pages, View, as_learnt, open_page
+from docstill.tasks.base import Advance, Batch, Evaluation, Judged, ModelSpec, Pages, View
 from docstill.tasks.key_order import KEY_ORDER, find_order, is_sorted, written_by
+from docstill.tasks.kie_answers import answer_ids, answers_of, truths_of, unwritable
+from docstill.tasks.kie_reading import latency_parts, read_images, read_pages
 from docstill.tasks.spelling import in_tokens_of_student
 
-MOST_PAGES, MOST_PIXELS = 16, 16 * 640 * 480
-"""What is read at a time: so many pages, and so many pixels of the network's input, for memory grows with them."""
-TIMED_TOKENS = 32
 WRITING_PART = "decoder."
 """Path of the part that writes; its activations have one position for each token of the answer."""
-
-Item = TypeVar("Item")
 
 
 class Kie:
@@ -71,7 +61,7 @@ class Kie:
 
     def new_model(self, spec: ModelSpec, pages: Pages, teacher: DocumentModel | None = None) -> DocumentModel:
         """A Donut from scratch: the teacher's vocabulary or one made from ``pages``, room for their longest answer."""
-        answers = [answer for document in pages.documents for answer in _answers(document)]
+        answers = [answer for document in pages.documents for answer in answers_of(document)]
         texts, tags = [json_to_tokens(answer) for answer in answers], set().union(*map(tag_tokens, answers))
         tokenizer = character_tokenizer(texts, tags) if teacher is None else teacher.processor.tokenizer
         positions = _room(max((len(encode(tokenizer, text)) + 1 for text in texts), default=0))
@@ -85,7 +75,7 @@ class Kie:
 
     def adapt(self, model: DocumentModel, pages: Pages) -> None:
         """Adds the tags, and to a vocabulary of single characters those, that it lacks, and room for the longest answer."""
-        answers = [answer for document in pages.documents for answer in _answers(document)]
+        answers = [answer for document in pages.documents for answer in answers_of(document)]
         tags, characters = set().union(*map(tag_tokens, answers)), set().union(*map(json_to_tokens, answers))
         tokenizer = model.processor.tokenizer
         if tags - tokenizer.get_vocab().keys() or addable(tokenizer, characters) or lacks_one(tokenizer):
@@ -127,7 +117,7 @@ class Kie:
         """
         known, problems = vocabulary(model.processor.tokenizer).keys(), []
         for document in pages.documents:
-            wrong = [line for answer in _answers(document) for line in _unwritable(model, known, answer)]
+            wrong = [line for answer in answers_of(document) for line in unwritable(model, known, answer)]
             if wrong:
                 problems.append(f"{document.where}: {'; also, '.join(dict.fromkeys(wrong))}")
         if problems:
@@ -141,7 +131,7 @@ class Kie:
 
     def texts(self, pages: Pages) -> list[str]:
         """Every answer of every document, with its tags."""
-        return [json_to_tokens(answer) for document in pages.documents for answer in _answers(document)]
+        return [json_to_tokens(answer) for document in pages.documents for answer in answers_of(document)]
 
     def aligned(self, teacher: DocumentModel, student: DocumentModel, theirs: Outputs, ours: Outputs) -> Outputs:
         """Where the student's tokens were trimmed or merged, what the teacher says of them, in their order.
@@ -180,7 +170,7 @@ class Kie:
         Raises:
             DataError: the answer is longer than the decoder can read.
         """
-        answers = _answers(document)
+        answers = answers_of(document)
         answer = answers[0] if rng is None else rng.choice(answers)
         where = placement(image.size, model.processor.image_processor, rng)
         pixels = placed(image, model.processor.image_processor, where)
@@ -255,9 +245,9 @@ class Kie:
         What the model writes and cannot be parsed has no fields, and scores 0. ``confidence`` says what the confidences
         of fields and of documents are worth, calibrated as the model's card says.
         """
-        readings = self._read_all(model, pages, advance, view)
+        readings = read_pages(model, pages, advance, view)
         answers = [found.fields for found in readings]
-        truths = _truths(pages, answers)
+        truths = truths_of(pages, answers)
         sure = sure_and_right(readings, truths, model.card)
         scores = field_scores(answers, truths)
         distances = [
@@ -291,8 +281,7 @@ class Kie:
                 "text": found.text,
                 "blank": found.blank,
             }
-            for chunk in _chunks(images, pages_at_once(model))
-            for found in self._read(model, chunk)
+            for found in read_images(model, images)
         ]
 
     def before_learning(self, model: DocumentModel, pages: Pages) -> None:
@@ -303,7 +292,7 @@ class Kie:
         if not {SCHEMA, KEY_ORDER} & model.card.keys() and pages.stream is None:
             find_order(self, model, pages)
         tokenizer = model.processor.tokenizer
-        answers = [answer for document in pages.documents for answer in _answers(document)]
+        answers = [answer for document in pages.documents for answer in answers_of(document)]
         # What was not seen is spelt in more tokens than what tokens were merged for.
         length = len if MERGES in model.card else lambda text: len(encode(tokenizer, text))
         model.card[SCHEMA] = to_card(schema_of(answers, length))
@@ -311,76 +300,12 @@ class Kie:
     def after_learning(self, model: DocumentModel, pages: Pages) -> None:
         """Fits the confidences of fields and documents to what is right on ``pages``, and notes the curves on the card."""
         with counter("looking at how sure the student is", len(pages.documents)) as advance:
-            readings = self._read_all(model, pages, advance)
-        model.card[CONFIDENCE] = curves(readings, _truths(pages, [found.fields for found in readings]))
+            readings = read_pages(model, pages, advance)
+        model.card[CONFIDENCE] = curves(readings, truths_of(pages, [found.fields for found in readings]))
 
     def latency_parts(self, model: DocumentModel, images: Sequence[Image.Image]) -> dict[str, Callable[[], int]]:
-        """`encoder`: a page, until the decoder can begin; `per_token`: a token; `document`: a page, from picture to JSON."""
-        pages = [self._pixels(model, [as_learnt(model, image)]) for image in images]
-        tokens = min(TIMED_TOKENS, model.network.config.decoder.max_position_embeddings)
-        turns = {name: itertools.cycle(range(len(images))) for name in ("encoder", "per_token", "document")}
-        begun: list[Steps] = []
-
-        def begin(turn: int) -> Steps:
-            return Steps(model.network, seen(model.network, pages[turn]))
-
-        def encoder() -> int:
-            with asleep(model.network):
-                begin(next(turns["encoder"]))
-            return 1
-
-        def per_token() -> int:
-            with asleep(model.network):
-                if not begun:
-                    begun.extend(begin(turn) for turn in range(len(pages)))
-                steps = begun[next(turns["per_token"])]
-                steps.rewind()
-                generate(model, tokens, steps=steps, least=tokens)
-            return int(tokens)
-
-        def document() -> int:
-            image = images[next(turns["document"])]
-            is_blank(image)  # costs time, but a blank page is timed like any other
-            self._write(model, [as_learnt(model, image)])
-            return 1
-
-        return {"encoder": encoder, "per_token": per_token, "document": document}
-
-    def _pixels(self, model: DocumentModel, images: Sequence[Image.Image]) -> Tensor:
-        processor = model.processor.image_processor
-        pages = [torch.from_numpy(page_to_pixels(image, processor, None)) for image in images]
-        return torch.stack(pages).to(model.device)
-
-    def _read_all(
-        self, model: DocumentModel, pages: Pages, advance: Advance | None = None, view: View | None = None
-    ) -> list[Reading]:
-        """What the model reads on every page of a split, in order."""
-        readings: list[Reading] = []
-        for documents in _chunks(pages.documents, pages_at_once(model)):
-            readings += self._read(model, (open_page(document, view) for document in documents))
-            if advance is not None:
-                advance(len(documents))
-        return readings
-
-    def _read(self, model: DocumentModel, images: Iterable[Image.Image]) -> list[Reading]:
-        """What the model reads on a batch of pages; it is not asked for those that are blank.
-
-        Of a model that learnt from smaller pages than these, one page at a time is held as large as it is.
-        """
-        inked, shown = [], []
-        for image in images:
-            inked.append(not is_blank(image))
-            shown += [as_learnt(model, image)] * inked[-1]
-        written = iter(self._write(model, shown) if shown else [])
-        return [next(written) if there else nothing() for there in inked]
-
-    def _write(self, model: DocumentModel, images: Sequence[Image.Image]) -> list[Reading]:
-        with asleep(model.network):
-            rows, likely = generate(
-                model, model.network.config.decoder.max_position_embeddings, pixels=self._pixels(model, images)
-            )
-        answers = zip(rows[:, 1:].tolist(), likely.tolist(), strict=True)
-        return [reading(model.processor.tokenizer, row, probabilities) for row, probabilities in answers]
+        """See `docstill.tasks.kie_reading.latency_parts`."""
+        return latency_parts(model, images)
 
 
 def _canvas_and_tokens(model: DocumentModel) -> tuple[Any, ...]:
@@ -396,48 +321,8 @@ def _canvas_and_tokens(model: DocumentModel) -> tuple[Any, ...]:
     )
 
 
-def _answers(document: Document) -> Sequence[Any]:
-    if document.target is None:
-        raise UserError(f"{document.where} has no ground_truth; kie needs one for every page, add it to metadata.jsonl")
-    return document.variants or [document.target]
-
-
-def _truths(pages: Pages, answers: Sequence[Any]) -> list[Any]:
-    """Of each document the right answer that its own is nearest to, as a model can write it: a 0 is read as "0", which is right."""
-    return [
-        nearest_truth(answer, [canonical(right) for right in _answers(document)])
-        for document, answer in zip(pages.documents, answers, strict=True)
-    ]
-
-
 def _inside(folder: Path, file: Path) -> str:
     return str(file.relative_to(folder)) if file.is_relative_to(folder) else str(file)
-
-
-def _unwritable(model: DocumentModel, vocabulary: Set[str], answer: Any) -> list[str]:
-    """Why a model cannot write an answer; nothing if it can."""
-    tokenizer, room = model.processor.tokenizer, model.network.config.decoder.max_position_embeddings
-    if lacking := sorted(tag_tokens(answer) - vocabulary):
-        return [f"the vocabulary has no tag {', '.join(lacking)}"]
-    text, wrong = written_by(model, answer), []
-    if unknown := sorted(unknown_characters(tokenizer, text)):
-        repair = "; `docstill train --model` adds the bare 1" if "1" in unknown and lacks_one(tokenizer) else ""
-        wrong.append(f"the vocabulary has no character {', '.join(map(repr, unknown))}{repair}")
-    if (length := len(encode(tokenizer, text)) + 1) > room:
-        wrong.append(f"the answer takes {length} tokens, the decoder has room for {room}")
-    return wrong
-
-
-def pages_at_once(model: DocumentModel) -> int:
-    """How many pages are read in one batch; of 2560 × 1920 pixels, as published, one."""
-    height, width = canvas_size(model.processor.image_processor)
-    return max(1, min(MOST_PAGES, MOST_PIXELS // (height * width)))
-
-
-def answer_ids(model: DocumentModel, text: str) -> list[int]:
-    """Start token, the text of tags, ``</s>``."""
-    tokenizer = model.processor.tokenizer
-    return [model.network.config.decoder_start_token_id, *encode(tokenizer, text), tokenizer.eos_token_id]
 
 
 def _room(longest: int) -> int:
@@ -452,9 +337,3 @@ def _mean(values: Sequence[float]) -> float:
 def _shown(names: Iterable[str], most: int = 5) -> str:
     listed = list(names)
     return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
-
-
-def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    iterator = iter(items)
-    while chunk := list(itertools.islice(iterator, size)):
-        yield chunk

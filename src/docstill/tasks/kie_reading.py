@@ -1,0 +1,117 @@
+"""From pictures to what a Donut reads on them, a batch at a time, and how long that takes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from docstill.decoding.blank import is_blank
+from docstill.decoding.looking import seen
+from docstill.decoding.reading import Reading, nothing, reading
+from docstill.decoding.steps import Steps
+from docstill.decoding.writing import asleep, generate
+from docstill.models.donut_page import canvas_size, page_to_pixels
+from docstill.models.io import DocumentModel
+from docstill.tasks.base import Advance, Pages, View, as_learnt, open_page
+
+MOST_PAGES, MOST_PIXELS = 16, 16 * 640 * 480
+"""What is read at a time: so many pages, and so many pixels of the network's input, for memory grows with them."""
+TIMED_TOKENS = 32
+
+Item = TypeVar("Item")
+
+
+def pages_at_once(model: DocumentModel) -> int:
+    """How many pages are read in one batch; of 2560 × 1920 pixels, as published, one."""
+    height, width = canvas_size(model.processor.image_processor)
+    return max(1, min(MOST_PAGES, MOST_PIXELS // (height * width)))
+
+
+def read_pages(
+    model: DocumentModel, pages: Pages, advance: Advance | None = None, view: View | None = None
+) -> list[Reading]:
+    """What the model reads on every page of a split, in order."""
+    readings: list[Reading] = []
+    for documents in _chunks(pages.documents, pages_at_once(model)):
+        readings += _read(model, (open_page(document, view) for document in documents))
+        if advance is not None:
+            advance(len(documents))
+    return readings
+
+
+def read_images(model: DocumentModel, images: Iterable[Image.Image]) -> Iterator[Reading]:
+    """What the model reads on each of any number of pictures, in order."""
+    for chunk in _chunks(images, pages_at_once(model)):
+        yield from _read(model, chunk)
+
+
+def latency_parts(model: DocumentModel, images: Sequence[Image.Image]) -> dict[str, Callable[[], int]]:
+    """`encoder`: a page, until the decoder can begin; `per_token`: a token; `document`: a page, from picture to JSON."""
+    pages = [_pixels(model, [as_learnt(model, image)]) for image in images]
+    tokens = min(TIMED_TOKENS, model.network.config.decoder.max_position_embeddings)
+    turns = {name: itertools.cycle(range(len(images))) for name in ("encoder", "per_token", "document")}
+    begun: list[Steps] = []
+
+    def begin(turn: int) -> Steps:
+        return Steps(model.network, seen(model.network, pages[turn]))
+
+    def encoder() -> int:
+        with asleep(model.network):
+            begin(next(turns["encoder"]))
+        return 1
+
+    def per_token() -> int:
+        with asleep(model.network):
+            if not begun:
+                begun.extend(begin(turn) for turn in range(len(pages)))
+            steps = begun[next(turns["per_token"])]
+            steps.rewind()
+            generate(model, tokens, steps=steps, least=tokens)
+        return int(tokens)
+
+    def document() -> int:
+        image = images[next(turns["document"])]
+        is_blank(image)  # costs time, but a blank page is timed like any other
+        _write(model, [as_learnt(model, image)])
+        return 1
+
+    return {"encoder": encoder, "per_token": per_token, "document": document}
+
+
+def _read(model: DocumentModel, images: Iterable[Image.Image]) -> list[Reading]:
+    """What the model reads on a batch of pages; it is not asked for those that are blank.
+
+    Of a model that learnt from smaller pages than these, one page at a time is held as large as it is.
+    """
+    inked, shown = [], []
+    for image in images:
+        inked.append(not is_blank(image))
+        shown += [as_learnt(model, image)] * inked[-1]
+    written = iter(_write(model, shown) if shown else [])
+    return [next(written) if there else nothing() for there in inked]
+
+
+def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    iterator = iter(items)
+    while chunk := list(itertools.islice(iterator, size)):
+        yield chunk
+
+
+def _pixels(model: DocumentModel, images: Sequence[Image.Image]) -> Tensor:
+    processor = model.processor.image_processor
+    pages = [torch.from_numpy(page_to_pixels(image, processor, None)) for image in images]
+    return torch.stack(pages).to(model.device)
+
+
+def _write(model: DocumentModel, images: Sequence[Image.Image]) -> list[Reading]:
+    with asleep(model.network):
+        rows, likely = generate(
+            model, model.network.config.decoder.max_position_embeddings, pixels=_pixels(model, images)
+        )
+    answers = zip(rows[:, 1:].tolist(), likely.tolist(), strict=True)
+    return [reading(model.processor.tokenizer, row, probabilities) for row, probabilities in answers]
