@@ -476,16 +476,25 @@ def longer_taught(found: dict[str, Any], name: str = "Shallow-hole", way: str = 
     if timed is not None:
         slow, quick = (timed[who]["latency_ms"]["document"]["p50"] for who in ("teacher", "student"))
         faster = f"; {slow / quick:.1f} × as fast a document, one thread, in interleaved rounds"
-    seeds, teacher = found["seeds"], found["teacher"]
-    said = []
+    seeds, teacher, twins = found["seeds"], found["teacher"], found.get("twins", [])
+    said, alone = [], []
     for key, word in (("field_f1", "field F1"), ("ted_accuracy", "TED accuracy")):
         scored = summary([each["metrics"][key] for each in seeds])
         said.append(f"{word} {spread(scored)}, {100 * scored['mean'] / teacher[key]:.1f} % of the teacher's")
+        if twins:
+            over = [each["metrics"][key] - twin["metrics"][key] for each, twin in zip(seeds, twins, strict=False)]
+            alone.append(
+                f"{word} {spread(summary([twin['metrics'][key] for twin in twins]))} ({signed(summary(over))} with the teacher)"
+            )
     alike = figure(summary([each["global_cka"] for each in seeds]), 1)
     count, epochs = found["labels"]["train"][0], found["training"]["epochs"]
+    twin = ""
+    if twins:
+        likeness = figure(summary([each["global_cka"] for each in twins]), 1)
+        twin = f"Its twin that learns from labels alone, {len(twins)} seed{'s' * (len(twins) > 1)}: {'; '.join(alone)}; CKA {likeness}. "
     return (
         f"*{name}* on {count:,} labels for {epochs} epochs, {len(seeds)} seed{'s' * (len(seeds) > 1)}: {'; '.join(said)}; CKA {alike}; "
-        f"{share(max(each['of_teacher'] for each in seeds))} of the weights{faster}. `python benchmarks/kie/longer.py RUN{way}`"
+        f"{share(max(each['of_teacher'] for each in seeds))} of the weights{faster}. {twin}`python benchmarks/kie/longer.py RUN{way}`"
     )
 
 

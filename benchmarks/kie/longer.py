@@ -2,8 +2,8 @@
 
 python benchmarks/kie/longer.py RUN [WAY [speed]]
 
-``hole`` is DONUT-hole with 26 % of the weights, ``structural`` has fewer layers, narrower ones, and writes fewer tokens, for speed. Scored
-on the study's validation labels. Stopped, it goes on with the same command; the same command in two processes shares the students. Leaves longer.json
+``hole`` is DONUT-hole with 26 % of the weights, ``structural`` has fewer layers, narrower ones, and writes fewer tokens, for speed. Each seed's student
+has a twin that begins as it does, is cut as it is, and learns from the labels alone. Scored on the study's validation labels. Stopped, it goes on with the same command; the same command in two processes shares the students. Leaves longer.json
 or structural.json here; with ``speed`` it only times the first student beside its teacher, with nothing else on the machine, please.
 """
 
@@ -63,12 +63,16 @@ def main(run: Path, way: str) -> None:
     begun, (cuts, training) = str(teacher), WAYS[way]
     for number, cut in enumerate(cuts, 1):
         begun = docstill.prune(begun, own / f"cut-{number}", data=run / "labels", **cut)["model"]
-    for seed in SEEDS:
-        try:
-            docstill.distill(teacher, begun, run / "labels", own / f"seed-{seed}", seed=seed, **training)
-        except InUse:
-            continue
-        keep(run, way, teacher)
+    alone = {key: value for key, value in training.items() if key != "cache_logits"} | {
+        "objectives": [{"kind": "labels"}]
+    }
+    for kind, settings in (("seed", training), ("twin", alone)):
+        for seed in SEEDS:
+            try:
+                docstill.distill(teacher, begun, run / "labels", own / f"{kind}-{seed}", seed=seed, **settings)
+            except InUse:
+                continue
+            keep(run, way, teacher)
 
 
 def labels(way: str) -> dict[str, tuple[int, int]]:
@@ -79,9 +83,18 @@ def labels(way: str) -> dict[str, tuple[int, int]]:
 
 def keep(run: Path, way: str, teacher: Path) -> None:
     """Writes what is done so far."""
+    cuts, training = WAYS[way]
+    about: dict[str, Any] = {"labels": labels(way), "student": cuts, "training": training, "hardware": hardware()}
+    about["teacher"] = scores(teacher, run, run / "teacher")
+    about |= {name: figures(run, run / way, kind, teacher) for name, kind in (("seeds", "seed"), ("twins", "twin"))}
+    known = read_json(FILES[way]) if FILES[way].is_file() else {}
+    write_json(FILES[way], about | {key: value for key, value in known.items() if key == "speed"})
+
+
+def figures(run: Path, own: Path, kind: str, teacher: Path) -> list[dict[str, Any]]:
+    """What each finished student, or twin, scores, keeps and has learnt like its teacher."""
     whole, found = count_parameters(docstill.load(teacher).model.network).nonzero_non_embedding, []
-    folders = [folder for folder in sorted((run / way).glob("seed-*")) if (folder / DONE).is_file()]
-    for folder in folders:
+    for folder in (folder for folder in sorted(own.glob(f"{kind}-*")) if (folder / DONE).is_file()):
         kept = count_parameters(docstill.load(folder / "model").model.network).nonzero_non_embedding
         compared = partial(docstill.compare, teacher, folder / "model", run / "labels" / "validation")
         likeness = step(folder / "comparison", compared)
@@ -93,11 +106,7 @@ def keep(run: Path, way: str, teacher: Path) -> None:
                 "seconds": read_json(folder / DONE)["seconds"],
             }
         )
-    cuts, training = WAYS[way]
-    about: dict[str, Any] = {"labels": labels(way), "student": cuts, "training": training, "hardware": hardware()}
-    about |= {"teacher": scores(teacher, run, run / "teacher"), "seeds": found}
-    known = read_json(FILES[way]) if FILES[way].is_file() else {}
-    write_json(FILES[way], about | {key: value for key, value in known.items() if key == "speed"})
+    return found
 
 
 def speed(run: Path, way: str) -> None:

@@ -92,6 +92,16 @@ def test_the_order_of_sets_changes_nothing() -> None:
     assert runs[0].count(b"\n") == len(COUNTRIES) + 4 * len(KINDS)
 
 
+def test_a_script_without_a_guard_is_told_of_it(tmp_path: Path) -> None:
+    """Every process that draws imports the script anew, and with it asks for processes itself."""
+    script = tmp_path / "script.py"
+    script.write_text(f"import docstill\ndocstill.synth('labels', {str(tmp_path / 'out')!r}, 4, workers=2)\n")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert 'under `if __name__ == "__main__":`' in done.stderr.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["script.py"]
+
+
 def test_workers_change_nothing_and_docstill_reads_what_they_wrote(tmp_path: Path) -> None:
     for workers in (1, 2):
         docstill.synth("labels", tmp_path / str(workers), 10, seed=1, workers=workers)

@@ -8,6 +8,7 @@ import multiprocessing
 import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -90,7 +91,7 @@ def synth(
 
     Raises:
         MissingExtra: the extra ``synth`` is not installed.
-        UserError: an argument does not hold, or the folder cannot be written.
+        UserError: an argument does not hold, the folder cannot be written, or a process that draws ended early.
     """
     if n < 1:
         raise UserError(f"n must be at least 1, {n} given")
@@ -337,8 +338,14 @@ def _in_chunks(
         yield from (_draw(generator, folder, glyphs, chunk) for chunk in chunks)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _begin, (replace(generator), folder, glyphs)) as pool:
-        yield from pool.map(_draw_next, chunks)
+    try:
+        with ProcessPoolExecutor(workers, context, _begin, (replace(generator), folder, glyphs)) as pool:
+            yield from pool.map(_draw_next, chunks)
+    except BrokenProcessPool as error:
+        raise UserError(
+            'a process that draws documents ended early; a script that calls synth must do so under `if __name__ == "__main__":`, for '
+            "each of them imports it; if yours does, there may be too little memory: give fewer workers"
+        ) from error
 
 
 _begun: list[tuple[Generator, Path, bool]] = []
