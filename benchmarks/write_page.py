@@ -73,7 +73,8 @@ DETECTORS_IN_WORDS = (
     "288 printed book pages of the 18th to 20th century to learn from, 45 to score on (with 7 of the 9 classes), 320 × 224 px; Faster R-CNNs with a "
     "pyramid of 64 channels and heads of 256. All networks learn from 1,200 generated pages first, for 6 epochs (RT-DETRv2s, narrow throughout, for 12); then the teacher "
     "from the book pages for 36, students and controls for 12 (RT-DETRv2s for 18). R101 and R152 begin as the R50 and the R101 that have learnt, with blocks added that change nothing at first "
-    "(`benchmarks/layout/deeper.py`); as teachers they learn from the book pages for 12 epochs more. The last weights count.",
+    "(`benchmarks/layout/deeper.py`); as teachers they learn from the book pages for 12 epochs more. The pairs called slim have a quarter of a ResNet's channels, so that there are three "
+    "seeds and twins of them; their R50 learns from the books for 24 epochs before it is made deeper, and their rates were set before what `first_rates.py` says of them was known. The last weights count.",
     "- **Together**: a student that begins with the teacher's heads and goes on to follow its maps, its answers and its graph of regions is better than the same "
     "network alone, an R18 on every seed and by far, a MobileNetV2 on two of three, and keeps nearly all that the teacher has.\n"
     "- **Generated pages first**: a student that has not learnt from them (*without*) ends some four points behind the same network that has, on every seed, in as many steps on the books.\n"
@@ -89,7 +90,10 @@ DETECTORS_IN_WORDS = (
     "same network alone, on every seed, by two to three points in the mean. Told what the teacher sees at the same queries, with its maps beside that (*query-maps*, one seed), it is behind its twin, and so "
     "it is with a Faster R-CNN for a teacher (*query*, one seed). Worth far more is to begin as the teacher, whole, with half the channels of the backbone taken away: it keeps "
     "nearly all, and does so alone (*cut-no-kd*); to follow the queries and the maps beside that adds nothing that seeds do not differ by (*cut*), nor with a quarter of the channels "
-    "left (*quarter*, one seed). The teacher's weights help here, what it says does not, perhaps because it has learnt from the same 288 pages, and says of them little that the labels do not.\n"
+    "left (*quarter*, one seed). The teacher's weights help here, what it says does not, perhaps because it has learnt from the same 288 pages, and says of them little that the labels do not. Two things weaken all this. "
+    "The decoder that *heads* takes over is part of its gain, its worst seed is no better than the twin's best, and no row tells the two parts apart. And all these networks, teacher, students and twins, began as transformers begins an RT-DETRv2: batch norms drawn "
+    "around 0, layers of a hundredth, so that next to nothing of a page reaches the decoder at first. docstill has since begun them as their authors' code does, which takes the loss of the narrow one after an epoch of generated pages from "
+    "{transformers:.1f} to {docstill:.1f} (one seed, `python benchmarks/layout/beginning.py RUN`); these pairs have not been learnt again.\n"
     "- **Deeper teachers**: with blocks added to a teacher and 12 more epochs it scores a point more each time, one run each, which is no more than seeds differ by. An EfficientNet-B0 keeps more than 90 % of what the R101 has, on every seed. "
     "Of R152 → R101 and R101 → R50 there is one seed. None of these has been set beside its twin yet; the R50 scores less than the R50 teacher, which learnt from the books three times as long.\n"
     "- **What is not even**: the R50 had three times as many epochs of book pages as the R18; with as many steps on generated pages it was behind it. The rate of MobileNetV2 and EfficientNet-B0 on book pages, twice the "
@@ -248,7 +252,9 @@ def kinds_section(studies: dict[str, Any], longer: Any) -> str:
 
 def detectors_section(pairs: list[dict[str, Any]], folder: Path) -> str:
     """A table for each pair: the teacher, the student alone, and what each method adds to it."""
-    first, rates, first_rates = (read(folder / f"{name}.json") for name in ("pretraining", "rates", "first_rates"))
+    first, rates, first_rates, beginning = (
+        read(folder / f"{name}.json") for name in ("pretraining", "rates", "first_rates", "beginning")
+    )
     tables = []
     for pair in pairs:
         teacher, ways = pair["teacher"]["metrics"], pair["methods"]
@@ -288,7 +294,7 @@ def detectors_section(pairs: list[dict[str, Any]], folder: Path) -> str:
         f"rate, one seed: {tried}; `python benchmarks/layout/rates.py PAGES RUN`). That on generated pages: 0.0005; {begin} "
         "(`python benchmarks/layout/first_rates.py RUN NETWORK`).\n\n"
         + "\n\n".join(tables)
-        + f"\n\n± is the standard deviation over seeds; differences are taken seed by seed.\n\n{DETECTORS_IN_WORDS[1]}\n\n"
+        + f"\n\n± is the standard deviation over seeds; differences are taken seed by seed.\n\n{DETECTORS_IN_WORDS[1].format(**beginning['loss'])}\n\n"
         f"{spent:.1f} hours of one core for students and controls. {machine(pairs[0]['hardware'])}. "
         "`python benchmarks/layout/small.py PAGES RUN PAIR`\n"
     )

@@ -83,3 +83,26 @@ def test_a_folder_that_says_no_kind_of_model_is_one_sentence(content: str, tmp_p
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(ModelError, match="cannot load a model from"):
         docstill.load(tmp_path)
+
+
+def test_a_teacher_that_is_trained_further_is_also_where_its_student_begins(tmp_path: Path) -> None:
+    """It gets the tags, or the classes, that it lacks, and with it the student that nobody has named."""
+    for split in ("train", "validation"):
+        tiny_folder(tmp_path / "receipts" / split, [{"vendor": name, "sum": "9.00"} for name in ("Cedar", "Ash")])
+    like_published(bare_one=False).save(tmp_path / "donut")
+    data = tiny.class_folders(tmp_path / "pages", train=2)
+    new_classifier("vit-tiny", tiny.TINY_VIT["config"], "abcde", (32, 32)).save(tmp_path / "vit")
+    training = {"epochs": 1, "batch_size": 4, "precision": "fp32"}
+    for task, model, pages in (("kie", "donut", tmp_path / "receipts"), ("classification", "vit", data)):
+        recipe = {
+            "task": task,
+            "data": {split: str(pages / split) for split in ("train", "validation")},
+            "teacher": {"model": str(tmp_path / model), "train": training},
+            "stages": [
+                {"prune": {"method": "magnitude", "sparsity": 0.5}},
+                {"distill": {**training, "objectives": [{"kind": "labels"}, {"kind": "kd"}]}},
+            ],
+            "controls": ["teacher"],
+        }
+        docstill.compress(recipe, tmp_path / task)
+        assert (tmp_path / task / "model").is_dir()

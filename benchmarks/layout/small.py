@@ -273,7 +273,11 @@ def keep(pages: Path, run: Path, pair: str) -> None:
     """Writes what is done so far; how fast it is, once timed, stays."""
     teacher, student, _ = PAIRS[pair]
     taught = figures(run / "teachers" / teacher, pages)
-    found: dict[str, Any] = {"teacher": {"network": teacher, **taught}, "student": student, "epochs": STUDENT["epochs"]}
+    found: dict[str, Any] = {
+        "teacher": {"network": teacher, **taught},
+        "student": student,
+        "epochs": own(STUDENT, student, 1)["epochs"],
+    }
     found |= {"hardware": hardware(), "methods": {}}
     for method in METHODS:
         where = "seed-*/seed-*/student/1-distill" if method == "pseudo" else "seed-*"

@@ -24,6 +24,7 @@ from docstill.robustness import known_to_all, looks, missing_labels, on_other_pa
 from docstill.scoring import intervals_of, unknown_told_apart
 from docstill.tasks.base import Evaluation, Pages, Task, drawn
 from docstill.tasks.classification import Classification
+from docstill.tasks.layout import Layout, any_regions
 
 
 def evaluate(
@@ -50,7 +51,8 @@ def evaluate(
         limit: score so many documents only, drawn at random, always the same ones.
         shift: ``corruptions`` (see `docs/robustness.md`), or a folder with labelled pages from elsewhere, or with their splits.
         against: models to be shifted beside it, such as its teacher and its no-KD twin.
-        outputs: file for what the model answers, as `docstill.score` reads it: JSON lines, for layout COCO's results.
+        outputs: file for what the model answers, as `docstill.score` reads it: JSON lines, for layout COCO's results. Layout pages of
+            which none is labelled are answered, too; ``metrics`` is empty then.
         page: HTML file for the plots of a shift.
         intervals: kie and classification: add ``intervals``, as `docstill.score` does.
         ood: classification: a folder with pages of no known class; adds ``ood``, as `docstill.score` does.
@@ -97,7 +99,10 @@ def evaluate(
         warn(unwritable_answers(loaded.task, loaded.model, pages))
     loaded.model.network.to(fastest_device())
     with counter("scoring", len(pages.documents)) as advance:
-        evaluation = loaded.task.evaluate(loaded.model, pages, advance)
+        if isinstance(loaded.task, Layout) and outputs is not None and shift is None and not any_regions(pages):
+            evaluation = Evaluation({}, [], loaded.task.regions(loaded.model, pages, advance))
+        else:
+            evaluation = loaded.task.evaluate(loaded.model, pages, advance)
     if outputs is not None:
         write_text(Path(outputs), _outputs(loaded.task, pages, evaluation))
     result: dict[str, Any] = {

@@ -151,13 +151,13 @@ def _vocabulary(task: Task, student: DocumentModel, settings: VocabularyPrune, s
         raise UserError("trimming the vocabulary reads the training answers; give --data")
     tokenizer, network = student.processor.tokenizer, student.network
     before = network.config.decoder.vocab_size
-    texts = task.texts(pages)
+    texts = task.texts(student, pages)
     kept = needed_tokens(tokenizer, texts, network.config.decoder_start_token_id, settings.characters)
     smaller, trimmed, masks = prune_vocabulary(network, tokenizer, student.masks, kept)
     check_spelling(tokenizer, trimmed, texts)
     _say_unspellable(tokenizer, texts, pages)
     if validation is not None:
-        others = task.texts(validation)
+        others = task.texts(student, validation)
         check_kept(tokenizer, trimmed, others, f"the answers in {validation.folder}", settings.characters)
         _say_unspellable(tokenizer, others, validation)
         if tags := lost_tags(tokenizer, trimmed, others):
@@ -171,7 +171,7 @@ def _vocabulary(task: Task, student: DocumentModel, settings: VocabularyPrune, s
 def _merges(task: Task, student: DocumentModel, settings: MergesPrune, splits: Splits) -> str:
     if splits.training is None:
         raise UserError("merging tokens reads the training answers; give --data")
-    tokenizer, texts = student.processor.tokenizer, task.texts(splits.training)
+    tokenizer, texts = student.processor.tokenizer, task.texts(student, splits.training)
     added = merge_tokens(student, texts, settings.count, settings.common)
     if not added:
         raise UserError(

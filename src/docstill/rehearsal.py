@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 from docstill.errors import DataError, UserError
@@ -35,7 +36,8 @@ def rehearse(recipe: Recipe, bench: Bench, teacher: str | Teacher) -> list[str]:
     if isinstance(teacher, Teacher):
         bench.task.adapt(taught, bench.training)
     bench.task.check_model(taught, bench.training)
-    student = begin(source if recipe.student is None else recipe.student, bench, taught)
+    # Without one of its own, the student will begin as the teacher that has learnt, with its tags, characters and classes.
+    student = copy.deepcopy(taught) if recipe.student is None else begin(recipe.student, bench, taught)
     if isinstance(recipe.student, str):
         bench.task.adapt(student, bench.training)
     bench = replace(bench, teacher=taught)

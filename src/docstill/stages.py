@@ -34,6 +34,7 @@ from docstill.pruning.schedule import cubic_sparsity
 from docstill.settings import DistillStage, GradualPruning, NewModel, Stage, Training, TrainStage
 from docstill.tasks.base import BROUGHT_TO, Batch, ModelSpec, Pages, Task
 from docstill.tasks.key_order import same_order
+from docstill.tasks.spelling import check_spelt_alike
 from docstill.teacher_answers import with_teacher_answers, writable
 from docstill.teacher_cache import FOLDER, TeacherCache, ask_once
 
@@ -66,11 +67,17 @@ def run_stage(
     began = time.perf_counter()
     settings = stage.settings
     if isinstance(settings, PruneStage):
-        report = prune(bench.task, student, settings, bench.training, bench.validation)
-        student.card.pop(CONFIDENCE, None)  # fitted to the network as it was
-        know_schema(bench.task, student, bench.training)
+        known = SCHEMA in student.card
+        know_schema(bench.task, student, bench.training)  # before, for tokens are merged as the model writes them
         if bench.teacher is not None:
             same_order(student, bench.teacher)
+        before = replace(student, card=dict(student.card))
+        report = prune(bench.task, student, settings, bench.training, bench.validation)
+        student.card.pop(CONFIDENCE, None)  # fitted to the network as it was
+        if not known:  # lengths of values are counted in the tokens that are left
+            student.card.pop(SCHEMA, None)
+            know_schema(bench.task, student, bench.training)
+            same_order(student, before)
     elif isinstance(settings, DistillStage):
         report = learn(bench, student, settings, settings.objectives, folder, seed, title)
     else:
@@ -155,6 +162,7 @@ def learn(
         lesson.teacher.network.to(device, memory_format=torch.channels_last)
     cache = None
     if lesson.teacher is not None and isinstance(settings, DistillStage) and settings.cache_logits:
+        check_spelt_alike(lesson.teacher, student, task.texts(student, training))
         cache = _asked_once(lesson, examples, settings, (bench.shared or folder) / FOLDER, device)
         examples = replace(examples, teacher=None)
     lesson.prepare(_dry(examples))
@@ -210,6 +218,8 @@ def first_look(bench: Bench, student: DocumentModel, settings: Training, objecti
     bench.task.check_model(student, bench.training)
     if bench.teacher is not None:
         bench.task.check_pair(bench.teacher, student)
+        if isinstance(settings, DistillStage) and settings.cache_logits:
+            check_spelt_alike(bench.teacher, student, bench.task.texts(student, bench.training))
     lesson = Lesson(bench.task, student, bench.teacher, make_objectives(objectives))
     lesson.prepare(_dry(page_set(bench.task, bench.training, student, lesson.teacher, settings, seed=0)))
     lesson.finish()

@@ -105,6 +105,18 @@ def test_a_folder_whose_subfolder_holds_the_splits(tmp_path: Path) -> None:
     assert f"{tmp_path / 'set' / 'images'} holds splits: give that folder" in scan_coco_folder(tmp_path / "set")[1][0]
 
 
+def test_a_folder_with_one_split_of_another_name(tmp_path: Path) -> None:
+    """As PubLayNet's examples lie on a disk."""
+    picture(tmp_path / "set" / "samples" / "a.png")
+    write(tmp_path / "set" / "samples.json", [image(1, "a.png")], [region(1, 3)])
+    inside = tmp_path / "set" / "samples"
+    said = scan_coco_folder(tmp_path / "set")[1][0]
+    assert said == f"there are no annotations of it, but {inside} has its own: give that folder"
+    with pytest.raises(UserError, match=r"samples has a file of annotations beside it .*; give that folder"):
+        check(tmp_path / "set")
+    assert check(inside)["splits"]["samples"]["n"] == 1
+
+
 def test_file_names_as_windows_writes_them(tmp_path: Path) -> None:
     picture(tmp_path / "train" / "scans" / "a.png")
     write(tmp_path / "train.json", [image(1, "scans\\a.png")], [region(1, 3)])

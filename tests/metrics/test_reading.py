@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nltk import edit_distance
 
-from docstill.metrics.reading import normalised_edit_distance, reading_similarity
+from docstill.metrics.reading import normalised_edit_distance, reading_similarity, without_gaps
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,8 @@ def test_distance_is_over_the_longer_text(prediction: str, truth: str, distance:
 def test_distance_counts_single_characters(prediction: str, truth: str) -> None:
     wanted = edit_distance(prediction, truth) / max(len(prediction), len(truth))
     assert normalised_edit_distance(prediction, truth) == pytest.approx(wanted)
+
+
+def test_spaces_beside_tags_are_the_tokenizers() -> None:
+    read = "<s_total> 9.00</s_total><s_shop> Ash Birch </s_shop> <s_a>x"
+    assert without_gaps(read) == "<s_total>9.00</s_total><s_shop>Ash Birch</s_shop><s_a>x"

@@ -47,6 +47,27 @@ def test_sizes_have_the_published_number_of_parameters(size: str, millions: floa
     assert sum(parameter.numel() for parameter in network.parameters()) / 1e6 == pytest.approx(millions, abs=0.1)
 
 
+@pytest.mark.parametrize("size", ["rt-detrv2-r18", "d-fine-s"])
+def test_from_scratch_a_page_reaches_the_decoder_and_regions_begin_as_their_anchors(size: str) -> None:
+    """transformers draws norms around 0 and all layers a hundredth as large as the page is."""
+    torch.manual_seed(0)
+    network = new_detector(size, {"num_queries": 20}, KINDS, (96, 64)).network.train()
+    seen: list[Tensor] = []
+    for level in network.model.decoder_input_proj:
+        level.register_forward_hook(lambda _module, _args, output: seen.append(output))
+    memory = detr.remember(network, pages())
+    assert len(seen) == 3
+    assert all(0.1 < level.std() < 10 for level in seen)
+    assert 0.1 < memory["encoder_hidden_states"].std() < 10
+    decoder = network.model.decoder
+    assert not decoder.bbox_embed[0].layers[-1].weight.any()
+    assert not network.model.enc_bbox_head.layers[-1].weight.any()
+    assert not decoder.layers[0].encoder_attn.sampling_offsets.weight.any()
+    assert decoder.class_embed[0].bias.sigmoid().max() < 0.3
+    position = decoder.query_pos_head.layers[0]
+    assert position.weight.std().item() == pytest.approx((3 * position.in_features) ** -0.5, rel=0.2)
+
+
 @BOTH
 def test_a_folder_holds_all_that_is_needed(kind: dict[str, Any], tmp_path: Path) -> None:
     model = made(kind)

@@ -17,7 +17,8 @@ from transformers import DonutProcessor
 
 import docstill
 from docstill.data.images import open_image
-from docstill.data.json_tokens import SPECIAL, json_to_tokens
+from docstill.data.json_tokens import SPECIAL, json_to_tokens, tag_tokens
+from docstill.decoding.schema import SCHEMA
 from docstill.errors import ModelError, UserError
 from docstill.lesson import Lesson, make_objectives
 from docstill.models.donut import load_donut
@@ -29,12 +30,17 @@ from docstill.on_policy import with_own_answers
 from docstill.pruning.merges import frequent_pairs, merge_tokens, merged_tokenizer
 from docstill.pruning.vocabulary import needed_tokens, tokenizer_and_ids
 from docstill.recipe import parse_recipe
+from docstill.settings import DistillStage, Stage
+from docstill.stages import Bench, first_look, run_stage
+from docstill.tasks.base import ModelSpec
+from docstill.tasks.key_order import AS_LABELLED, KEY_ORDER, written_by
 from docstill.tasks.kie import Kie
 from docstill.tasks.spelling import in_tokens_of_student
 from kie_tiny import ANSWERS, TAGS, like_published, loads_without_docstill, tiny_donut, tiny_folder
 
 OFTEN = [*ANSWERS, {"shop": "Ash & Co", "total": "12.00"}, {"shop": "Cedar Ltd", "total": "9.50"}]
 TEXTS = [json_to_tokens(answer) for answer in OFTEN]
+KIE = Kie()
 Make = Callable[[], DocumentModel]
 EITHER = pytest.mark.parametrize("make", [like_published, tiny_donut])
 
@@ -377,3 +383,69 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny_folder(tmp_path / "data" / "train", OFTEN)
     done = docstill.prune(folder, tmp_path / "three", data=tmp_path / "data", method="merges", count=3)
     assert "Added 3 tokens, each of two others" in done["text"]
+
+
+def test_tokens_are_merged_as_the_model_writes_them(tmp_path: Path) -> None:
+    """A student as it is loaded does not know that its teacher writes keys in the order of the labels."""
+    answers = [
+        {"date": f"0{i % 10}", "shop": "xyz"[i % 3], "total": f"{i}.00", "address": "abc"[i % 3]} for i in range(12)
+    ]
+    teacher = tiny_donut(tags=sorted(tag_tokens(answers[0])))
+    student = copy.deepcopy(teacher)
+    pages = KIE.read(tiny_folder(tmp_path / "pages", answers))
+    KIE.before_learning(teacher, pages)
+    teacher.card[KEY_ORDER] = AS_LABELLED
+    stage = Stage.model_validate({"prune": {"method": "merges", "count": 30}})
+    said = run_stage(Bench(KIE, pages, pages, teacher), student, stage, tmp_path, 0, "")["text"]
+    written = [pieces(student, written_by(student, answer)) for answer in answers]
+    assert student.card[KEY_ORDER] == AS_LABELLED
+    assert f"takes {sum(map(len, written)) / 12:.1f} tokens" in said
+    assert {token for row in written for token in row if len(tags_in(token)) > 1}
+
+
+def test_a_student_from_scratch_has_room_for_what_was_not_seen(tmp_path: Path) -> None:
+    answers = [
+        {"shop": name, "total": "9.00"} for name in ("Cedar Limited Company", "Birch and Sons", "Ash and Oak") * 6
+    ]
+    pages = KIE.read(tiny_folder(tmp_path / "pages", answers))
+    teacher = tiny_donut()
+    merge_tokens(teacher, KIE.texts(teacher, pages), 200)
+    student = KIE.new_model(ModelSpec("donut-tiny"), pages, teacher)
+    for model in (teacher, student):
+        KIE.before_learning(model, pages)
+    assert student.card[SCHEMA] == teacher.card[SCHEMA]
+    rooms = [model.network.config.decoder.max_position_embeddings for model in (teacher, student)]
+    assert rooms[1] >= rooms[0]
+
+
+@pytest.mark.parametrize("which", [0, 8, 17])
+def test_a_teacher_that_is_asked_once_must_be_asked_in_its_own_tokens(which: int, tmp_path: Path) -> None:
+    """Both spellings of 999 are as likely, and a student may take the other one: said before the teacher is asked about anything."""
+    likely = [*((token, 0.0) for token in SPECIAL), *((letter, -5.0) for letter in "9ABCDEFGHIJ"), ("99", -6.0)]
+    backend = Tokenizer(models.Unigram(likely, unk_id=3, byte_fallback=False))
+    backend.add_special_tokens([AddedToken(tag, special=True, normalized=False) for tag in (*SPECIAL, "<sep/>", *TAGS)])
+    teacher = tiny_donut()
+    teacher.processor = DonutProcessor(teacher.processor.image_processor, wrap(backend))
+    student = copy.deepcopy(teacher)
+    answers = [{"shop": f"{letter}9B"} for letter in "ABCDEFGHIJ" for _ in range(2)]
+    answers[which] = {"shop": "A999B"}
+    pages = KIE.read(tiny_folder(tmp_path / "pages", answers))
+    merge_tokens(student, KIE.texts(student, pages), 1)
+    entries = [{"kind": "labels"}, {"kind": "kd"}]
+    settings = DistillStage(objectives=entries, cache_logits=8)
+    bench = Bench(KIE, pages, pages, teacher)
+    with pytest.raises(ModelError, match=r"^1 of 20 answers are spelt .*A999B.*leave cache_logits out$"):
+        first_look(bench, student, settings, entries)
+    first_look(bench, student, DistillStage(objectives=entries), entries)
+
+
+def test_a_piece_that_was_there_but_unlikely_can_be_built_upon() -> None:
+    model = tiny_donut()
+    likely = [*((token, 0.0) for token in SPECIAL), *((letter, -5.0) for letter in "abcdefghijklmnopqrstuvwxyz")]
+    backend = Tokenizer(models.Unigram([*likely, ("to", -14.0)], unk_id=3, byte_fallback=False))
+    backend.add_special_tokens([AddedToken(tag, special=True, normalized=False) for tag in (*SPECIAL, "<sep/>", *TAGS)])
+    model.processor = DonutProcessor(model.processor.image_processor, wrap(backend))
+    text = "<s_shop>total</s_shop>"
+    assert pieces(model, text) == ["<s_shop>", *"total", "</s_shop>"]
+    merge_tokens(model, [text] * 9, 9)
+    assert pieces(model, text) == ["<s_shop>", "total", "</s_shop>"]

@@ -416,6 +416,26 @@ def test_evaluate_and_score_count_the_same(tmp_path: Path, monkeypatch: pytest.M
             assert ours[name] == pytest.approx(theirs[name], abs=1e-6), name
 
 
+def test_pages_that_nobody_has_labelled_are_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of a competition are; without a file for the answers there is nothing to do with them."""
+    (tmp_path / "test").mkdir()
+    Image.new("RGB", (60, 90), "white").save(tmp_path / "test" / "a.png")
+    images = [{"id": 7, "file_name": "a.png", "width": 60, "height": 90}]
+    categories = [
+        {"id": 3, "name": name} if name == KINDS[0] else {"id": 4 + number, "name": name}
+        for number, name in enumerate(KINDS)
+    ]
+    (tmp_path / "test.json").write_text(json.dumps({"images": images, "categories": categories, "annotations": []}))
+    monkeypatch.setattr("docstill.evaluation.load", lambda model, task: Model(TASK, made(TINY_RCNN)))
+    done = docstill.evaluate("model", tmp_path, split="test", outputs=tmp_path / "results.json")
+    assert (done["n"], done["metrics"]) == (1, {})
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results
+    assert all(result["image_id"] == 7 and result["category_id"] >= 3 for result in results)
+    with pytest.raises(DataError, match="nothing can be scored"):
+        docstill.evaluate("model", tmp_path, split="test")
+
+
 def test_all_regions_of_a_crowded_page_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "validation").mkdir()
     Image.new("RGB", (600, 400), "white").save(tmp_path / "validation" / "a.png")

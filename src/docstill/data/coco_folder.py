@@ -66,11 +66,22 @@ def annotations_of(folder: Path) -> Path | None:
     return there[0] if there else None
 
 
+def annotated_below(folder: Path) -> list[Path]:
+    """Folders of pictures in ``folder`` that have their annotations beside them."""
+    return [
+        place
+        for place in sorted(folder.iterdir())
+        if place.is_dir() and place.with_name(f"{place.name}.json").is_file()
+    ]
+
+
 def _no_annotations(folder: Path) -> str:
     """Where annotations were looked for, and what lies near."""
     folder = Path(os.path.abspath(folder))
     name = folder.name
     places = (folder, folder.parent, folder.parent / ANNOTATIONS)
+    if inside := annotated_below(folder):
+        return f"there are no annotations of it, but {some(list(map(str, inside)))} has its own: give that folder"
     near = [str(file) for place in places for file in sorted(place.glob("*.json"))]
     below = [str(place) for place in sorted(folder.iterdir()) if place.is_dir() and find_splits(place)]
     hint = f"; {some(near)} may be that: put it there" if 0 < len(near) <= NEAR else ""

@@ -16,7 +16,7 @@ from warnings import catch_warnings, simplefilter
 
 from docstill.data.answers import doubtful_answers, lossy
 from docstill.data.class_folders import scan_class_folders
-from docstill.data.coco_folder import annotations_of, scan_coco_folder
+from docstill.data.coco_folder import annotated_below, annotations_of, scan_coco_folder
 from docstill.data.document import Document
 from docstill.data.donut_folder import METADATA, repeated_keys, scan_donut_folder
 from docstill.data.images import composed, open_image, page_count, pictures
@@ -202,6 +202,11 @@ def guessed(splits: Mapping[str, Path]) -> str:
         raise UserError(
             f"{below[0]} looks like the answers of documents, which are read from one {METADATA} at the top of a split's folder, with file_name "
             "relative to it; write them so, or name the task with --task"
+        )
+    if inside := [place for folder in splits.values() for place in annotated_below(folder)]:
+        raise UserError(
+            f"{inside[0]} has a file of annotations beside it and looks like a split of layout pages; give that folder, call it train/ or "
+            "validation/, or name the task with --task"
         )
     elsewhere = [path for folder in splits.values() for path in sorted(folder.glob("annotations/*.json"))]
     if elsewhere:  # as COCO itself lies on a disk

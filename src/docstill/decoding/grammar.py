@@ -27,6 +27,8 @@ from docstill.decoding.schema import Place, from_card
 from docstill.models.donut_tokens import tags_in
 
 MOST_TIMES, MOST_MORE = 2, 8
+MOST_MASKS = 256
+"""Kept for choices that come again, of as many bytes each as there are tokens; forms of many optional keys have no end of them."""
 ENDLESS = 1 << 30
 _WAITING = 1 << 20
 """Scores of tokens that are kept at most."""
@@ -120,13 +122,17 @@ class Grammar:
 
     def forbidden(self, choice: Choice) -> Tensor:
         """``(width,)`` bool: the tokens that may not come next."""
-        if choice not in self._masks:
-            mask = self._no_text(choice.tail).clone() if choice.text else torch.ones(self._width, dtype=torch.bool)
-            tokens = [choice.closing, *(self.opening[key] for key in choice.keys), *choice.merged]
-            if choice.separator and self.separator is not None:
-                tokens.append(self.separator)
-            mask[tokens] = False
-            self._masks[choice] = mask.to(self.device)
+        if (known := self._masks.pop(choice, None)) is not None:
+            self._masks[choice] = known  # the last to be used are the last to go
+            return known
+        if len(self._masks) == MOST_MASKS:
+            del self._masks[next(iter(self._masks))]
+        mask = self._no_text(choice.tail).clone() if choice.text else torch.ones(self._width, dtype=torch.bool)
+        tokens = [choice.closing, *(self.opening[key] for key in choice.keys), *choice.merged]
+        if choice.separator and self.separator is not None:
+            tokens.append(self.separator)
+        mask[tokens] = False
+        self._masks[choice] = mask.to(self.device)
         return self._masks[choice]
 
     def _no_text(self, tail: str) -> Tensor:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from rapidfuzz.distance import Levenshtein
+
+_GAP = re.compile(r"(?<=>) +| +(?=<)")
+
+
+def without_gaps(text: str) -> str:
+    """A text of tags without the spaces beside them, which a SentencePiece tokenizer puts behind each and no value begins or ends with."""
+    return _GAP.sub("", text)
 
 
 def normalised_edit_distance(prediction: str, truth: str) -> float:

@@ -18,6 +18,7 @@ from docstill.models.faster_rcnn import (
     check_parts,
     scaled_anchors,
 )
+from docstill.models.fresh import begin_anew
 from docstill.models.io import DocumentModel, local_folder
 from docstill.models.labelled import check_keys, class_names, load_labelled
 
@@ -149,6 +150,7 @@ def new_detector(
                 "pages, or a smaller num_queries in its config"
             )
         network = AutoModelForObjectDetection.from_config(config)
+        begin_anew(network)
     network.eval()
     # Fitted, not squashed: thin regions stay as thin as they are; what the page does not fill is padded.
     processor = RTDetrImageProcessor(

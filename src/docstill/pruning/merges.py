@@ -124,11 +124,13 @@ def _more_pieces(pieces: list[list[Any]], added: dict[str, int], pairs: Sequence
     lowest = min(score for _, score in pieces)
     while len(pieces) in names:
         pieces.append([names[len(pieces)], lowest])
-    scores = dict(reversed(pieces))
+    reached = dict(reversed(pieces))
+    """Of each text the score of its likeliest spelling: a piece that was there before may be less likely than the two it could be made of."""
     for first, second in pairs:
-        if (name := first + second) not in scores:
-            scores[name] = scores[first] + scores[second] + _MORE_LIKELY
-            pieces.append([name, scores[name]])
+        name, score = first + second, reached[first] + reached[second] + _MORE_LIKELY
+        if name not in reached:
+            pieces.append([name, score])
+        reached[name] = max(score, reached.get(name, score))
 
 
 def merge_tokens(model: DocumentModel, texts: Sequence[str], count: int, common: float = 0.0) -> int:

@@ -133,8 +133,8 @@ class Task(Protocol):
         """Raises DataError unless answers on ``pages`` can be scored; asked before hours are spent on answers."""
         ...
 
-    def texts(self, pages: Pages) -> list[str]:
-        """All answers of ``pages`` as a model writes them; none where nothing is written."""
+    def texts(self, model: DocumentModel, pages: Pages) -> list[str]:
+        """All answers of ``pages`` as ``model`` writes them; none where nothing is written."""
         ...
 
     def aligned(self, teacher: DocumentModel, student: DocumentModel, theirs: Outputs, ours: Outputs) -> Outputs:

@@ -81,7 +81,7 @@ class Classification:
     def check_scored(self, pages: Pages) -> None:
         """Nothing to check: every page has a class."""
 
-    def texts(self, pages: Pages) -> list[str]:
+    def texts(self, model: DocumentModel, pages: Pages) -> list[str]:
         """None: a classifier writes nothing."""
         return []
 

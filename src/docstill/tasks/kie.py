@@ -22,7 +22,7 @@ from docstill.decoding.confidence import CONFIDENCE, calibrated, curve_of, curve
 from docstill.decoding.schema import SCHEMA, schema_of, to_card
 from docstill.errors import DataError, ModelError
 from docstill.metrics.fields import document_f1, field_scores
-from docstill.metrics.reading import normalised_edit_distance
+from docstill.metrics.reading import normalised_edit_distance, without_gaps
 from docstill.metrics.tree import ted_accuracy
 from docstill.models.donut import add_tags, load_donut, new_donut, new_donut_like, resize_positions
 from docstill.models.donut_answers import (
@@ -67,7 +67,12 @@ class Kie:
         positions = _room(max((len(encode(tokenizer, text)) + 1 for text in texts), default=0))
         if teacher is None:
             return new_donut(spec.new, spec.config, texts, tags, spec.image_size, positions)
-        return new_donut_like(teacher, spec.new, spec.config, spec.image_size, positions)
+        merged = {MERGES: teacher.card[MERGES]} if MERGES in teacher.card else {}
+        if merged:  # what was not seen takes more tokens than what tokens were merged for
+            positions = max(positions, teacher.network.config.decoder.max_position_embeddings)
+        student = new_donut_like(teacher, spec.new, spec.config, spec.image_size, positions)
+        student.card |= merged
+        return student
 
     def load_model(self, source: str) -> DocumentModel:
         """Loads a Donut whole."""
@@ -129,9 +134,9 @@ class Kie:
     def check_scored(self, pages: Pages) -> None:
         """Nothing to check: every page has an answer."""
 
-    def texts(self, pages: Pages) -> list[str]:
-        """Every answer of every document, with its tags."""
-        return [json_to_tokens(answer) for document in pages.documents for answer in answers_of(document)]
+    def texts(self, model: DocumentModel, pages: Pages) -> list[str]:
+        """Every answer of every document, with its tags, keys in the model's order."""
+        return [written_by(model, answer) for document in pages.documents for answer in answers_of(document)]
 
     def aligned(self, teacher: DocumentModel, student: DocumentModel, theirs: Outputs, ours: Outputs) -> Outputs:
         """Where the student's tokens were trimmed or merged, what the teacher says of them, in their order.
@@ -251,7 +256,7 @@ class Kie:
         sure = sure_and_right(readings, truths, model.card)
         scores = field_scores(answers, truths)
         distances = [
-            normalised_edit_distance(found.text, written_by(model, truth))
+            normalised_edit_distance(without_gaps(found.text), without_gaps(written_by(model, truth)))
             for found, truth in zip(readings, truths, strict=True)
         ]
         metrics: dict[str, Any] = {

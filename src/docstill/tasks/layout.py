@@ -105,13 +105,13 @@ class Layout:
 
     def check_scored(self, pages: Pages) -> None:
         """At least one page must have a region; crowds are none, for nobody can miss them."""
-        if all(all(document.target.crowd) for document in pages.documents):
+        if not any_regions(pages):
             raise DataError(
                 "nothing can be scored",
                 [f"{pages.folder}: none of its {len(pages.documents)} pages has a region, crowds aside; label some"],
             )
 
-    def texts(self, pages: Pages) -> list[str]:
+    def texts(self, model: DocumentModel, pages: Pages) -> list[str]:
         """None: a detector writes nothing."""
         return []
 
@@ -319,6 +319,11 @@ def padded(prepared: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
         together[row, :, :down, :across] = pixels
         frames[row] = frame * torch.tensor([across / width, down / height]).repeat(2)
     return {"pixel_values": together, "frames": frames}
+
+
+def any_regions(pages: Pages) -> bool:
+    """Whether a page has a region that can be found or missed; crowds cannot."""
+    return not all(all(document.target.crowd) for document in pages.documents)
 
 
 def _there(pages: Pages) -> list[str]:

@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
 from docstill.errors import ModelError
-from docstill.models.donut_answers import IGNORED, Spelling
+from docstill.models.donut_answers import IGNORED, Spelling, same_vocabulary, spelling
+from docstill.models.donut_tokens import encode
+from docstill.models.io import DocumentModel
 from docstill.objectives.base import Outputs
 
 _NEVER = -60.0
 """The log probability of what has none; finite, for objectives divide and subtract it."""
+
+
+def check_spelt_alike(teacher: DocumentModel, student: DocumentModel, texts: Sequence[str]) -> None:
+    """Whether a teacher that is asked once, about answers in its own tokens, is asked about those that its student writes.
+
+    A text that both spell in several equally likely ways may be spelt in other tokens by either.
+
+    Args:
+        teacher: a Donut.
+        student: one that passes `docstill.tasks.kie.Kie.check_pair` with it.
+        texts: the answers that the student learns from; none where nothing is written.
+
+    Raises:
+        ModelError: some are spelt otherwise; says how many, and shows one.
+    """
+    if not texts or same_vocabulary(teacher, student):
+        return
+    ours, theirs, spelt = student.processor.tokenizer, teacher.processor.tokenizer, spelling(teacher, student)
+    other = [
+        text
+        for text in texts
+        if spelt.spelt(torch.tensor(encode(ours, text), dtype=torch.long)).tolist() != encode(theirs, text)
+    ]
+    if other:
+        raise ModelError(
+            f"{len(other)} of {len(texts)} answers are spelt by the student in tokens that are not the teacher's own put together, such as "
+            f"{other[0]!r}, so that what the teacher says cannot be kept; leave cache_logits out"
+        )
 
 
 def in_tokens_of_student(theirs: Outputs, ours: Outputs, spelt: Spelling) -> Outputs:
@@ -24,7 +55,7 @@ def in_tokens_of_student(theirs: Outputs, ours: Outputs, spelt: Spelling) -> Out
         p(other token) = p(c)                        if it is the one token c of the teacher; of c₁ alone, if n > 1, less p(right token)
         p(other token) = 0                           if it is several tokens of the teacher
 
-    which is 1 in sum. What the teacher doubts of the right token's end counts for its beginning alone, for with what it would have gone on
+    which is 1 in sum where no token was trimmed. What the teacher doubts of the right token's end counts for its beginning alone, for with what it would have gone on
     instead is not known beyond one token. Where all tokens are the teacher's own, its logits stay as they are.
 
     Args:
