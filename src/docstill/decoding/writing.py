@@ -46,7 +46,6 @@ def generate(
         Ids ``(B, T + 1)`` from the start token on, padded after the end; log-probabilities ``(B, T)``, which mean nothing there.
     """
     network, tokenizer = model.network, model.processor.tokenizer
-    named = len(tokenizer)  # an embedding may have rows that stand for nothing
     unknown, end, pad = tokenizer.unk_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
     if steps is None:
         if encoded is None:
@@ -60,7 +59,6 @@ def generate(
     for place in range(1, tokens + 1):
         scores = steps.scores(last)
         scores[:, unknown] = -torch.inf
-        scores[:, named:] = -torch.inf
         if place <= least:
             scores[:, end] = -torch.inf
         held = writer.hold(scores, active, place)
