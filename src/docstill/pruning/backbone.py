@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from docstill.errors import ModelError, UserError, nearest
+from docstill.models.blocks import QUERY_DETECTORS
+from docstill.models.fresh import begin_anew
 
 BACKBONES = ("backbone.body.", "model.backbone.")
 """What the names of a backbone's tensors begin with."""
@@ -46,6 +48,8 @@ def swap_backbone(network: Any, to: str, choices: Mapping[str, Mapping[str, Any]
     if "freeze_backbone_batch_norms" in config.to_dict():
         config.freeze_backbone_batch_norms = False  # they know nothing yet: a new backbone has to find its statistics
     swapped = type(network)(config)
+    if wanted in QUERY_DETECTORS:
+        begin_anew(swapped)
     old, new = network.state_dict(), swapped.state_dict()
     behind = {name for name in new if not name.startswith(BACKBONES)}
     kept = {name: old[name] for name in behind if name in old and old[name].shape == new[name].shape}
