@@ -77,7 +77,7 @@ DETECTORS_IN_WORDS = (
     "seeds and twins of them; their R50 learns from the books for 24 epochs before it is made deeper, and their rates were set before what `first_rates.py` says of them was known. The last weights count.",
     "- **Together**: a student that begins with the teacher's heads and goes on to follow its maps, its answers and its graph of regions is better than the same "
     "network alone, an R18 on every seed and by far, a MobileNetV2 on two of three, and keeps nearly all that the teacher has.\n"
-    "- **Generated pages first**: a student that has not learnt from them (*without*) ends some four points behind the same network that has, on every seed, in as many steps on the books.\n"
+    "- **Generated pages first**: an R18 that has not learnt from them (*without*) ends some four points behind the same network that has, a slim R50, the kind that the teachers are of, some ten, on every seed, in as many steps on the books.\n"
     "- **One by one** (R18, three seeds): the teacher's heads (*heads*: begun with, and its maps followed) are worth three points, on every seed; GraphKD's graph (*graphkd*) two, on "
     "every seed; DSIG's (*dsig*) one, on two of three. What the heads say of regions (*roi*) and PKD on the maps of the pyramid (*pkd*) are worth nothing by themselves. "
     "All of them find regions more exactly (AP75) than the twin, and only with the heads or GraphKD's graph are as many found (AP50). That *together* is worth as much as heads, graph and the rest in sum "
