@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from docstill.data.json_tokens import canonical, json_to_tokens, tokens_to_json
-from docstill.decoding.grammar import Grammar, Walk, Writer, most
+from docstill.decoding.grammar import MOST_MASKS, Choice, Grammar, Walk, Writer, most
 from docstill.decoding.schema import Place, schema_of
 from docstill.models.donut_tokens import character_tokenizer, decode, encode, tags_in
 from docstill.pruning.merges import merged_tokenizer
@@ -56,6 +56,22 @@ def grammar_of(answers: list[Any], tokenizer: Any = TOKENIZER) -> Grammar:
 
 def allowed(walk: Walk, left: int = 10**6) -> set[int]:
     return set((~walk.grammar.forbidden(walk.choice(left))).nonzero().flatten().tolist())
+
+
+def test_masks_of_the_last_choices_alone_are_kept_and_stay_the_same() -> None:
+    grammar = grammar_of([{KEYS[0]: "x"}])
+    choices = [
+        Choice(closing, frozenset(), False, False, "", frozenset({other}))
+        for closing in range(20)
+        for other in range(20)
+    ]
+    first = [grammar.forbidden(choice).clone() for choice in choices]
+    assert len(grammar._masks) == MOST_MASKS < len(choices)
+    assert all(torch.equal(grammar.forbidden(choice), mask) for choice, mask in zip(choices, first, strict=True))
+    grammar.forbidden(choices[0])
+    for choice in choices[1:MOST_MASKS]:
+        grammar.forbidden(choice)
+    assert choices[0] in grammar._masks
 
 
 def spells_a_tag(value: Any) -> bool:
