@@ -33,6 +33,21 @@ def test_ratios_by_hand() -> None:
     sum(losses.values()).backward()  # the graphs are still there
 
 
+def test_what_drowns_the_labels_is_told_of_while_there_is_time(
+    tmp_path: Path, one_thread: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = class_folders(tmp_path / "data")
+    teacher = new_classifier("vit-tiny", TINY_VIT["config"], KINDS, (32, 32)).save(tmp_path / "teacher")
+    student = new_classifier("vit-tiny", TINY_VIT["config"], KINDS, (32, 32)).save(tmp_path / "student")
+    for name, weight, told in (("loud", 0.0001, 1), ("even", 5.0, 0)):
+        objectives = [{"kind": "labels", "weight": weight}, {"kind": "kd", "weight": 5.0}]
+        folder = tmp_path / name
+        docstill.distill(teacher, str(student), data, folder, objectives=objectives, epochs=4, batch_size=4)
+        steps = len((folder / "metrics.jsonl").read_text().splitlines())
+        at = f"warning: after {steps // 4 * 2 + 1} of {steps} steps: the gradient of kd was"
+        assert capsys.readouterr().err.count(at) == told, name
+
+
 def test_no_labels_no_ratios() -> None:
     student = nn.ParameterList([nn.Parameter(torch.ones(2))])
     assert gradient_ratios({"kd": student[0].sum()}, student) == {}

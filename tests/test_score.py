@@ -339,7 +339,7 @@ def test_all_that_is_wrong_with_results_is_told_at_once(boxes: Any) -> None:
     with pytest.raises(DataError, match="expected an object with the lists images"):
         docstill.score("layout", results, results)
     with pytest.raises(UserError, match="score --task layout without them"):
-        docstill.score("layout", results, annotations, intervals=True)
+        docstill.score("layout", results, annotations, ood=results)
 
 
 def test_decimal_numbers_are_text_as_the_file_writes_them(tmp_path: Path) -> None:

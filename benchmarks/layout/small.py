@@ -78,6 +78,12 @@ DETR: dict[str, Any] = {
 """An RT-DETRv2 narrow throughout: its backbone has half the channels of a ResNet-18."""
 DETR_TEACHER = {**DETR, "backbone_config": {}, "encoder_in_channels": [128, 256, 512]}
 """The same with all channels of a ResNet-18."""
+DETR_SLIM = {
+    **DETR,
+    "backbone_config": {"hidden_sizes": [16, 32, 64, 128], "embedding_size": 16},
+    "encoder_in_channels": [32, 64, 128],
+}
+"""The same with a quarter of the channels."""
 DETR_SETTINGS: tuple[dict[str, Any], dict[str, Any]] = (
     {"epochs": 12, "evaluate_every": 4, "batch_size": 4, "learning_rate": 0.001, "max_grad_norm": 0.1},
     {"epochs": 18, "evaluate_every": 18, "learning_rate": 0.0006, "max_grad_norm": 0.1},
@@ -90,6 +96,7 @@ OWN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "r152-slim": ({}, {"learning_rate": 0.0012}),
     "rt-detrv2-r18": DETR_SETTINGS,
     "rt-detrv2-wide": DETR_SETTINGS,
+    "rt-detrv2-slim": DETR_SETTINGS,
 }
 """Settings on generated and on book pages, of networks that want others than the usual ones: rates on the first by `first_rates.py`.
 
@@ -155,8 +162,9 @@ PAIRS = {
         "rt-detrv2-r18",
         ["no-kd", "heads", "query-maps", "cut-no-kd", "cut", "quarter-no-kd", "quarter"],
     ),
+    "rt-detrv2-slim": ("rt-detrv2-r18", "rt-detrv2-slim", ["no-kd", "heads", "heads-given"]),
 }
-"""Teacher, student and the methods. The last but one is across families: a Faster R-CNN teaches an RT-DETRv2."""
+"""Teacher, student and the methods. One is across families: a Faster R-CNN teaches an RT-DETRv2."""
 
 
 def main(pages: Path, run: Path, pair: str, methods: list[str]) -> None:
@@ -177,7 +185,7 @@ def main(pages: Path, run: Path, pair: str, methods: list[str]) -> None:
 
 def new(network: str) -> docstill.NewModel:
     if network.startswith("rt-detr"):
-        config = DETR_TEACHER if network == "rt-detrv2-wide" else DETR
+        config = {"rt-detrv2-wide": DETR_TEACHER, "rt-detrv2-r18": DETR, "rt-detrv2-slim": DETR_SLIM}[network]
         return docstill.NewModel(new="rt-detrv2-r18", image_size=SIDE, config=config)
     config = SLIM if network.endswith("-slim") else NARROW
     return docstill.NewModel(new=f"faster-rcnn-{network.removesuffix('-slim')}", image_size=SIDE, config=config)

@@ -25,14 +25,17 @@ from torch import Tensor, nn
 from docstill.board import Board
 from docstill.checkpoint import Extra, Progress, load_checkpoint, load_weights, save_checkpoint, save_weights
 from docstill.errors import DocstillError, UserError
-from docstill.gradients import gradient_ratios
+from docstill.gradients import drowning, gradient_ratios
 from docstill.models.batch_norm import average_batches
 from docstill.models.io import fastest_device
 from docstill.optimiser import choose_precision, learning_rate_factor, make_optimizer, quick_attention, seed_everything
+from docstill.progress import say
 from docstill.run import CHECKPOINT, MetricsLog
 from docstill.settings import Training
 
 BEST, METRICS = "best.pt", "metrics.jsonl"
+LOOKS = 3
+"""So many looks at how hard objectives pull tell whether one drowns the labels: early enough to stop, later than a chance."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,7 @@ def fit(
     log = MetricsLog(folder / METRICS, progress.step)
     board = Board(folder, progress.step) if settings.tensorboard else None
     began, saved_at = time.monotonic() - progress.seconds, time.monotonic()
+    looks: list[dict[str, Any]] = []
     advance(progress.step, steps, "")
 
     while progress.step < steps:
@@ -123,6 +127,11 @@ def fit(
             values = optimise(trainee, optimizer, group, autocast, settings.max_grad_norm, look)
             progress.step += 1
             trainee.after_step(progress.step, steps)
+            if look:
+                looks.append(values)
+                if len(looks) == LOOKS:  # the results say it again, of the whole training
+                    for warning in drowning(looks, f"after {progress.step:,} of {steps:,} steps"):
+                        say(f"warning: {warning}")
 
             line: dict[str, Any] = {
                 "step": progress.step,

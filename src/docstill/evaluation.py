@@ -16,12 +16,13 @@ from docstill.doubts import unwritable_answers, warn
 from docstill.errors import DataError, UserError
 from docstill.files import check_writable, write_text
 from docstill.loaded import load
+from docstill.metrics.bootstrap import Figures
 from docstill.metrics.classification import accepted
 from docstill.models.io import DocumentModel, fastest_device
 from docstill.progress import counter
 from docstill.reporting.shift import write_shift
 from docstill.robustness import known_to_all, looks, missing_labels, on_other_pages, under_corruptions
-from docstill.scoring import intervals_of, unknown_told_apart
+from docstill.scoring import figures_of, intervals_of, unknown_told_apart
 from docstill.tasks.base import Evaluation, Pages, Task, drawn
 from docstill.tasks.classification import Classification
 from docstill.tasks.layout import Layout, any_regions
@@ -54,7 +55,7 @@ def evaluate(
         outputs: file for what the model answers, as `docstill.score` reads it: JSON lines, for layout COCO's results. Layout pages of
             which none is labelled are answered, too; ``metrics`` is empty then.
         page: HTML file for the plots of a shift.
-        intervals: kie and classification: add ``intervals``, as `docstill.score` does.
+        intervals: add ``intervals``, as `docstill.score` does.
         ood: classification: a folder with pages of no known class; adds ``ood``, as `docstill.score` does.
         error_rates: kie and classification: adds ``accepted``, for ``documents`` and, of kie, ``fields``: for each rate the
             largest ``share``, surest first, that holds no larger share of errors, and the confidence ``above`` which it is (None:
@@ -66,8 +67,6 @@ def evaluate(
         DataError: documents are bad; all of them are named.
     """
     loaded = load(model, task)
-    if loaded.task.name == "layout" and intervals:
-        raise UserError("intervals are for kie and classification; evaluate a layout detector without them")
     if loaded.task.name != "classification" and ood is not None:
         raise UserError(
             f"unknown pages (ood) are told apart by a classifier's probabilities, {model} is for {loaded.task.name}; leave them out"
@@ -99,7 +98,13 @@ def evaluate(
         warn(unwritable_answers(loaded.task, loaded.model, pages))
     loaded.model.network.to(fastest_device())
     with counter("scoring", len(pages.documents)) as advance:
-        if isinstance(loaded.task, Layout) and outputs is not None and shift is None and not any_regions(pages):
+        if (
+            isinstance(loaded.task, Layout)
+            and outputs is not None
+            and shift is None
+            and not intervals
+            and not any_regions(pages)
+        ):
             evaluation = Evaluation({}, [], loaded.task.regions(loaded.model, pages, advance))
         else:
             evaluation = loaded.task.evaluate(loaded.model, pages, advance)
@@ -113,10 +118,8 @@ def evaluate(
         "metrics": evaluation.metrics,
     }
     if intervals:
-        right = evaluation.answers  # a classifier's lines hold the right classes, too
-        if loaded.task.name == "kie":
-            right = [{"gt_parse": document.expected} for document in evaluation.documents]
-        result["intervals"] = intervals_of(loaded.task.name, evaluation.answers, right, Path(model), folder)
+        figures = _figures(loaded.task, pages, evaluation, Path(model))
+        result["intervals"] = intervals_of(figures, len(pages.documents))
     if error_rates:
         result["accepted"] = {kind: _accepted(marks, error_rates) for kind, marks in evaluation.sure.items()}
     if unknown is not None:
@@ -132,6 +135,16 @@ def evaluate(
         if page is not None:
             write_shift(result, Path(page))
     return result
+
+
+def _figures(task: Task, pages: Pages, evaluation: Evaluation, model: Path) -> Figures:
+    """The metrics over any of the pages that a model was scored on."""
+    if isinstance(task, Layout):
+        return task.figures(pages, evaluation.answers)
+    right = evaluation.answers  # a classifier's lines hold the right classes, too
+    if task.name == "kie":
+        right = [{"gt_parse": document.expected} for document in evaluation.documents]
+    return figures_of(task.name, evaluation.answers, right, model, pages.folder)
 
 
 def _accepted(marks: Sequence[tuple[float, bool]], error_rates: Sequence[float]) -> dict[str, dict[str, float | None]]:

@@ -21,7 +21,8 @@ from docstill.errors import DataError, UserError
 from docstill.metrics import bootstrap
 from docstill.metrics.bootstrap import Figures
 from docstill.metrics.classification import classification_metrics, figures_without_floor, softmax
-from docstill.metrics.detection import detection_metrics
+from docstill.metrics.detection import Detection, detection_metrics
+from docstill.metrics.detection_draws import figures_over_pages
 from docstill.metrics.fields import document_f1, field_scores, nearest_truth, pairs
 from docstill.metrics.ood import detection, energy
 from docstill.metrics.tree import ted_accuracy
@@ -59,7 +60,7 @@ def score(
         answers: what is right.
         intervals: add ``intervals``, ``[low, high]`` of each metric: 95 % over resampled documents.
         against: another system's predictions of the same documents; adds ``difference``, ``{"value", "interval"}`` of
-            each metric, the first system's less the other's.
+            each metric, the first system's less the other's. Of layout's metrics both have ``ap``, ``ap50`` and ``ap75``.
         ood: classification only: the same system's predictions of pages of no known class; adds ``ood``, how well its
             largest probability, and its energy where all lines hold logits, tell them from the known.
 
@@ -69,14 +70,15 @@ def score(
     Raises:
         DataError: all lines, or entries, that cannot be used, or that nothing in the other file has the name of.
         MissingExtra: for layout, if the extra ``layout`` is not installed.
-        UserError: no such task, files of different length, or an option that is not for this task.
+        UserError: no such task, files of different length, an option that is not for this task, or intervals of pages without
+            regions.
     """
     if task == "layout":
-        if intervals or against is not None or ood is not None:
+        if ood is not None:
             raise UserError(
-                "intervals, against and ood are for kie and classification; score --task layout without them"
+                "unknown pages (ood) are told apart by a classifier's probabilities; score --task layout without them"
             )
-        return _layout(Path(predictions), Path(answers))
+        return _layout(Path(predictions), Path(answers), intervals, None if against is None else Path(against))
     if task not in SCORERS:
         raise UserError(f"there is no task {task!r} to score; choose one of {', '.join((*SCORERS, 'layout'))}")
     if ood is not None and task != "classification":
@@ -88,16 +90,10 @@ def score(
     scored = SCORERS[task](given, right)
     result = dict(scored.result)
     if intervals:
-        result["intervals"] = _spans(scored.figures, None, len(given))
+        result["intervals"] = intervals_of(scored.figures, len(given))
     if against is not None:
-        other_file = Path(against)
-        other = SCORERS[task](*read_pairs(other_file, files[1], task=task))
-        spans = _spans(scored.figures, other.figures, len(given))
-        every = np.arange(len(given))
-        one, two = scored.figures(every), other.figures(every)
-        result["difference"] = {
-            name: {"value": one[name] - two[name], "interval": span} for name, span in spans.items()
-        }
+        other = SCORERS[task](*read_pairs(Path(against), files[1], task=task))
+        result["difference"] = _difference(scored.figures, other.figures, len(given))
     if ood is not None:
         unknown_file = Path(ood)
         (unknown,) = read_all(unknown_file, task=task)
@@ -105,8 +101,8 @@ def score(
     return result
 
 
-def intervals_of(task: str, given: list[Any], right: list[Any], source: Path, answers: Path) -> dict[str, list[float]]:
-    """What `score` adds under ``intervals``, for lines that are not in files.
+def figures_of(task: str, given: list[Any], right: list[Any], source: Path, answers: Path) -> Figures:
+    """The figures over any of the documents, for lines that are not in files.
 
     Args:
         task: ``kie`` or ``classification``.
@@ -118,12 +114,22 @@ def intervals_of(task: str, given: list[Any], right: list[Any], source: Path, an
     Raises:
         DataError: all lines that cannot be used.
     """
-    lines = numbered(given, source), numbered(right, answers)
-    return _spans(SCORERS[task](*lines).figures, None, len(given))
+    return SCORERS[task](numbered(given, source), numbered(right, answers)).figures
+
+
+def intervals_of(figures: Figures, n: int) -> dict[str, list[float]]:
+    """What `score` adds under ``intervals``, of figures over ``n`` documents; for many it takes minutes."""
+    return _spans(figures, None, n)
+
+
+def _difference(figures: Figures, other: Figures, n: int) -> dict[str, Any]:
+    """What `score` adds under ``difference``."""
+    spans, every = _spans(figures, other, n), np.arange(n)
+    one, two = figures(every), other(every)
+    return {name: {"value": one[name] - two[name], "interval": span} for name, span in spans.items()}
 
 
 def _spans(figures: Figures, other: Figures | None, n: int) -> dict[str, list[float]]:
-    """The intervals of figures over ``n`` documents, or of their distance to another system's; for many it takes minutes."""
     with counter("resampling documents", bootstrap.DRAWS) as advance:
 
         def counted(chosen: NDArray[np.int64]) -> Mapping[str, float]:
@@ -136,12 +142,22 @@ def _spans(figures: Figures, other: Figures | None, n: int) -> dict[str, list[fl
         return bootstrap.difference_intervals(counted, other, n)
 
 
-def _layout(results: Path, annotations: Path) -> dict[str, Any]:
+def _layout(results: Path, annotations: Path, intervals: bool, against: Path | None) -> dict[str, Any]:
     with _uncollected():
         truth = read_coco(annotations)
+        pages, classes = len(truth.names), len(truth.labels)
+
+        def over_pages(seen: list[Detection]) -> Figures:
+            return figures_over_pages(truth.truths, seen, classes, pages)
+
         seen = read_results(results, truth)
-        pages = len(truth.names)
-        return {"n": pages, "metrics": detection_metrics(truth.truths, seen, truth.labels, pages)}
+        other = None if against is None else read_results(against, truth)
+        result: dict[str, Any] = {"n": pages, "metrics": detection_metrics(truth.truths, seen, truth.labels, pages)}
+        if intervals:
+            result["intervals"] = intervals_of(over_pages(seen), pages)
+        if other is not None:
+            result["difference"] = _difference(over_pages(seen), over_pages(other), pages)
+        return result
 
 
 @contextmanager

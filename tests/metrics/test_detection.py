@@ -16,11 +16,10 @@ from hypothesis import strategies as some
 from pycocotools.coco import COCO
 
 import docstill
+from boxes_made import LABELS, boxes_anywhere, drawn
 from docstill.errors import MissingExtra
 from docstill.metrics.detection import Detection, Truth, detection_metrics
 from published_boxes import counted, of_files
-
-LABELS = ["text", "table", "figure"]
 
 
 def published(truths: list[Truth], detections: list[Detection], labels: list[str], pages: int, most: int) -> Any:
@@ -73,26 +72,6 @@ def same(ours: dict[str, Any], at_100: dict[str, Any], at_300: dict[str, Any]) -
     for name, figure in at_100.items():
         assert ours[name] == pytest.approx(figure, abs=1e-6), name
     assert ours["ap_300"] == pytest.approx(at_300["ap"], abs=1e-6)
-
-
-def drawn(seed: int, pages: int, per_page: int, crowd: float = 0.05) -> tuple[list[Truth], list[Detection]]:
-    """Regions of all sizes, most of them seen about right, some twice, some of another class, some out of nothing."""
-    rng = random.Random(seed)
-    truths, detections = [], []
-    for page in range(pages):
-        for _ in range(rng.randint(0, 2 * per_page)):
-            box = (rng.uniform(0, 500), rng.uniform(0, 700), rng.uniform(4, 300), rng.uniform(4, 200))
-            area = box[2] * box[3] * rng.choice((1.0, 1.0, 0.6))
-            truths.append(Truth(page, label := rng.randrange(3), box, area, rng.random() < crowd))
-            for _ in range(rng.choice((0, 1, 1, 1, 2))):
-                sloppy = rng.choice((0.01, 0.05, 0.2))
-                near = tuple(side + rng.gauss(0, sloppy) * box[2 + place % 2] for place, side in enumerate(box))
-                seen = label if rng.random() < 0.9 else rng.randrange(3)
-                detections.append(
-                    Detection(page, seen, (near[0], near[1], abs(near[2]), abs(near[3])), round(rng.random(), 2))
-                )
-    rng.shuffle(detections)
-    return truths, detections
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -149,29 +128,8 @@ def test_whatever_the_numbers_and_however_many_are_equally_sure(
     same(ours, *(of_files(results, annotations, most) for most in (100, 300)))
 
 
-sides = some.floats(0, 120, width=16).filter(lambda side: side == 0 or side > 0.01)
-places = some.tuples(sides, sides, sides, sides)
-
-
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(
-    some.lists(
-        some.builds(
-            lambda page, label, box, crowd: Truth(page, label, (*box[:2], box[2] + 1, box[3] + 1), box[2] * 9, crowd),
-            some.integers(0, 2),
-            some.integers(0, 2),
-            places,
-            some.booleans(),
-        ),
-        max_size=8,
-    ),
-    some.lists(
-        some.builds(
-            Detection, some.integers(0, 2), some.integers(0, 2), places, some.sampled_from((-1.0, 0.0, 0.5, 0.9, 7.0))
-        ),
-        max_size=12,
-    ),
-)
+@given(*boxes_anywhere)
 def test_whatever_the_boxes(truths: list[Truth], detections: list[Detection]) -> None:
     agree(truths, detections, pages=4)
 

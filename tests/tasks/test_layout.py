@@ -551,8 +551,10 @@ def test_compress_from_a_recipe(kind: dict[str, Any], data: Path, tmp_path: Path
         assert scored["metrics"][name] == pytest.approx(found["metrics"][name], abs=1e-9)
     with pytest.raises(UserError, match="corruptions turn and warp pages"):
         docstill.evaluate(tmp_path / "run" / "model", data, shift="corruptions")
-    with pytest.raises(UserError, match="evaluate a layout detector without them"):
-        docstill.evaluate(tmp_path / "run" / "model", data, intervals=True)
+    wide = docstill.evaluate(tmp_path / "run" / "model", data, intervals=True)
+    assert wide["intervals"] == docstill.score("layout", written, data / "validation.json", intervals=True)["intervals"]
+    for name, (low, high) in wide["intervals"].items():
+        assert 0 <= low <= found["metrics"][name] <= high <= 1
     with pytest.raises(UserError, match=r"classifier's probabilities, .* is for layout"):
         docstill.evaluate(tmp_path / "run" / "model", data, ood=data)
 

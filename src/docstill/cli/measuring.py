@@ -31,7 +31,7 @@ def evaluate(
     ] = None,
     page: Annotated[Path | None, typer.Option(help="With --shift: HTML file for the plots.")] = None,
     intervals: Annotated[
-        bool, typer.Option("--intervals", help="Add 95 % intervals over resampled documents; not for layout.")
+        bool, typer.Option("--intervals", help="Add 95 % intervals over resampled documents.")
     ] = False,
     ood: Annotated[
         Path | None,
@@ -75,11 +75,9 @@ def score(
     ],
     task: Annotated[str, typer.Option(help="classification, kie or layout.")],
     intervals: Annotated[
-        bool, typer.Option("--intervals", help="Add 95 % intervals over resampled documents; not for layout.")
+        bool, typer.Option("--intervals", help="Add 95 % intervals over resampled documents.")
     ] = False,
-    against: Annotated[
-        Path | None, typer.Option(help="Another system's predictions: add differences; not for layout.")
-    ] = None,
+    against: Annotated[Path | None, typer.Option(help="Another system's predictions: add differences.")] = None,
     ood: Annotated[Path | None, typer.Option(help="Predictions of pages of no known class: are they noticed?")] = None,
     as_json: Json = False,
 ) -> None:
@@ -87,7 +85,7 @@ def score(
 
     Example: docstill score --task kie predictions.jsonl answers.jsonl --json
 
-    Example: docstill score --task layout results.json annotations.json --json
+    Example: docstill score --task layout results.json annotations.json --against others.json --json
     """
     print_value(docstill.score(task, predictions, answers, intervals, against, ood), as_json)
 

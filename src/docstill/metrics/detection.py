@@ -65,6 +65,12 @@ class Seen(NamedTuple):
 
 def metrics_of_pages(pages: Iterable[tuple[Sequence[Truth], Seen]], labels: Sequence[str]) -> dict[str, Any]:
     """`detection_metrics` of pages that come one after the other: what is there, and what a system sees."""
+    truths, detections, count = flattened(pages)
+    return detection_metrics(truths, detections, labels, count)
+
+
+def flattened(pages: Iterable[tuple[Sequence[Truth], Seen]]) -> tuple[list[Truth], list[Detection], int]:
+    """The regions that are there, those that are seen, and how many pages there are."""
     truths: list[Truth] = []
     detections: list[Detection] = []
     count = 0
@@ -73,7 +79,7 @@ def metrics_of_pages(pages: Iterable[tuple[Sequence[Truth], Seen]], labels: Sequ
         rows = zip(seen.labels.tolist(), seen.boxes.tolist(), seen.scores.tolist(), strict=True)
         detections += [Detection(count, label, tuple(box), score) for label, box, score in rows]
         count += 1
-    return detection_metrics(truths, detections, labels, count)
+    return truths, detections, count
 
 
 def detection_metrics(

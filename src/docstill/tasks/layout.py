@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,9 @@ from docstill.data.coco_folder import read_coco_folder
 from docstill.data.document import Document
 from docstill.data.regions import Regions, Size
 from docstill.errors import DataError, MissingExtra, ModelError
-from docstill.metrics.detection import Truth, metrics_of_pages
+from docstill.metrics.bootstrap import Figures
+from docstill.metrics.detection import Seen, Truth, flattened, metrics_of_pages
+from docstill.metrics.detection_draws import figures_over_pages
 from docstill.metrics.regions import page_f1
 from docstill.models.detection import Answers, check_learns, detect, glance, learn, look
 from docstill.models.detector import fitting_size, load_detector, new_detector
@@ -242,13 +244,15 @@ class Layout:
         """
         self.check_scored(pages)
         both = list(zip(pages.documents, found, strict=True))
-        metrics = metrics_of_pages(
-            ((_there_on(page, document), one.seen(pages.labels)) for page, (document, one) in enumerate(both)),
-            pages.labels,
-        )
+        metrics = metrics_of_pages(_beside(pages, found), pages.labels)
         # Validations between epochs ask for the metrics alone.
         judged = WhenAsked(len(both), lambda place: _judged(*both[place], pages.labels))
         return Evaluation(metrics, judged, list(found))
+
+    def figures(self, pages: Pages, found: Sequence[Found]) -> Figures:
+        """The figures over any of the pages, for intervals; see `figures_over_pages`."""
+        truths, detections, count = flattened(_beside(pages, found))
+        return figures_over_pages(truths, detections, len(pages.labels), count)
 
     def before_learning(self, model: DocumentModel, pages: Pages) -> None:
         """Nothing to note: the classes are in the network's own configuration."""
@@ -347,6 +351,12 @@ def _in_pixels(page: dict[str, Tensor], frame: Tensor, size: Size, labels: Seque
     kept = (corners[:, 2:] > corners[:, :2]).all(1)
     classes = page["labels"].cpu().numpy().astype(np.int32)
     return Found(labels, classes[kept], corners[kept], page["scores"].float().cpu().numpy()[kept])
+
+
+def _beside(pages: Pages, found: Sequence[Found]) -> Iterator[tuple[list[Truth], Seen]]:
+    """Of each page what is there, and what was found."""
+    for page, (document, one) in enumerate(zip(pages.documents, found, strict=True)):
+        yield _there_on(page, document), one.seen(pages.labels)
 
 
 def _there_on(page: int, document: Document) -> list[Truth]:
