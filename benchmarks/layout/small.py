@@ -162,7 +162,7 @@ PAIRS = {
         "rt-detrv2-r18",
         ["no-kd", "heads", "query-maps", "cut-no-kd", "cut", "quarter-no-kd", "quarter"],
     ),
-    "rt-detrv2-slim": ("rt-detrv2-r18", "rt-detrv2-slim", ["no-kd", "heads", "heads-given"]),
+    "rt-detrv2-slim": ("rt-detrv2-r18", "rt-detrv2-slim", ["no-kd", "heads"]),
 }
 """Teacher, student and the methods. One is across families: a Faster R-CNN teaches an RT-DETRv2."""
 
@@ -306,9 +306,10 @@ def figures(folder: Path, pages: Path) -> dict[str, Any]:
 
 def speed(pages: Path, run: Path, pair: str) -> None:
     """How fast the first student of each size is beside the teacher, in interleaved rounds."""
-    teacher = PAIRS[pair][0]
+    teacher, _, methods = PAIRS[pair]
+    sizes = ("together" if "together" in methods else "heads", "smaller", "narrow", "cut")
     models = {"teacher": run / "teachers" / teacher / "model"}
-    models |= {name: run / pair / name / "seed-0" / "model" for name in ("together", "smaller", "narrow", "cut")}
+    models |= {name: run / pair / name / "seed-0" / "model" for name in sizes}
     there = {name: str(folder) for name, folder in models.items() if folder.is_dir()}
     timed = docstill.benchmark(list(there.values()), pages / "validation", threads=1)["models"]
     found = read_json(HERE / f"{pair}.json")
