@@ -153,4 +153,5 @@ def _overlaps(
     shared = sides.clip(0).prod(axis=-1)
     own, theirs = one[..., 2:].prod(axis=-1), other[..., 2:].prod(axis=-1)
     whole = np.where(crowd, own, own + theirs - shared)
-    return np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
+    found: NDArray[np.float64] = np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
+    return found
