@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from typing import Any
 
 from hypothesis import strategies as some
 
 from docstill.metrics.detection import Detection, Truth
 
 LABELS = ["text", "table", "figure"]
+
+
+def annotations(truths: Sequence[Truth]) -> list[dict[str, Any]]:
+    """The regions as COCO writes them; pages and classes by index."""
+    return [
+        {
+            "id": n,
+            "image_id": t.page,
+            "category_id": t.label,
+            "bbox": list(t.box),
+            "area": t.area,
+            "iscrowd": int(t.crowd),
+        }
+        for n, t in enumerate(truths, 1)
+    ]
 
 
 def drawn(seed: int, pages: int, per_page: int, crowd: float = 0.05) -> tuple[list[Truth], list[Detection]]:

@@ -153,10 +153,12 @@ def _layout(results: Path, annotations: Path, intervals: bool, against: Path | N
         seen = read_results(results, truth)
         other = None if against is None else read_results(against, truth)
         result: dict[str, Any] = {"n": pages, "metrics": detection_metrics(truth.truths, seen, truth.labels, pages)}
-        if intervals:
-            result["intervals"] = intervals_of(over_pages(seen), pages)
-        if other is not None:
-            result["difference"] = _difference(over_pages(seen), over_pages(other), pages)
+        if intervals or other is not None:
+            figures = over_pages(seen)
+            if intervals:
+                result["intervals"] = intervals_of(figures, pages)
+            if other is not None:
+                result["difference"] = _difference(figures, over_pages(other), pages)
         return result
 
 

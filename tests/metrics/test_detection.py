@@ -16,7 +16,7 @@ from hypothesis import strategies as some
 from pycocotools.coco import COCO
 
 import docstill
-from boxes_made import LABELS, boxes_anywhere, drawn
+from boxes_made import LABELS, annotations, boxes_anywhere, drawn
 from docstill.errors import MissingExtra
 from docstill.metrics.detection import Detection, Truth, detection_metrics
 from published_boxes import counted, of_files
@@ -26,20 +26,7 @@ def published(truths: list[Truth], detections: list[Detection], labels: list[str
     """The figures of pycocotools; None for its -1."""
     head = {"images": [{"id": n} for n in range(pages)], "categories": [{"id": n} for n in range(len(labels))]}
     there, seen = COCO(), COCO()
-    there.dataset = {
-        **head,
-        "annotations": [
-            {
-                "id": n,
-                "image_id": t.page,
-                "category_id": t.label,
-                "bbox": list(t.box),
-                "area": t.area,
-                "iscrowd": int(t.crowd),
-            }
-            for n, t in enumerate(truths, 1)
-        ],
-    }
+    there.dataset = {**head, "annotations": annotations(truths)}
     seen.dataset = {
         **head,
         "annotations": [
@@ -89,16 +76,9 @@ def files(folder: Path, seed: int) -> tuple[Path, Path]:
     rng = random.Random(seed)
     pages, labels = rng.sample(NUMBERS, 6), rng.sample(NUMBERS, 3)
     truths, detections = drawn(seed, len(pages) - 1, 4)
-    annotations = [
-        {
-            "id": n,
-            "image_id": pages[t.page],
-            "category_id": labels[t.label],
-            "bbox": list(t.box),
-            "area": t.area,
-            "iscrowd": int(t.crowd),
-        }
-        for n, t in enumerate(rng.sample(truths, len(truths)), 1)
+    there = [
+        {**entry, "image_id": pages[entry["image_id"]], "category_id": labels[entry["category_id"]]}
+        for entry in annotations(rng.sample(truths, len(truths)))
     ]
     results = [
         {"image_id": pages[d.page], "category_id": labels[d.label], "bbox": list(d.box), "score": round(d.score / 3, 1)}
@@ -109,7 +89,7 @@ def files(folder: Path, seed: int) -> tuple[Path, Path]:
     content = {
         "images": [{"id": n, "file_name": f"{n}.png", "width": 800, "height": 900} for n in pages],
         "categories": [{"id": n, "name": f"class {n}"} for n in labels],
-        "annotations": annotations,
+        "annotations": there,
     }
     paths = folder / "results.json", folder / "annotations.json"
     for path, value in zip(paths, (results, content), strict=True):

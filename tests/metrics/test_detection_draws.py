@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 import docstill
-from boxes_made import LABELS, boxes_anywhere, drawn
+from boxes_made import LABELS, annotations, boxes_anywhere, drawn
 from docstill.errors import UserError
 from docstill.metrics.detection import Detection, Truth, detection_metrics
 from docstill.metrics.detection_draws import figures_over_pages
@@ -76,28 +76,18 @@ def test_pages_without_regions_have_no_intervals() -> None:
 
 def test_intervals_and_the_difference_of_two_detectors(tmp_path: Path) -> None:
     truths, detections = drawn(3, 30, 4)
-    annotations = {
+    content = {
         "images": [{"id": n, "file_name": f"{n}.png", "width": 800, "height": 900} for n in range(30)],
         "categories": [{"id": n, "name": name} for n, name in enumerate(LABELS)],
-        "annotations": [
-            {
-                "id": n,
-                "image_id": t.page,
-                "category_id": t.label,
-                "bbox": list(t.box),
-                "area": t.area,
-                "iscrowd": t.crowd,
-            }
-            for n, t in enumerate(truths)
-        ],
+        "annotations": annotations(truths),
     }
     names = ("image_id", "category_id", "bbox", "score")
-    for name, content in (
-        ("annotations", annotations),
+    for name, value in (
+        ("annotations", content),
         ("good", [dict(zip(names, detection, strict=True)) for detection in detections]),
         ("bad", [dict(zip(names, detection, strict=True)) for detection in detections[::2]]),
     ):
-        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+        (tmp_path / f"{name}.json").write_text(json.dumps(value))
     good, bad, right = (tmp_path / f"{name}.json" for name in ("good", "bad", "annotations"))
     found = docstill.score("layout", good, right, intervals=True, against=bad)
     less = docstill.score("layout", bad, right)["metrics"]
