@@ -1,4 +1,4 @@
-"""How hard objectives pull: ratios by hand, and the sentence about one that drowns the labels."""
+"""How hard objectives pull: ratios by hand, and the sentences about those that drown the labels or do nothing beside them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 import docstill
 from docstill import single_stage
 from docstill.cli.output import print_stage
-from docstill.gradients import drowning, gradient_ratios
+from docstill.gradients import gradient_ratios, unbalanced
 from docstill.models.classifier import new_classifier
 from docstill.recipe import parse_recipe
 from tiny import KINDS, TINY_VIT, class_folders, recipe
@@ -39,7 +39,7 @@ def test_what_drowns_the_labels_is_told_of_while_there_is_time(
     data = class_folders(tmp_path / "data")
     teacher = new_classifier("vit-tiny", TINY_VIT["config"], KINDS, (32, 32)).save(tmp_path / "teacher")
     student = new_classifier("vit-tiny", TINY_VIT["config"], KINDS, (32, 32)).save(tmp_path / "student")
-    for name, weight, told in (("loud", 0.0001, 1), ("even", 5.0, 0)):
+    for name, weight, told in (("loud", 0.0001, 1), ("even", 5.0, 0), ("faint", 50_000.0, 1)):
         objectives = [{"kind": "labels", "weight": weight}, {"kind": "kd", "weight": 5.0}]
         folder = tmp_path / name
         docstill.distill(teacher, str(student), data, folder, objectives=objectives, epochs=4, batch_size=4)
@@ -54,14 +54,15 @@ def test_no_labels_no_ratios() -> None:
     assert gradient_ratios({"kd": student[0].sum(), "labels": torch.tensor(1.0)}, student) == {}
 
 
-def test_only_an_objective_that_drowns_the_labels_is_named() -> None:
+def test_only_objectives_that_drown_the_labels_or_do_nothing_are_named() -> None:
     lines = [
-        {"step": 1, "gradients": {"roi": 30.0, "pkd": 0.5, "silent": 0.0}},
+        {"step": 1, "gradients": {"roi": 30.0, "pkd": 0.5, "heads": 0.02, "hint": 0.03, "silent": 0.0}},
         {"step": 2},
-        {"step": 3, "gradients": {"roi": 120.0, "pkd": 19.0, "silent": 0.0}},
+        {"step": 3, "gradients": {"roi": 120.0, "pkd": 19.0, "heads": 0.005, "hint": 0.02, "silent": 0.0}},
     ]
-    (warning,) = drowning(lines, "student, seed 0")
-    assert warning.startswith("student, seed 0: the gradient of roi was 60 times that of the labels")
+    loud, faint = unbalanced(lines, "student, seed 0")
+    assert loud.startswith("student, seed 0: the gradient of roi was 60 times that of the labels")
+    assert faint.startswith("student, seed 0: the gradient of heads was 0.01 of that of the labels")
 
 
 def test_a_run_keeps_the_ratios_and_warns(tmp_path: Path, one_thread: None) -> None:

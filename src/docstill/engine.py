@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from docstill.board import Board
 from docstill.checkpoint import Extra, Progress, load_checkpoint, load_weights, save_checkpoint, save_weights
 from docstill.errors import DocstillError, UserError
-from docstill.gradients import drowning, gradient_ratios
+from docstill.gradients import gradient_ratios, unbalanced
 from docstill.models.batch_norm import average_batches
 from docstill.models.io import fastest_device
 from docstill.optimiser import choose_precision, learning_rate_factor, make_optimizer, quick_attention, seed_everything
@@ -35,7 +35,7 @@ from docstill.settings import Training
 
 BEST, METRICS = "best.pt", "metrics.jsonl"
 LOOKS = 3
-"""So many looks at how hard objectives pull tell whether one drowns the labels: early enough to stop, later than a chance."""
+"""So many looks at how hard objectives pull tell whether one drowns the labels or hardly counts: early enough to stop, later than a chance."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def fit(
             if look:
                 looks.append(values)
                 if len(looks) == LOOKS:  # the results say it again, of the whole training
-                    for warning in drowning(looks, f"after {progress.step:,} of {steps:,} steps"):
+                    for warning in unbalanced(looks, f"after {progress.step:,} of {steps:,} steps"):
                         say(f"warning: {warning}")
 
             line: dict[str, Any] = {

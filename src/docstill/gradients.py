@@ -1,7 +1,8 @@
-"""How hard each objective pulls at the student, beside the labels: an objective that drowns the others is seen in time.
+"""How hard each objective pulls at the student, beside the labels: one that drowns them, or hardly counts, is seen in time.
 
 The published small students of GraphKD came to localise hardly at all while the losses of all their objectives fell; which
-of them had taken over could not be told from the losses.
+of them had taken over could not be told from the losses. Nor can it be told that one does nothing: the labels' loss of an
+RT-DETR is a sum over its decoder's layers and noisy copies, beside which objectives at weights that suit a Faster R-CNN vanish.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 LABELS = "labels"
 DROWNS = 10.0
 """From so many times the gradient of the labels, what they say hardly counts."""
+IDLES = 0.02
+"""Down to such a share of the gradient of the labels, an objective hardly counts."""
 
 
 def gradient_ratios(losses: Mapping[str, Tensor], student: nn.Module) -> dict[str, float]:
@@ -36,8 +39,10 @@ def gradient_ratios(losses: Mapping[str, Tensor], student: nn.Module) -> dict[st
     return {name: size / labels for name, size in sizes.items()} if labels else {}
 
 
-def drowning(lines: Sequence[Mapping[str, Any]], title: str) -> list[str]:
-    """A sentence for each objective whose gradient was `DROWNS` times that of the labels or more, in the geometric mean.
+def unbalanced(lines: Sequence[Mapping[str, Any]], title: str) -> list[str]:
+    """A sentence for each objective whose gradient, in the geometric mean, was `DROWNS` times that of the labels or `IDLES` of it.
+
+    One whose gradient was 0, such as one of weight 0, was meant so.
 
     Args:
         lines: of a `metrics.jsonl`.
@@ -48,12 +53,18 @@ def drowning(lines: Sequence[Mapping[str, Any]], title: str) -> list[str]:
         for name, ratio in line.get("gradients", {}).items():
             if ratio > 0:
                 found.setdefault(name, []).append(ratio)
-    return [
-        f"{title}: the gradient of {name} was {ratio:.0f} times that of the labels, which hardly counted beside it; lower its "
-        "weight."
-        for name, ratios in found.items()
-        if (ratio := geometric_mean(ratios)) >= DROWNS
-    ]
+    sentences = []
+    for name, ratios in found.items():
+        ratio = geometric_mean(ratios)
+        if ratio >= DROWNS:
+            sentences.append(
+                f"{title}: the gradient of {name} was {ratio:.0f} times that of the labels, which hardly counted beside it; lower its weight."
+            )
+        elif ratio <= IDLES:
+            sentences.append(
+                f"{title}: the gradient of {name} was {ratio:.2g} of that of the labels, beside which it hardly counted; raise its weight."
+            )
+    return sentences
 
 
 def _size(loss: Tensor, parameters: Sequence[nn.Parameter]) -> float:

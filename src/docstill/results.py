@@ -12,7 +12,7 @@ from docstill.deploy.hardware import hardware
 from docstill.engine import METRICS
 from docstill.errors import UserError
 from docstill.files import read_json
-from docstill.gradients import drowning
+from docstill.gradients import unbalanced
 from docstill.metrics.regions import tally
 from docstill.metrics.seeds import summary
 from docstill.recipe import Recipe, dump_recipe
@@ -117,7 +117,7 @@ def results_of(
             line
             for chain in chains
             for number, stage in chain.stages
-            for line in drowning(
+            for line in unbalanced(
                 read_metrics(chain.stage_folder(number, stage) / METRICS), f"{chain.row}, seed {chain.seed}"
             )
         ]

@@ -27,7 +27,7 @@ from docstill.errors import RecipeError, UserError
 from docstill.files import write_text
 from docstill.fingerprints import check_unchanged
 from docstill.fitting import not_drawn_for, unfit_for_stream
-from docstill.gradients import drowning
+from docstill.gradients import unbalanced
 from docstill.optimiser import seed_everything
 from docstill.recipe import Data, Generated, parse_data, parse_stage
 from docstill.recipe_text import differences
@@ -119,7 +119,7 @@ def one_stage(
         done = run_stage(bench, student, stage, folder, seed, kind)
         if isinstance(stage.settings, DistillStage):
             lines = read_metrics(folder / METRICS)
-            warnings += drowning(lines, kind)
+            warnings += unbalanced(lines, kind)
             loose = localisation_warning(taught["teacher"]["metrics"], _kept_figures(lines, done, stage.settings.keep))
             warnings += [] if loose is None else [loose]
         student.save(folder / MODEL)
