@@ -75,6 +75,16 @@ def test_what_cannot_be_read_still_has_a_confidence_for_each_value(text: str) ->
     assert found.fields == parse(text)
 
 
+def test_an_id_without_a_token_writes_nothing_and_counts_for_the_value_it_stands_in() -> None:
+    a, end, one = encode(TOKENIZER, "<s_a></s_a>1")
+    unknown = len(TOKENIZER) + 3
+    ids = [unknown, a, one, unknown, end, unknown, TOKENIZER.eos_token_id]
+    found = reading(TOKENIZER, ids, [HALF, 0.0, 0.0, HALF, HALF, HALF, 0.0])
+    assert found.fields == {"a": "1"}
+    assert found.confidence == {"a": pytest.approx(0.25)}
+    assert found.whole == pytest.approx(0.5**4)
+
+
 def test_an_empty_answer_has_no_fields() -> None:
     assert parse("") == parse(" ") == {}
 

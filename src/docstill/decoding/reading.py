@@ -53,7 +53,9 @@ def reading(tokenizer: Any, ids: Sequence[int], log_probabilities: Sequence[floa
     """
     length = next((place for place, token in enumerate(ids) if token == tokenizer.eos_token_id), len(ids))
     text = decode(tokenizer, ids[:length])
-    marked, values = _marked(tokenizer.convert_ids_to_tokens(list(ids[:length])), log_probabilities)
+    # A network may have more ids than its tokenizer has tokens; such an id writes nothing.
+    pieces = [piece or "" for piece in tokenizer.convert_ids_to_tokens(list(ids[:length]))]
+    marked, values = _marked(pieces, log_probabilities)
     fields = from_categories(parse(text), categories(tokenizer))
     return Reading(text, fields, _like(fields, parse(marked), values), math.exp(sum(log_probabilities[: length + 1])))
 
@@ -78,7 +80,7 @@ def _marked(pieces: Sequence[str], log_probabilities: Sequence[float]) -> tuple[
     begun, fresh = set[int](), False  # place of the tag just opened; whether a value may begin, if an empty one
     inside = False
     for place, piece in enumerate(pieces):
-        for part in tags_in(piece) or (piece,):
+        for part in tags_in(piece) or (piece,) * bool(piece or inside):
             tag, ends = bool(tags_in(part)), part == SEPARATOR or part.startswith("</")
             if not inside and (not tag or (fresh and ends)):
                 text += f"\ue000{len(values)}\ue001"
