@@ -117,6 +117,7 @@ QUERY = {"kind": "query", "weight": 2.0}
 MAPS = [{"kind": "pkd", "student_module": f"model.decoder_input_proj.{level}"} for level in range(3)]
 METHODS: dict[str, list[dict[str, Any]]] = {
     "no-kd": [],
+    "longer-no-kd": [],
     "together": [LABELS, HEADS, ROI, GRAPH],
     "smaller-no-kd": [],
     "smaller": [LABELS, HEADS, ROI, GRAPH],
@@ -134,20 +135,28 @@ METHODS: dict[str, list[dict[str, Any]]] = {
     "query-maps": [LABELS, QUERY, *MAPS],
     "cut-no-kd": [],
     "cut": [LABELS, QUERY, *MAPS],
+    "cut-heads": [LABELS, {**HEADS, "weight": 30.0}],
+    "cut-query-heads": [LABELS, {**QUERY, "weight": 8.0}, {**HEADS, "weight": 10.0}],
     "quarter-no-kd": [],
     "quarter": [LABELS, QUERY, *MAPS],
     "without": [],
 }
-"""Objectives by name; none: the student alone, ``smaller``: on smaller pages, ``without``: alone and without generated pages.
+"""Objectives by name; none: the student alone, ``longer-no-kd``: for as many epochs of the books as teacher and student together,
+``smaller``: on smaller pages, ``without``: alone and without generated pages.
 
 With ``heads-given`` the student begins with the teacher's heads, and learns from the labels alone. ``pseudo`` is ``together`` with generated
 pages on which the teacher's regions are the labels: as many steps, a third of them on such pages. ``narrow`` begins with the student that
 ``together`` left, ``narrow-no-kd`` with that of ``no-kd``, of the same seed. ``graph`` is ``graphkd`` for a student whose labels' loss, a sum
 over the decoder's layers, is some ten times a Faster R-CNN's. ``query-maps`` compares what both say of the same queries, and the maps that
 the decoder looks at; ``cut`` does so for a student that begins as the teacher with half the channels of its backbone, and so does
-``cut-no-kd``, which then learns alone; ``quarter`` is left a quarter of them.
+``cut-no-kd``, which then learns alone; ``quarter`` is left a quarter of them. ``cut-heads`` follows the maps alone, ``cut-query-heads`` both,
+with weights by which they pull as hard beside the labels as in a Faster R-CNN, for the reason given for ``graph``: by those of ``heads`` and
+``cut`` the maps' gradient is a hundredth of the labels'.
 """
-DETR_METHODS = ("query", "graph", "query-maps", "cut-no-kd", "cut", "quarter-no-kd", "quarter")
+DETR_METHODS = [
+    *("longer-no-kd", "query", "graph", "query-maps", "cut-no-kd", "cut", "cut-heads", "cut-query-heads"),
+    *("quarter-no-kd", "quarter"),
+]
 PAIRS = {
     "r50-r18": ("r50", "r18", [method for method in METHODS if method not in DETR_METHODS]),
     "r50-mobilenet-v2": ("r50", "mobilenet-v2", ["no-kd", "together"]),
@@ -229,6 +238,8 @@ def learnt(method: str, begun: str, taught: str, pages: Path, run: Path, pair: s
     """One student or control; its folder is ``run/pair/method/seed-n``."""
     folder, student = run / pair / method / f"seed-{seed}", begins(method, begun, taught, run, pair, seed)
     settings = own(STUDENT, PAIRS[pair][1], 1)
+    if method == "longer-no-kd":
+        settings["epochs"] += TEACHER_EPOCHS
     if method == "pseudo":
         docstill.compress(with_unlabelled(begun, taught, pages, run, settings, seed), folder)
         return
