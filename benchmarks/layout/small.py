@@ -110,6 +110,7 @@ NARROWER: dict[str, Any] = {"method": "channels", "keep": 0.5}
 """Half of the channels of the student's backbone, once it has learnt; then it learns as long again."""
 LABELS = {"kind": "labels"}
 HEADS = {"kind": "heads", "frozen": False}
+LOUDER = {**HEADS, "weight": 30.0}
 PKD = [{"kind": "pkd", "student_module": f"backbone.fpn.layer_blocks.{level}"} for level in range(4)]
 ROI = {"kind": "roi", "temperature": 1.0}
 GRAPH = {"kind": "graphkd", "weight": 0.5}
@@ -126,6 +127,8 @@ METHODS: dict[str, list[dict[str, Any]]] = {
     "pseudo": [LABELS, HEADS, ROI, GRAPH],
     "heads": [LABELS, HEADS],
     "heads-given": [LABELS, {**HEADS, "weight": 0.0}],
+    "louder-heads": [LABELS, LOUDER],
+    "louder-heads-graph": [LABELS, LOUDER, {**GRAPH, "weight": 5.0}],
     "roi": [LABELS, ROI],
     "pkd": [LABELS, *PKD],
     "graphkd": [LABELS, GRAPH],
@@ -135,7 +138,7 @@ METHODS: dict[str, list[dict[str, Any]]] = {
     "query-maps": [LABELS, QUERY, *MAPS],
     "cut-no-kd": [],
     "cut": [LABELS, QUERY, *MAPS],
-    "cut-heads": [LABELS, {**HEADS, "weight": 30.0}],
+    "cut-heads": [LABELS, LOUDER],
     "cut-query-heads": [LABELS, {**QUERY, "weight": 8.0}, {**HEADS, "weight": 10.0}],
     "quarter-no-kd": [],
     "quarter": [LABELS, QUERY, *MAPS],
@@ -154,7 +157,7 @@ with weights by which they pull as hard beside the labels as in a Faster R-CNN, 
 ``cut`` the maps' gradient is a hundredth of the labels'.
 """
 DETR_METHODS = [
-    *("longer-no-kd", "query", "graph", "query-maps", "cut-no-kd", "cut", "cut-heads", "cut-query-heads"),
+    *("longer-no-kd", "louder-heads", "louder-heads-graph", "query", "graph", "query-maps", "cut-no-kd", "cut", "cut-heads", "cut-query-heads"),
     *("quarter-no-kd", "quarter"),
 ]
 PAIRS = {
