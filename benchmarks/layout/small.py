@@ -128,7 +128,7 @@ METHODS: dict[str, list[dict[str, Any]]] = {
     "heads": [LABELS, HEADS],
     "heads-given": [LABELS, {**HEADS, "weight": 0.0}],
     "louder-heads": [LABELS, LOUDER],
-    "louder-heads-graph": [LABELS, LOUDER, {**GRAPH, "weight": 5.0}],
+    "taught-first": [LABELS, LOUDER],
     "roi": [LABELS, ROI],
     "pkd": [LABELS, *PKD],
     "graphkd": [LABELS, GRAPH],
@@ -154,10 +154,22 @@ over the decoder's layers, is some ten times a Faster R-CNN's. ``query-maps`` co
 the decoder looks at; ``cut`` does so for a student that begins as the teacher with half the channels of its backbone, and so does
 ``cut-no-kd``, which then learns alone; ``quarter`` is left a quarter of them. ``cut-heads`` follows the maps alone, ``cut-query-heads`` both,
 with weights by which they pull as hard beside the labels as in a Faster R-CNN, for the reason given for ``graph``: by those of ``heads`` and
-``cut`` the maps' gradient is a hundredth of the labels'.
+``cut`` the maps' gradient is a hundredth of the labels'. ``louder-heads`` is ``heads`` with such a weight; with ``taught-first`` the teacher, as
+it was before the books, teaches on the generated pages, too.
 """
 DETR_METHODS = [
-    *("longer-no-kd", "louder-heads", "louder-heads-graph", "query", "graph", "query-maps", "cut-no-kd", "cut", "cut-heads", "cut-query-heads"),
+    *(
+        "longer-no-kd",
+        "louder-heads",
+        "taught-first",
+        "query",
+        "graph",
+        "query-maps",
+        "cut-no-kd",
+        "cut",
+        "cut-heads",
+        "cut-query-heads",
+    ),
     *("quarter-no-kd", "quarter"),
 ]
 PAIRS = {
@@ -174,7 +186,7 @@ PAIRS = {
         "rt-detrv2-r18",
         ["no-kd", "heads", "query-maps", "cut-no-kd", "cut", "quarter-no-kd", "quarter"],
     ),
-    "rt-detrv2-slim": ("rt-detrv2-r18", "rt-detrv2-slim", ["no-kd", "heads"]),
+    "rt-detrv2-slim": ("rt-detrv2-r18", "rt-detrv2-slim", ["no-kd", "heads", "cut-no-kd", "cut-heads"]),
 }
 """Teacher, student and the methods. One is across families: a Faster R-CNN teaches an RT-DETRv2."""
 
@@ -274,8 +286,13 @@ def with_unlabelled(begun: str, taught: str, pages: Path, run: Path, settings: d
 
 def begins(method: str, begun: str, taught: str, run: Path, pair: str, seed: int) -> str | docstill.NewModel:
     """What a student begins as."""
+    teacher, student, _ = PAIRS[pair]
     if method == "without":
-        return new(PAIRS[pair][1])
+        return new(student)
+    if method == "taught-first":
+        generated, asked = run / "generated", {**own(FIRST, student, 0), "objectives": METHODS[method]}
+        knew = learnt_first(teacher, generated, run)
+        return str(docstill.distill(knew, new(student), generated, run / pair / f"{method}-begun", **asked)["model"])
     if method.startswith("quarter"):
         fewer = {**NARROWER, "keep": 0.25}
         return str(docstill.prune(taught, run / pair / "quarter-begun", **fewer)["model"])
