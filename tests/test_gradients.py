@@ -12,7 +12,7 @@ from torch import nn
 import docstill
 from docstill import single_stage
 from docstill.cli.output import print_stage
-from docstill.gradients import gradient_ratios, unbalanced
+from docstill.gradients import gradient_ratios, mean_ratios, unbalanced
 from docstill.models.classifier import new_classifier
 from docstill.recipe import parse_recipe
 from tiny import KINDS, TINY_VIT, class_folders, recipe
@@ -60,6 +60,8 @@ def test_only_objectives_that_drown_the_labels_or_do_nothing_are_named() -> None
         {"step": 2},
         {"step": 3, "gradients": {"roi": 120.0, "pkd": 19.0, "heads": 0.005, "hint": 0.02, "silent": 0.0}},
     ]
+    means = {"roi": 60.0, "pkd": 9.5**0.5, "heads": 0.01, "hint": 0.0006**0.5}
+    assert mean_ratios(lines) == pytest.approx(means)
     loud, faint = unbalanced(lines, "student, seed 0")
     assert loud.startswith("student, seed 0: the gradient of roi was 60 times that of the labels")
     assert faint.startswith("student, seed 0: the gradient of heads was 0.01 of that of the labels")

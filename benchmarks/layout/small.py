@@ -22,10 +22,12 @@ from deeper import deeper
 
 import docstill
 from docstill.deploy.hardware import hardware
+from docstill.engine import METRICS
 from docstill.errors import InUse
 from docstill.files import read_json, write_json
+from docstill.gradients import mean_ratios
 from docstill.recipe import Recipe
-from docstill.run import DONE, step
+from docstill.run import DONE, read_metrics, step
 
 HERE = Path(__file__).parent / "small"
 GENERATED = {"train": (1200, 41), "validation": (100, 42)}
@@ -329,10 +331,12 @@ def keep(pages: Path, run: Path, pair: str) -> None:
 
 
 def figures(folder: Path, pages: Path) -> dict[str, Any]:
-    """What a network scores on the validation pages at its end, and how long it learnt."""
+    """What a network scores on the validation pages at its end, how long it learnt, and how hard each objective pulled beside the labels."""
     seconds = read_json(folder / DONE)["seconds"]
     scored = step(folder / "evaluation", lambda: docstill.evaluate(folder / "model", pages / "validation"))
-    return {"metrics": scored["metrics"], "seconds": seconds}
+    found = {"metrics": scored["metrics"], "seconds": seconds}
+    ratios = mean_ratios(read_metrics(folder / METRICS))
+    return {**found, "gradients": ratios} if ratios else found
 
 
 def speed(pages: Path, run: Path, pair: str) -> None:

@@ -39,23 +39,29 @@ def gradient_ratios(losses: Mapping[str, Tensor], student: nn.Module) -> dict[st
     return {name: size / labels for name, size in sizes.items()} if labels else {}
 
 
-def unbalanced(lines: Sequence[Mapping[str, Any]], title: str) -> list[str]:
-    """A sentence for each objective whose gradient, in the geometric mean, was `DROWNS` times that of the labels or `IDLES` of it.
-
-    One whose gradient was 0, such as one of weight 0, was meant so.
+def mean_ratios(lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The geometric mean of each objective's ratios over a training, by name; one whose gradient was 0 was meant so, and is left out.
 
     Args:
         lines: of a `metrics.jsonl`.
-        title: what the sentences call the training.
     """
     found: dict[str, list[float]] = {}
     for line in lines:
         for name, ratio in line.get("gradients", {}).items():
             if ratio > 0:
                 found.setdefault(name, []).append(ratio)
+    return {name: geometric_mean(ratios) for name, ratios in found.items()}
+
+
+def unbalanced(lines: Sequence[Mapping[str, Any]], title: str) -> list[str]:
+    """A sentence for each objective whose gradient was `DROWNS` times that of the labels or more, or `IDLES` of it or less.
+
+    Args:
+        lines: of a `metrics.jsonl`.
+        title: what the sentences call the training.
+    """
     sentences = []
-    for name, ratios in found.items():
-        ratio = geometric_mean(ratios)
+    for name, ratio in mean_ratios(lines).items():
         if ratio >= DROWNS:
             sentences.append(
                 f"{title}: the gradient of {name} was {ratio:.0f} times that of the labels, which hardly counted beside it; lower its weight."
