@@ -295,7 +295,9 @@ def _size(made: DocumentModel) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize(("student", "teacher"), [(RESNET, VIT), (VIT, RESNET)])
-def test_whole_runs_across_families(tmp_path: Path, student: dict[str, Any], teacher: dict[str, Any]) -> None:
+def test_whole_runs_across_families(
+    tmp_path: Path, student: dict[str, Any], teacher: dict[str, Any], no_onednn: None
+) -> None:
     data = tiny.class_folders(tmp_path / "data")
     content = tiny.recipe(data, student=student, controls=[])
     content["teacher"]["model"] = teacher

@@ -917,4 +917,4 @@ def test_an_rt_detr_is_made_narrower_and_taught_by_what_it_was(data: Path, tmp_p
     teacher, student, twin = results["rows"]
     assert student["params"]["total"] == twin["params"]["total"] < teacher["params"]["total"]
     curve = next(one["points"] for one in results["curves"] if one["name"] == "student")
-    assert {"labels", "query", "pkd", "pkd-2", "pkd-3"} <= set(curve[0])
+    assert {"labels", "heads"} <= set(curve[0])
