@@ -129,9 +129,7 @@ def test_a_detrs_backbone(tmp_path: Path) -> None:
     assert kept < behind
     convolution, norm = swapped.model.encoder_input_proj[0]
     assert norm.weight.shape == network.model.encoder_input_proj[0][1].weight.shape
-    fan = convolution.weight[
-        0
-    ].numel()  # too wide for the old one's: begun by what comes in, not with a deviation of 0.01
+    fan = convolution.weight[0].numel()  # wider than the old one: begun by what comes in, not with a deviation of 0.01
     assert convolution.weight.std().item() == pytest.approx((1 / (3 * fan)) ** 0.5, rel=0.1)
     with torch.no_grad():
         assert torch.isfinite(detect(swapped.eval(), pages_(), torch.ones(2, 4), 5)[0]["scores"]).all()

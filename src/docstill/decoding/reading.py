@@ -80,7 +80,9 @@ def _marked(pieces: Sequence[str], log_probabilities: Sequence[float]) -> tuple[
     begun, fresh = set[int](), False  # place of the tag just opened; whether a value may begin, if an empty one
     inside = False
     for place, piece in enumerate(pieces):
-        for part in tags_in(piece) or (piece,) * bool(piece or inside):
+        if not piece and not inside:
+            continue
+        for part in tags_in(piece) or (piece,):
             tag, ends = bool(tags_in(part)), part == SEPARATOR or part.startswith("</")
             if not inside and (not tag or (fresh and ends)):
                 text += f"\ue000{len(values)}\ue001"
