@@ -36,6 +36,6 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def no_onednn() -> Iterator[None]:
-    """Going back through the narrow convolutions of tiny RT-DETRs, torch 2.14 with oneDNN may corrupt memory, on some processors on one thread even."""
+    """Going back through the narrow convolutions of tiny networks, torch 2.14 with oneDNN may corrupt memory, on some processors on one thread even."""
     with torch.backends.mkldnn.flags(enabled=False):
         yield

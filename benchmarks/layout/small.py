@@ -160,19 +160,18 @@ with weights by which they pull as hard beside the labels as in a Faster R-CNN, 
 it was before the books, teaches on the generated pages, too.
 """
 DETR_METHODS = [
-    *(
-        "longer-no-kd",
-        "louder-heads",
-        "taught-first",
-        "query",
-        "graph",
-        "query-maps",
-        "cut-no-kd",
-        "cut",
-        "cut-heads",
-        "cut-query-heads",
-    ),
-    *("quarter-no-kd", "quarter"),
+    "longer-no-kd",
+    "louder-heads",
+    "taught-first",
+    "query",
+    "graph",
+    "query-maps",
+    "cut-no-kd",
+    "cut",
+    "cut-heads",
+    "cut-query-heads",
+    "quarter-no-kd",
+    "quarter",
 ]
 PAIRS = {
     "r50-r18": ("r50", "r18", [method for method in METHODS if method not in DETR_METHODS]),
