@@ -1,19 +1,46 @@
-"""Keeps a study's results for the record: its table, and its figures without the places where the data lay."""
+"""Keeps a study's results for the record: its table, and its figures without the places where the data lay.
+
+Rows that an earlier run left there, and that this one did not reach, stay: a study of many hours can be run some rows at a time
+(`docstill study NAME 'pairs=[[TEACHER, STUDENT, [METHOD]]]'`), on machines of one kind.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
+
+from docstill.reporting.study import TABLE, write_study
 
 
 def main(run: Path, target: Path) -> None:
     results = json.loads((run / "results.json").read_text(encoding="utf-8"))
     results["data"] = {split: Path(path).name for split, path in results["data"].items()}
     del results["command"]
-    (target / "results.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    shutil.copyfile(run / "table.md", target / "table.md")
+    if (known := target / "results.json").is_file():
+        results["cells"] = together(json.loads(known.read_text(encoding="utf-8")), results)
+    known.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder:
+        write_study(results, Path(folder))
+        shutil.copyfile(Path(folder) / TABLE, target / TABLE)
+
+
+def together(earlier: dict[str, Any], now: dict[str, Any]) -> list[dict[str, Any]]:
+    """The cells of both runs: this one's where it has come to them."""
+    cells = {named(cell): cell for cell in earlier["cells"]}
+    cells |= {named(cell): cell for cell in now["cells"] if cell["state"] == "done" or named(cell) not in cells}
+    if earlier["hardware"]["cpu"] != now["hardware"]["cpu"]:
+        sys.exit(
+            f"rows of {earlier['hardware']['cpu']} are not put beside those of {now['hardware']['cpu']}; move the earlier away first"
+        )
+    return list(cells.values())
+
+
+def named(cell: dict[str, Any]) -> tuple[str, str, str]:
+    return cell["teacher"], cell["student"], cell["method"]
 
 
 if __name__ == "__main__":

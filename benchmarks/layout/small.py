@@ -117,6 +117,7 @@ PKD = [{"kind": "pkd", "student_module": f"backbone.fpn.layer_blocks.{level}"} f
 ROI = {"kind": "roi", "temperature": 1.0}
 GRAPH = {"kind": "graphkd", "weight": 0.5}
 QUERY = {"kind": "query", "weight": 2.0}
+DENSE = {"kind": "dense", "weight": 0.5}
 MAPS = [{"kind": "pkd", "student_module": f"model.decoder_input_proj.{level}"} for level in range(3)]
 METHODS: dict[str, list[dict[str, Any]]] = {
     "no-kd": [],
@@ -131,6 +132,8 @@ METHODS: dict[str, list[dict[str, Any]]] = {
     "heads-given": [LABELS, {**HEADS, "weight": 0.0}],
     "louder-heads": [LABELS, LOUDER],
     "taught-first": [LABELS, LOUDER],
+    "dense": [LABELS, DENSE],
+    "dense-heads": [LABELS, LOUDER, DENSE],
     "roi": [LABELS, ROI],
     "pkd": [LABELS, *PKD],
     "graphkd": [LABELS, GRAPH],
@@ -163,6 +166,8 @@ DETR_METHODS = [
     "longer-no-kd",
     "louder-heads",
     "taught-first",
+    "dense",
+    "dense-heads",
     "query",
     "graph",
     "query-maps",

@@ -97,6 +97,22 @@ def look(network: Any, memory: dict[str, Any], regions: Tensor) -> QueryAnswers:
     return QueryAnswers(answer.intermediate_logits[:, -1].float(), answer.intermediate_reference_points[:, -1].float())
 
 
+def proposed(network: Any, offsets: Tensor, shapes: tuple[tuple[int, int], ...]) -> tuple[Tensor, Tensor]:
+    """Where the encoder takes the things to be that it sees at each place of its maps.
+
+    Args:
+        network: whose encoder.
+        offsets: ``(B, N, 4)`` float32, what its head for boxes says: how far they are from the place's anchor.
+        shapes: height and width of each level's map, finest first; ``N`` places in all.
+
+    Returns:
+        ``(B, N, 4)`` boxes, and ``(1, N)`` bool, False where a place is too near the edge to be chosen: its box means nothing.
+    """
+    anchors, valid = network.model.generate_anchors(shapes, device=offsets.device, dtype=offsets.dtype)
+    there = valid.bool()
+    return (offsets + torch.where(there, anchors, torch.zeros_like(anchors))).sigmoid(), there[..., 0]
+
+
 def places(regions: Tensor, shapes: list[tuple[int, int]]) -> Tensor:
     """Where the content of each region's query is found.
 

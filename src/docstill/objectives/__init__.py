@@ -5,6 +5,7 @@ from __future__ import annotations
 from docstill.objectives.attention import Attention
 from docstill.objectives.base import Objective
 from docstill.objectives.cka import Cka
+from docstill.objectives.dense import Dense
 from docstill.objectives.dist import Dist
 from docstill.objectives.dkd import Dkd
 from docstill.objectives.dsig import Dsig
@@ -45,6 +46,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "heads": Heads,
     "roi": Roi,
     "query": Query,
+    "dense": Dense,
     "dsig": Dsig,
     "graphkd": Graphkd,
 }
