@@ -19,12 +19,12 @@ from docstill.reporting.study import TABLE, write_study
 def main(run: Path, target: Path) -> None:
     results = json.loads((run / "results.json").read_text(encoding="utf-8"))
     results["data"] = {split: Path(path).name for split, path in results["data"].items()}
-    del results["command"]
+    command = results.pop("command")
     if (known := target / "results.json").is_file():
         results["cells"] = together(json.loads(known.read_text(encoding="utf-8")), results)
     known.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
-        write_study(results, Path(folder))
+        write_study({**results, "command": command}, Path(folder))
         shutil.copyfile(Path(folder) / TABLE, target / TABLE)
 
 

@@ -70,11 +70,11 @@ HOLE_IN_WORDS = (
     "are better than bare magnitudes. One decoder layer is too few, with all its weights even: this teacher learnt with two to six.",
 )
 DETECTORS_IN_WORDS = (
-    "288 printed book pages of the 18th to 20th century to learn from, 45 to score on (with 7 of the 9 classes), 320 × 224 px; Faster R-CNNs with a "
-    "pyramid of 64 channels and heads of 256. All networks learn from 1,200 generated pages first, for 6 epochs (RT-DETRv2s, narrow throughout, for 12); then the teacher "
-    "from the book pages for 36, students and controls for 12 (RT-DETRv2s for 18). R101 and R152 begin as the R50 and the R101 that have learnt, with blocks added that change nothing at first "
-    "(`benchmarks/layout/deeper.py`); as teachers they learn from the book pages for 12 epochs more. The pairs called slim have a quarter of a ResNet's channels, so that there are three "
-    "seeds and twins of them; their R50 learns from the books for 24 epochs before it is made deeper, and their rates were set before what `first_rates.py` says of them was known. The last weights count.",
+    "288 printed book pages of the 18th to 20th century to learn from, 45 to score on (with 7 of the 9 classes), 320 × 224 px. All networks learn from 1,200 generated pages first "
+    "(Faster R-CNNs for 6 epochs, RT-DETRv2s for 12), then from the books: teachers for 36 epochs, students and controls for 12 (RT-DETRv2s for 18). The last weights count. Faster R-CNNs have a pyramid of 64 channels "
+    "and heads of 256; RT-DETRv2s are narrow throughout. R101 and R152 begin as the R50 and the R101 that have learnt, with blocks added that change nothing at first "
+    "(`benchmarks/layout/deeper.py`); as teachers they learn from the books for 12 epochs more. Of those called slim, with a quarter of a ResNet's channels, there are three "
+    "seeds and twins; their R50 learns from the books for 24 epochs before it is made deeper. In short, each student beside the same network that has learnt alone in as many steps:",
     "- **Together**: a student that begins with the teacher's heads and goes on to follow its maps, its answers and its graph of regions is better than the same "
     "network alone, an R18 on every seed and by far, a MobileNetV2 on two of three, and keeps nearly all that the teacher has.\n"
     "- **Generated pages first**: an R18 that has not learnt from them (*without*) ends some four points behind the same network that has, a slim R50, the kind that the teachers are of, some ten, on every seed, in as many steps on the books.\n"
@@ -86,21 +86,18 @@ DETECTORS_IN_WORDS = (
     "books alone: such pages are not like books, and the books are seen a third less often. What pages of the same kind would add is not measured; there were none but those with labels.\n"
     "- **Three times the speed**: halving the channels of the R18 that *together* left, and teaching it once more (*narrow*), keeps what that R18 has, with a sixth of the teacher's weights. It has "
     "learnt twice as long as *together*, and so has its twin. Pages of half the pixels (*smaller*, beside its own twin) lose page numbers and small figures: no way to be three times as fast.\n"
-    "- **DETR-type**: an RT-DETRv2 that begins with the decoder of one with twice its channels (*rt-detrv2-wide*) and follows the maps that this looks at (*heads*) is better than the "
-    "same network alone, on every seed, by two to three points in the mean. Told what the teacher sees at the same queries, with its maps beside that (*query-maps*, one seed), it is behind its twin, and so "
-    "it is with a Faster R-CNN for a teacher (*query*, one seed). Worth far more is to begin as the teacher, whole, with half the channels of the backbone taken away: it keeps "
-    "nearly all, and does so alone (*cut-no-kd*); to follow the queries and the maps beside that adds nothing that seeds do not differ by (*cut*), nor with a quarter of the channels "
-    "left (*quarter*, one seed). The teacher's weights help here, what it says does not, perhaps because it has learnt from the same 288 pages, and says of them little that the labels do not. Two things weaken all this. "
-    "The decoder that *heads* takes over is part of its gain, its worst seed is no better than the twin's best, and no row tells the two parts apart. And all these networks, teacher, students and twins, began as transformers begins an RT-DETRv2: batch norms drawn "
-    "around 0, layers of a hundredth, so that next to nothing of a page reaches the decoder at first. docstill has since begun them as their authors' code does, which takes the loss of the narrow one after an epoch of generated pages from "
-    "{transformers:.1f} to {docstill:.1f} (one seed, `python benchmarks/layout/beginning.py RUN`). These pairs are left as they were measured.\n"
-    "- **DETR-type, begun alive** (*rt-detrv2-slim*): with the repaired beginning an RT-DETRv2 learns far more from the same generated pages, the student alone is as good as a Faster R-CNN's R18 "
-    "with its teacher, the teacher better than any other teacher here, and *heads* is no help any more: on every seed the student that takes over the decoder of its teacher and follows its maps is behind the same network alone. What "
-    "looked like a gain from the teacher was perhaps a cure for a beginning that was nearly dead. Part of it is the weight: an RT-DETR's loss is a sum over its decoder's layers, beside which the gradient of the maps was a hundredth of the labels', where it is a tenth in "
-    "a Faster R-CNN. With thirty times the weight (*louder-heads*, one seed) the student is level with its twin, and no more. A student that begins as the teacher with half the channels of its backbone, which is the same network, ends four to five points higher "
-    "(*cut-no-kd*), and the teacher's maps beside the labels change that by less than seeds differ by (*cut-heads*: ahead on two of three; *cut* and *cut-query-heads*, one seed each). But its weights have learnt from the books for 36 epochs before, and the student alone that learns from them for as long, 54 epochs in all, scores as much "
-    "(*longer-no-kd*, one seed): what the teacher hands on is the time it took, and no knowledge that this student could not come by. Teacher and student are two points apart once both have learnt long enough, which is too little for a teacher to show what it is worth. "
-    "The rate on generated pages, 0.001, lies between the two that lost least in an epoch; that on book pages is the one of before. A teacher that is further ahead, or one that teaches on the generated pages already, has not been tried.\n"
+    "- **DETR-type** (*rt-detrv2-slim*; the teacher has twice its channels). What the teacher is worth depends on when it begins to teach.\n"
+    "  - From the generated pages on, with its heads and its maps (*taught-first*), the student is better than the same network alone that has taken as many steps on both, on every seed, by about two points. The "
+    "gain is made on the generated pages, of which there are more: after these alone the taught student scores {taught:.1f} where it scores {alone:.1f} alone, its teacher {first:.1f} (one run each).\n"
+    "  - From the books on, it is worth nothing. Its maps (*heads*) leave the student behind its twin: an RT-DETR's loss is a sum over its decoder's layers, beside which their gradient was a hundredth of the labels', a tenth in "
+    "a Faster R-CNN. With thirty times the weight (*louder-heads*, one seed), and with what the teacher's encoder says of every place beside that (*dense-heads*, one seed), it is level.\n"
+    "  - As weights it is worth most: begun as the teacher with half the channels of its backbone, the same network ends four to five points higher (*cut-no-kd*), and the teacher's maps beside the labels change that by less than "
+    "seeds differ by (*cut-heads*: ahead on two of three; *cut* and *cut-query-heads*, one seed each).\n"
+    "  - None of this is knowledge that the student could not come by. Alone it scores as much in 54 epochs of the books (*longer-no-kd*, one seed), as many as teacher and student take together: two points less than its teacher. "
+    "A teacher saves this student time; it does not make it better in the end.\n"
+    "- **DETR-type, begun nearly dead** (*rt-detrv2-wide*, and *r50 → rt-detrv2-r18*): measured while an RT-DETRv2 from scratch began as transformers begins it, batch norms drawn around 0, layers of a hundredth, so that next to nothing of a page reached the decoder. "
+    "docstill has since begun them as their authors' code does, which takes the loss of the narrow one after an epoch of generated pages from {transformers:.1f} to {docstill:.1f} (one seed, `python benchmarks/layout/beginning.py RUN`). There *heads* gained two to three points on every seed, "
+    "what a teacher says of the same queries lost some (*query*, *query-maps*, one seed each), and its weights were worth most, too (*cut-no-kd*). The rows are left as they were measured.\n"
     "- **Deeper teachers**: with blocks added to a teacher and 12 more epochs it scores a point more each time, one run each, which is no more than seeds differ by. An EfficientNet-B0 keeps more than "
     "90 % of what the R101 has, on every seed. Of R101 → R50 there are three seeds with a quarter of the channels (*slim*): *together* is better than the twin on every seed, by two to three points in the mean, and keeps 97 % of what the R101 has. "
     "Of R152 → R101 with as few channels, two seeds are more than four points above the one twin that there is. "
@@ -108,6 +105,19 @@ DETECTORS_IN_WORDS = (
     "- **What is not even**: the R50 had three times as many epochs of book pages as the R18; with as many steps on generated pages it was behind it. How an R18 alone fares in as many epochs as both together, which undid the gain of the RT-DETRs, is not measured yet. The rate of MobileNetV2 and EfficientNet-B0 on book pages, twice the "
     "others', is a guess. 45 validation pages are few: a point is within what seeds differ by.",
 )
+DETECTORS = {
+    "r50-r18": ("together", "narrow"),
+    "r50-mobilenet-v2": ("together",),
+    "r101-efficientnet-b0": ("together",),
+    "r101-r50-slim": ("together",),
+    "r152-r101-slim": ("together",),
+    "rt-detrv2-slim": ("taught-first", "cut-heads"),
+    "r101-r50": (),
+    "r152-r101": (),
+    "rt-detrv2": (),
+    "r50-rt-detrv2-r18": (),
+}
+"""Pairs of detectors as the page lists them, with the methods that are named in short."""
 FASTER_IN_WORDS = (
     "What speed costs after one epoch of 6,000 labels, from the labels alone, one seed: a token costs as many decoder layers as there are, and hardly less where they are narrow, so two of six "
     "leave a third of that at best, and the encoder more of its share. The teacher bears to lose four decoder layers, and a quarter of what is left of the decoder's width with them, but not half of all widths, which hardly make it faster. So the student above keeps the encoder whole and makes answers "
@@ -132,9 +142,8 @@ def main() -> str:
     longer = kinds.pop("resnet-resnet-10-longer", None)
     if kinds:
         sections.append(kinds_section(kinds, longer))
-    detectors = [read(file) for file in sorted(HERE.glob("layout/small/r*-*.json"))]
-    if detectors:
-        sections.append(detectors_section(detectors, HERE / "layout" / "small"))
+    detectors = {name: read(HERE / "layout" / "small" / f"{name}.json") for name in DETECTORS}
+    sections.append(detectors_section(detectors, HERE / "layout" / "small"))
     teacher = read(HERE / "teacher" / "results.json")
     if teacher is not None:
         sections.append(teacher_section(teacher))
@@ -259,54 +268,79 @@ def kinds_section(studies: dict[str, Any], longer: Any) -> str:
     )
 
 
-def detectors_section(pairs: list[dict[str, Any]], folder: Path) -> str:
-    """A table for each pair: the teacher, the student alone, and what each method adds to it."""
+def detectors_section(pairs: dict[str, dict[str, Any]], folder: Path) -> str:
+    """The pairs in short, then a table for each: the teacher, the student alone, and what each method adds to it."""
     first, rates, first_rates, beginning = (
         read(folder / f"{name}.json") for name in ("pretraining", "rates", "first_rates", "beginning")
     )
+    short = [
+        "| teacher → student | method | seeds | teacher's AP | AP | over the same alone | of the teacher's AP | speed |",
+        "|---|" + "---|" * 7,
+    ]
     tables = []
-    for pair in pairs:
-        teacher, ways = pair["teacher"]["metrics"], pair["methods"]
+    for pair, mainly in DETECTORS.items():
+        found = pairs[pair]
+        teacher, ways = found["teacher"]["metrics"], found["methods"]
+        called = f"{found['teacher']['network']} → {found['student']}"
         lines = [
-            f"| {pair['teacher']['network']} → {pair['student']} | seeds | AP | over no-KD | AP50 | AP75 | of the teacher's AP |",
+            f"| {called} | seeds | AP | over no-KD | AP50 | AP75 | of the teacher's AP |",
             "|---|" + "---|" * 6,
             f"| teacher | 1 | {100 * teacher['ap']:.1f} | | {100 * teacher['ap50']:.1f} | {100 * teacher['ap75']:.1f} | |",
         ]
         for name, seeds in ways.items():
-            kind = next((f"{word}-" for word in ("smaller", "narrow", "cut", "quarter") if name.startswith(word)), "")
-            alone = ways.get(f"{kind}no-kd", [])
-            over = [each["metrics"]["ap"] - other["metrics"]["ap"] for each, other in zip(seeds, alone, strict=False)]
-            more = "" if alone is seeds or not over else signed(summary(over))
+            over = over_alone(ways, name)
             ap, ap50, ap75 = (summary([each["metrics"][key] for each in seeds]) for key in ("ap", "ap50", "ap75"))
+            kept = share(ap["mean"] / teacher["ap"])
             lines.append(
-                f"| *{name}* | {len(seeds)} | {spread(ap)} | {more} | {spread(ap50)} | {spread(ap75)} | {share(ap['mean'] / teacher['ap'])} |"
+                f"| *{name}* | {len(seeds)} | {spread(ap)} | {over} | {spread(ap50)} | {spread(ap75)} | {kept} |"
             )
+            if name in mainly:
+                faster = f"{times_as_fast(found['speed'], name):.1f} ×" if name in found.get("speed", {}) else "–"
+                short.append(
+                    f"| {called} | *{name}* | {len(seeds)} | {100 * teacher['ap']:.1f} | {spread(ap)} | {over or '–'} | {kept} | {faster} |"
+                )
         tables.append("\n".join(lines))
-        if "speed" in pair:
-            timed = pair["speed"]
-            slow = timed["teacher"]["latency_ms"]["p50"]
+        if "speed" in found:
             faster = "; ".join(
-                f"*{name}* {slow / figures['latency_ms']['p50']:.1f} ×, {figures['params']['total'] / 1e6:.1f} million weights"
-                for name, figures in timed.items()
+                f"*{name}* {times_as_fast(found['speed'], name):.1f} ×, {figures['params']['total'] / 1e6:.1f} million weights"
+                for name, figures in found["speed"].items()
             )
             tables.append(f"Speed against the teacher, page to regions, interleaved, one thread: {faster}.")
-    begun = ", ".join(f"{name} {100 * found['ap']:.1f}" for name, found in first.items())
+    begun = ", ".join(f"{name} {100 * scored['ap']:.1f}" for name, scored in first.items())
     tried = ", ".join(f"{rate}: {100 * ap:.1f}" for rate, ap in rates["ap"].items())
     begin = "; ".join(
         f"{name} has its own there, by its loss after an epoch ({', '.join(f'{rate}: {loss:.2f}' for rate, loss in known['loss'].items())})"
         for name, known in first_rates.items()
     )
-    spent = sum(each["seconds"] for pair in pairs for seeds in pair["methods"].values() for each in seeds) / 3600
+    spent = (
+        sum(each["seconds"] for found in pairs.values() for seeds in found["methods"].values() for each in seeds) / 3600
+    )
+    begun_as = {"taught": "rt-detrv2-slim (with its teacher)", "alone": "rt-detrv2-slim", "first": "rt-detrv2-r18"}
+    said = beginning["loss"] | {word: 100 * first[name]["ap"] for word, name in begun_as.items()}
     return (
-        f"## Regions of book pages\n\n{DETECTORS_IN_WORDS[0]} After the generated pages they score {begun} AP on 100 others. "
-        f"The rate was chosen by the no-KD twin, on {rates['pages']['validation']} of the training pages, from books held out (AP by "
+        f"## Regions of book pages\n\n{DETECTORS_IN_WORDS[0]}\n\n"
+        + "\n".join(short)
+        + f"\n\n± is the standard deviation over seeds; differences are taken seed by seed.\n\n{DETECTORS_IN_WORDS[1].format(**said)}\n\n"
+        + "\n\n".join(tables)
+        + f"\n\nAfter the generated pages they score {begun} AP on 100 others. "
+        f"The rate on books was chosen by the no-KD twin, on {rates['pages']['validation']} of the training pages, from books held out (AP by "
         f"rate, one seed: {tried}; `python benchmarks/layout/rates.py PAGES RUN`). That on generated pages: 0.0005; {begin} "
         "(`python benchmarks/layout/first_rates.py RUN NETWORK`).\n\n"
-        + "\n\n".join(tables)
-        + f"\n\n± is the standard deviation over seeds; differences are taken seed by seed.\n\n{DETECTORS_IN_WORDS[1].format(**beginning['loss'])}\n\n"
-        f"{spent:.1f} hours of one core for students and controls. {machine(pairs[0]['hardware'])}. "
+        f"{spent:.1f} hours of one core for students and controls. {machine(pairs['r50-r18']['hardware'])}. "
         "`python benchmarks/layout/small.py PAGES RUN PAIR`\n"
     )
+
+
+def over_alone(ways: dict[str, Any], name: str) -> str:
+    """How far a method is ahead of the same student alone, seed by seed; empty if that is what it is, or was not run."""
+    kind = next((f"{word}-" for word in ("smaller", "narrow", "cut", "quarter") if name.startswith(word)), "")
+    alone = ways.get(f"{kind}no-kd", [])
+    over = [each["metrics"]["ap"] - other["metrics"]["ap"] for each, other in zip(ways[name], alone, strict=False)]
+    return "" if alone is ways[name] or not over else signed(summary(over))
+
+
+def times_as_fast(speed: dict[str, Any], name: str) -> float:
+    return float(speed["teacher"]["latency_ms"]["p50"] / speed[name]["latency_ms"]["p50"])
 
 
 def normalisation_section(found: dict[str, Any]) -> str:

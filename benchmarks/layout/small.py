@@ -237,8 +237,13 @@ def learnt_first(network: str, generated: Path, run: Path) -> str:
         shallow = learnt_first(DEEPER[network], generated, run)
         return deeper(Path(shallow), backbone(network), run / "first" / network / "model")
     done = docstill.train("layout", new(network), generated, run / "first" / network, **own(FIRST, network, 0))
+    return noted(network, done)
+
+
+def noted(name: str, done: dict[str, Any]) -> str:
+    """The model's folder; what it scores on generated pages is noted."""
     known = read_json(HERE / "pretraining.json") if (HERE / "pretraining.json").is_file() else {}
-    known[network] = {"ap": done["best"], "seconds": done["seconds"], "hardware": hardware()}
+    known[name] = {"ap": done["best"], "seconds": done["seconds"], "hardware": hardware()}
     write_json(HERE / "pretraining.json", known)
     return str(done["model"])
 
@@ -298,7 +303,8 @@ def begins(method: str, begun: str, taught: str, run: Path, pair: str, seed: int
     if method == "taught-first":
         generated, asked = run / "generated", {**own(FIRST, student, 0), "objectives": METHODS[method]}
         knew = learnt_first(teacher, generated, run)
-        return str(docstill.distill(knew, new(student), generated, run / pair / f"{method}-begun", **asked)["model"])
+        done = docstill.distill(knew, new(student), generated, run / pair / f"{method}-begun", **asked)
+        return noted(f"{student} (with its teacher)", done)
     if method.startswith("quarter"):
         fewer = {**NARROWER, "keep": 0.25}
         return str(docstill.prune(taught, run / pair / "quarter-begun", **fewer)["model"])
