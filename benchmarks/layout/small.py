@@ -132,7 +132,7 @@ METHODS: dict[str, list[dict[str, Any]]] = {
     "heads-given": [LABELS, {**HEADS, "weight": 0.0}],
     "louder-heads": [LABELS, LOUDER],
     "taught-first": [LABELS, LOUDER],
-    "dense": [LABELS, DENSE],
+    "dense-first": [LABELS, DENSE],
     "dense-heads": [LABELS, LOUDER, DENSE],
     "roi": [LABELS, ROI],
     "pkd": [LABELS, *PKD],
@@ -160,13 +160,14 @@ the decoder looks at; ``cut`` does so for a student that begins as the teacher w
 ``cut-no-kd``, which then learns alone; ``quarter`` is left a quarter of them. ``cut-heads`` follows the maps alone, ``cut-query-heads`` both,
 with weights by which they pull as hard beside the labels as in a Faster R-CNN, for the reason given for ``graph``: by those of ``heads`` and
 ``cut`` the maps' gradient is a hundredth of the labels'. ``louder-heads`` is ``heads`` with such a weight; with ``taught-first`` the teacher, as
-it was before the books, teaches on the generated pages, too.
+it was before the books, teaches on the generated pages, too. ``dense-heads`` is ``louder-heads`` with what the encoders say of every place beside
+it, ``dense-first`` is that alone, from the generated pages on.
 """
 DETR_METHODS = [
     "longer-no-kd",
     "louder-heads",
     "taught-first",
-    "dense",
+    "dense-first",
     "dense-heads",
     "query",
     "graph",
@@ -300,11 +301,11 @@ def begins(method: str, begun: str, taught: str, run: Path, pair: str, seed: int
     teacher, student, _ = PAIRS[pair]
     if method == "without":
         return new(student)
-    if method == "taught-first":
+    if method.endswith("-first"):
         generated, asked = run / "generated", {**own(FIRST, student, 0), "objectives": METHODS[method]}
         knew = learnt_first(teacher, generated, run)
         done = docstill.distill(knew, new(student), generated, run / pair / f"{method}-begun", **asked)
-        return noted(f"{student} (with its teacher)", done)
+        return noted(f"{student} ({method})", done)
     if method.startswith("quarter"):
         fewer = {**NARROWER, "keep": 0.25}
         return str(docstill.prune(taught, run / pair / "quarter-begun", **fewer)["model"])

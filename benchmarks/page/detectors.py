@@ -108,7 +108,7 @@ def detectors_section(pairs: dict[str, dict[str, Any]], folder: Path) -> str:
     spent = (
         sum(each["seconds"] for found in pairs.values() for seeds in found["methods"].values() for each in seeds) / 3600
     )
-    begun_as = {"taught": "rt-detrv2-slim (with its teacher)", "alone": "rt-detrv2-slim", "first": "rt-detrv2-r18"}
+    begun_as = {"taught": "rt-detrv2-slim (taught-first)", "alone": "rt-detrv2-slim", "first": "rt-detrv2-r18"}
     said = beginning["loss"] | {word: 100 * first[name]["ap"] for word, name in begun_as.items()}
     return (
         f"## Regions of book pages\n\n{DETECTORS_IN_WORDS[0]}\n\n"
