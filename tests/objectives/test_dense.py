@@ -169,6 +169,15 @@ def test_no_gradient_reaches_the_teacher() -> None:
     assert all(leaf.grad is None for leaf in leaves[2:])
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0])
+def test_a_student_that_says_what_its_teacher_says_has_a_gradient_of_nothing(gamma: float) -> None:
+    student, teacher = said(1), said(1)
+    scores = student.features[SCORES].requires_grad_()
+    between(made(1), made(2), gamma=gamma)(student, teacher).backward()
+    assert scores.grad is not None
+    assert scores.grad.abs().max() < 1e-5
+
+
 @pytest.mark.parametrize("kind", [TINY_DETR, TINY_D_FINE])
 def test_a_student_comes_to_say_what_its_teacher_says(kind: dict[str, Any], tmp_path: Path) -> None:
     """Through the stage, with two families: the teacher is an RT-DETR, other in width, and its maps are larger."""
@@ -184,9 +193,9 @@ def test_a_student_comes_to_say_what_its_teacher_says(kind: dict[str, Any], tmp_
 
 
 def test_networks_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ModelError, match="the student is a docstill_faster_rcnn; use query"):
+    with pytest.raises(ModelError, match="the student is a Faster R-CNN; use query"):
         between(made(1), made(2, kind=TINY_RCNN))
-    with pytest.raises(ModelError, match="the teacher is a docstill_faster_rcnn; use query"):
+    with pytest.raises(ModelError, match="the teacher is a Faster R-CNN; use query"):
         between(made(1, kind=TINY_RCNN), made(2))
     more = {"num_feature_levels": 4, "decoder_n_levels": 4, "decoder_in_channels": [16, 16, 16]}
     with pytest.raises(ModelError, match="the student has 3 and the teacher 4; give both the same num_feature_levels"):

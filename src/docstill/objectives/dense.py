@@ -27,13 +27,15 @@ from torchvision.ops import box_convert
 
 from docstill.errors import ModelError
 from docstill.models import detr
-from docstill.models.blocks import QUERY_DETECTORS
 from docstill.models.head import names_in_order
 from docstill.objectives.assigned import GIOU, L1
 from docstill.objectives.base import Objective, Outputs
+from docstill.objectives.heads import DETR, FASTER_RCNN, family_of, levels_of
 from docstill.objectives.query import bernoulli, giou
 
 SCORES, BOXES = "model.enc_score_head", "model.enc_bbox_head"
+TINY = 1e-6
+"""Two probabilities that differ by less are equal: for γ below 1 the slope at 0 is none."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,15 @@ class Dense(Objective):
         assert teacher is not None
         networks: list[Any] = [student, teacher]
         for whose, network in zip(("student", "teacher"), networks, strict=True):
-            if network.config.model_type not in QUERY_DETECTORS:
+            family = family_of(network)
+            if family is None or family is FASTER_RCNN:
+                kind = f"a {network.config.model_type}" if family is None else family.name
                 raise ModelError(
-                    f"dense compares the encoders of two RT-DETRs or D-FINEs, the {whose} is a {network.config.model_type}; use query, which "
-                    "any two detectors can be compared by"
+                    f"dense compares the encoders of two RT-DETRs or D-FINEs, the {whose} is {kind}; use query, by which any two detectors "
+                    "can be compared"
                 )
         self._networks = tuple(networks)  # in a tuple they are none of the objective's own modules
-        ours, theirs = (tuple(_levels(network)) for network in networks)
+        ours, theirs = (levels_of(network, DETR) for network in networks)
         if len(ours) != len(theirs):
             raise ModelError(
                 f"dense compares maps level by level, the student has {len(ours)} and the teacher {len(theirs)}; give both the same "
@@ -108,7 +112,7 @@ class Dense(Objective):
         )
         there = (ours.chosen & theirs.chosen.gather(1, across)).to(meant.dtype)
         sure = meant.sigmoid().amax(-1).square() * there
-        missed = (meant.sigmoid() - ours.logits.sigmoid()).abs().pow(self.gamma)
+        missed = (meant.sigmoid() - ours.logits.sigmoid()).abs().clamp_min(TINY).pow(self.gamma)
         classes = (missed * bernoulli(ours.logits, meant)).sum(-1) * there
         apart = 1 - giou(ours.boxes.flatten(0, 1), its.flatten(0, 1)).view_as(sure)
         boxes = sure * (L1 * (ours.boxes - its).abs().sum(-1) + GIOU * apart)
@@ -132,10 +136,6 @@ class Dense(Objective):
         return torch.cat(found, 1)
 
 
-def _levels(network: Any) -> list[str]:
-    return [f"model.decoder_input_proj.{level}" for level in range(len(network.model.decoder_input_proj))]
-
-
 def _centres(maps: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
     """``(1, H · W)`` each: x and y of each place's centre, as shares of the network's input."""
     rows, columns = ((torch.arange(side, device=device) + 0.5) / side for side in maps.shape[2:])
@@ -145,7 +145,7 @@ def _centres(maps: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
 
 def _places(network: Any, outputs: Outputs) -> Places:
     assert outputs.frames is not None
-    maps = [outputs.features[path] for path in _levels(network)]
+    maps = [outputs.features[path] for path in levels_of(network, DETR)]
     logits, offsets, frames = outputs.features[SCORES], outputs.features[BOXES], outputs.frames
     shapes = tuple((each.shape[2], each.shape[3]) for each in maps)
     boxes, can = detr.proposed(network, offsets, shapes)
