@@ -28,7 +28,8 @@ DETECTORS_IN_WORDS = (
     "learnt twice as long as *together*, and so has its twin. Pages of half the pixels (*smaller*, beside its own twin) lose page numbers and small figures: no way to be three times as fast.\n"
     "- **DETR-type** (*rt-detrv2-slim*; the teacher has twice its channels). What the teacher is worth depends on when it begins to teach.\n"
     "  - From the generated pages on, with its heads and its maps (*taught-first*), the student is better than the same network alone that has taken as many steps on both, on every seed, by about two points. The "
-    "gain is made on the generated pages, of which there are more: after these alone the taught student scores {taught:.1f} where it scores {alone:.1f} alone, its teacher {first:.1f} (one run each).\n"
+    "gain is made on the generated pages, of which there are more: after these alone the taught student scores {taught:.1f} where it scores {alone:.1f} alone, its teacher {first:.1f}. "
+    "The spread is that of the books; from the generated pages each learnt once.{again}\n"
     "  - From the books on, it is worth nothing. Its maps (*heads*) leave the student behind its twin: an RT-DETR's loss is a sum over its decoder's layers, beside which their gradient was a hundredth of the labels', a tenth in "
     "a Faster R-CNN. With thirty times the weight (*louder-heads*, one seed), and with what the teacher's encoder says of every place beside that (*dense-heads*, one seed), it is level.\n"
     "  - As weights it is worth most: begun as the teacher with half the channels of its backbone, the same network ends four to five points higher (*cut-no-kd*), and the teacher's maps beside the labels change that by less than "
@@ -109,7 +110,11 @@ def detectors_section(pairs: dict[str, dict[str, Any]], folder: Path) -> str:
         sum(each["seconds"] for found in pairs.values() for seeds in found["methods"].values() for each in seeds) / 3600
     )
     begun_as = {"taught": "rt-detrv2-slim (taught-first)", "alone": "rt-detrv2-slim", "first": "rt-detrv2-r18"}
-    said = beginning["loss"] | {word: 100 * first[name]["ap"] for word, name in begun_as.items()}
+    said = (
+        {"again": begun_again(read(folder / "first_again.json"))}
+        | beginning["loss"]
+        | {word: 100 * first[name]["ap"] for word, name in begun_as.items()}
+    )
     return (
         f"## Regions of book pages\n\n{DETECTORS_IN_WORDS[0]}\n\n"
         + "\n".join(short)
@@ -122,6 +127,22 @@ def detectors_section(pairs: dict[str, dict[str, Any]], folder: Path) -> str:
         f"{spent:.1f} hours of one core for students and controls. {machine(pairs['r50-r18']['hardware'])}. "
         "`python benchmarks/layout/small.py PAGES RUN PAIR`\n"
     )
+
+
+def begun_again(found: dict[str, Any] | None) -> str:
+    """In a sentence, what another beginning gave, as far as it was run."""
+    if found is None:
+        return ""
+    both = {
+        part: [100 * found[way][part] for way in ("taught", "alone")]
+        for part in ("generated", "books")
+        if all(part in found[way] for way in ("taught", "alone"))
+    }
+    said = " and ".join(
+        f"{taught:.1f} taught, {alone:.1f} alone on the {part}{' pages' * (part == 'generated')}"
+        for part, (taught, alone) in both.items()
+    )
+    return said and f" Begun once more with another seed: {said} (`python benchmarks/layout/first_again.py PAGES RUN`)."
 
 
 def over_alone(ways: dict[str, Any], name: str) -> str:
