@@ -29,7 +29,7 @@ DETECTORS_IN_WORDS = (
     "- **DETR-type** (*rt-detrv2-slim*; the teacher has twice its channels). What the teacher is worth depends on when it begins to teach.\n"
     "  - From the generated pages on, with its heads and its maps (*taught-first*), the student is better than the same network alone that has taken as many steps on both, on every seed, by about two points. The "
     "gain is made on the generated pages, of which there are more: after these alone the taught student scores {taught:.1f} where it scores {alone:.1f} alone, its teacher {first:.1f}. "
-    "The spread is that of the books; from the generated pages each learnt once.{again}\n"
+    "The spread is that of the books, before which each learnt from the generated pages once.{again}\n"
     "  - From the books on, it is worth nothing. Its maps (*heads*) leave the student behind its twin: an RT-DETR's loss is a sum over its decoder's layers, beside which their gradient was a hundredth of the labels', a tenth in "
     "a Faster R-CNN. With thirty times the weight (*louder-heads*, one seed), and with what the teacher's encoder says of every place beside that (*dense-heads*, one seed), it is level.\n"
     "  - As weights it is worth most: begun as the teacher with half the channels of its backbone, the same network ends four to five points higher (*cut-no-kd*), and the teacher's maps beside the labels change that by less than "
