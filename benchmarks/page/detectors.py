@@ -145,10 +145,16 @@ def begun_again(found: dict[str, Any] | None) -> str:
     return said and f" Begun once more with another seed: {said} (`python benchmarks/layout/first_again.py PAGES RUN`)."
 
 
+def alone_of(ways: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """The seeds of the same student alone: of the kind of the method, if it has a twin of its own."""
+    kind = next((f"{word}-" for word in ("smaller", "narrow", "cut", "quarter") if name.startswith(word)), "")
+    alone: list[dict[str, Any]] = ways.get(f"{kind}no-kd", [])
+    return alone
+
+
 def over_alone(ways: dict[str, Any], name: str) -> str:
     """How far a method is ahead of the same student alone, seed by seed; empty if that is what it is, or was not run."""
-    kind = next((f"{word}-" for word in ("smaller", "narrow", "cut", "quarter") if name.startswith(word)), "")
-    alone = ways.get(f"{kind}no-kd", [])
+    alone = alone_of(ways, name)
     over = [each["metrics"]["ap"] - other["metrics"]["ap"] for each, other in zip(ways[name], alone, strict=False)]
     return "" if alone is ways[name] or not over else signed(summary(over))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from page.detectors import DETECTORS, alone_of
 from page.words import read, spread
 
 from docstill.metrics.seeds import summary
@@ -19,18 +20,15 @@ def in_short(folder: Path) -> str:
     Args:
         folder: that of the benchmarks.
     """
-    small = folder / "layout" / "small"
     lines = [
         "| | teacher | student | the same alone | faster | million weights |",
         "|---|---|---|---|---|---|",
         of_run("kinds of pages, accuracy: ResNet-50 → a small ResNet-10", read(folder / "speed" / "results.json")),
         of_run("kinds of pages, accuracy: ResNet-18 → a quarter of it", read(folder / "doctype" / "results.json")),
         of_donut(read(folder / "kie" / "structural.json")),
-        of_detectors("Faster R-CNN on ResNet-50 → half a ResNet-18", read(small / "r50-r18.json"), "narrow"),
-        of_detectors("RT-DETRv2 → itself with half its channels", read(small / "rt-detrv2-slim.json"), "cut-heads"),
-        of_detectors(
-            "RT-DETRv2 → a new one with half the channels", read(small / "rt-detrv2-slim.json"), "taught-first"
-        ),
+        of_detectors("Faster R-CNN on ResNet-50 → half a ResNet-18", folder, "r50-r18", "narrow"),
+        of_detectors("RT-DETRv2 → itself with half its channels", folder, "rt-detrv2-slim", "cut-heads"),
+        of_detectors("RT-DETRv2 → a new one with half the channels", folder, "rt-detrv2-slim", "taught-first"),
     ]
     return "\n".join(lines) + "\n"
 
@@ -56,11 +54,12 @@ def of_donut(found: dict[str, Any]) -> str:
     return line("parcel labels to JSON, field F1: a small Donut → fewer layers and tokens", scored, spent, weights)
 
 
-def of_detectors(name: str, found: dict[str, Any], method: str) -> str:
-    ways, timed = found["methods"], found["speed"]
-    alone = next(other for other in (f"{method.split('-')[0]}-no-kd", "no-kd") if other in ways)
-    scored = [spread(summary([seed["metrics"]["ap"] for seed in ways[which]])) for which in (method, alone)]
-    both = [timed[who] for who in ("teacher", method if method in timed else "heads")]  # the same network
+def of_detectors(name: str, folder: Path, pair: str, method: str) -> str:
+    found = read(folder / "layout" / "small" / f"{pair}.json")
+    ways, both = found["methods"], [found["speed"][who] for who in ("teacher", DETECTORS[pair][method])]
+    scored = [
+        spread(summary([seed["metrics"]["ap"] for seed in seeds])) for seeds in (ways[method], alone_of(ways, method))
+    ]
     spent, weights = [one["latency_ms"]["p50"] for one in both], [one["params"]["total"] for one in both]
     teacher = f"{100 * found['teacher']['metrics']['ap']:.1f}"
     return line(f"regions of book pages, AP: {name}", [teacher, *scored], spent, weights)
