@@ -1,83 +1,198 @@
-"""Real receipts (SROIE's four fields): what reading generated pages and receipts first is worth, and what compression then costs.
+"""Real receipts (SROIE's four fields): what reading generated ones first is worth, field by field, and what compression then costs.
 
-python benchmarks/kie/receipts.py RECEIPTS RUN [try]
+python benchmarks/kie/receipts.py RECEIPTS RUN SCALE
 
-RECEIPTS holds {train,validation} with metadata.jsonl. The same network is fine-tuned on them three times: from scratch; after it has
-read generated pages; after generated receipts, too. The last of the three teaches a student that keeps two of its decoder layers and
-loses weights as in the recipe `donut-hole`, beside its no-KD twin. For a GPU, and the processor cores that draw its
-documents. With `try` all of it runs in minutes on two cores and nothing is kept. Stopped, it goes on with the same command. Leaves
-receipts.json here.
+RECEIPTS holds {train,validation} with metadata.jsonl, and in lines/{train,validation}.jsonl the text and the box of each line, which say
+about where each character stands. A network is tuned on them from each of its beginnings: from scratch, and after each kind of generated
+documents that it has read. The last of these teaches a student that keeps two of its decoder layers and loses weights as in the recipe
+`donut-hole`, beside its no-KD twin; 3 seeds. SCALE is `micro`, where it is the teacher that ships that begins to read receipts: some eight
+hours of one core; `mini`, for a GPU and the cores that draw its documents; or `try`, which takes minutes and keeps nothing. Stopped, it
+goes on with the same command; several processes share the work. Leaves receipts-SCALE.json here.
 """
 
 from __future__ import annotations
 
-import os
 import sys
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import docstill
 from docstill.deploy.hardware import hardware
-from docstill.files import write_json
-from docstill.run import step
+from docstill.errors import InUse
+from docstill.files import copy_whole, read_lines, write_json, write_lines
+from docstill.pruning.resolution import on_canvas
+from docstill.run import DONE, step
+from docstill.shipped import find_teacher
+from docstill.tasks.kie import Kie
 
-SIZE: dict[str, Any] = {"new": "donut-base-mini", "image_size": (960, 480)}
-"""Receipts are twice as high as wide."""
-DOCUMENTS = {"pages": 100_000, "receipts": 60_000}
-"""Of each kind, how many are drawn; each is seen once."""
-FIRST: dict[str, Any] = {"epochs": 1, "batch_size": 32, "learning_rate": 0.001, "reading": 20, "evaluate_every": 0.25}
-TUNING: dict[str, Any] = {"epochs": 40, "batch_size": 8, "learning_rate": 0.0003, "evaluate_every": 40, "keep": "last"}
-STUDENT: dict[str, Any] = {
-    **TUNING,
-    "prune": {"sparsity": 0.62, "scope": "lamp", "of": "non-embedding", "end": 0.4},
+OBJECTIVES: dict[str, list[dict[str, Any]]] = {
+    "student": [{"kind": "labels", "weight": 0.5}, {"kind": "kd", "temperature": 2.0, "weight": 0.5}],
+    "no-kd": [{"kind": "labels"}],
 }
-OBJECTIVES = [{"kind": "labels", "weight": 0.5}, {"kind": "kd", "temperature": 2.0, "weight": 0.5}]
+PRUNE = {"sparsity": 0.62, "scope": "lamp", "of": "non-embedding", "end": 0.4}
 SEEDS = range(3)
-TRIED: dict[str, Any] = {"new": "donut-tiny", "image_size": (320, 160), "config": {"decoder": {"decoder_layers": 2}}}
-TRY: dict[str, Any] = {"epochs": 0.05, "batch_size": 2, "evaluate_every": 0.05}
+SHARED: dict[str, Any] = {"weight_decay": 0.01, "batch_size": 8}
 
 
-def main(receipts: Path, run: Path, trying: bool) -> None:
-    small: dict[str, Any] = TRY if trying else {}
-    new = docstill.NewModel(**(TRIED if trying else SIZE))
-    workers = os.cpu_count() or 1
-    shared: dict[str, Any] = {"weight_decay": 0.01, "workers": workers}
-    begins: dict[str, str | docstill.NewModel] = {"scratch": new}
-    model: str | docstill.NewModel = new
-    for kind, count in DOCUMENTS.items():
+@dataclass(frozen=True)
+class Scale:
+    """How large, and for how long.
+
+    Attributes:
+        new: the network from scratch, and its (height, width) in pixels; receipts are about twice as high as wide.
+        reader: what reads generated documents first: a shipped teacher's name and how many of its decoder layers are kept, or None, which
+            is ``new``.
+        documents: of each kind in turn, how many are drawn; each is seen once.
+        validation: of each kind, how many to look at.
+        first: how they are learnt.
+        tuning: how real receipts are.
+        keep: decoder layers of the student.
+    """
+
+    new: dict[str, Any]
+    reader: tuple[str, int] | None
+    documents: dict[str, int]
+    validation: int
+    first: dict[str, Any]
+    tuning: dict[str, Any]
+    keep: int
+
+
+_TUNING = {"epochs": 40, "learning_rate": 0.0003, "reading": 20, "evaluate_every": 40, "keep": "last"}
+_FIRST = {"epochs": 1, "batch_size": 32, "learning_rate": 0.001, "reading": 20, "evaluate_every": 0.25}
+_TRIED = {"epochs": 0.05, "batch_size": 2, "evaluate_every": 0.05, "reading": 20}
+SCALES = {
+    "micro": Scale(
+        {"new": "donut-micro", "image_size": (768, 384)},
+        ("small-labels", 4),
+        {"receipts": 16_000},
+        100,
+        _FIRST | {"batch_size": 8, "learning_rate": 0.0005},
+        _TUNING | {"epochs": 20, "evaluate_every": 20},
+        2,
+    ),
+    "mini": Scale(
+        {"new": "donut-base-mini", "image_size": (960, 480)},
+        None,
+        {"pages": 100_000, "receipts": 60_000},
+        200,
+        _FIRST | {"workers": 16},
+        _TUNING | {"workers": 16},
+        2,
+    ),
+    "try": Scale(
+        {"new": "donut-tiny", "image_size": (320, 160), "config": {"decoder": {"decoder_layers": 2}}},
+        None,
+        {"pages": 40, "receipts": 40},
+        4,
+        _TRIED,
+        _TRIED,
+        1,
+    ),
+}
+
+
+def main(receipts: Path, run: Path, name: str) -> None:
+    scale, data = SCALES[name], run / "receipts"
+    for split in ("train", "validation"):
+        step(run / f"lines-{split}", partial(with_lines, receipts, data, split))
+    begins = {"scratch": docstill.NewModel(**scale.new)} | read(scale, run)
+    for begin, model in begins.items():
+        try:
+            docstill.train("kie", model, data, run / f"tuned-{begin}", **SHARED | scale.tuning)
+        except InUse:
+            continue
+        keep(run, name)
+    teacher = run / f"tuned-{list(begins)[-1]}"
+    if not (teacher / DONE).is_file():
+        sys.exit("another process has the teacher; begin this one again once it is done")
+    cut = docstill.prune(teacher / "model", run / "shallow", method="depth", of="decoder", keep=scale.keep)["model"]
+    tuning = SHARED | {key: value for key, value in scale.tuning.items() if key != "reading"} | {"prune": PRUNE}
+    for seed in SEEDS:
+        for kind, objectives in OBJECTIVES.items():
+            folder = run / kind / f"seed-{seed}"
+            try:
+                docstill.distill(teacher / "model", cut, data, folder, seed=seed, objectives=objectives, **tuning)
+            except InUse:
+                continue
+            keep(run, name)
+    models = [str(teacher / "model"), str(run / "student" / "seed-0" / "model")]
+    step(run / "timed", lambda: {"models": docstill.benchmark(models, data / "validation")["models"]})
+    keep(run, name)
+
+
+def read(scale: Scale, run: Path) -> dict[str, Any]:
+    """The beginnings that have read: as the shipped teacher was, if that is one, and after each kind of generated documents."""
+    found: dict[str, Any] = {}
+    model: Any = docstill.NewModel(**scale.new)
+    if scale.reader is not None:
+        shipped, layers = scale.reader
+        cut = docstill.prune(find_teacher(shipped), run / "begun", method="depth", of="decoder", keep=layers)["model"]
+        step(run / "wide", lambda: widened(cut, scale.new["image_size"], run / "wide" / "model"))
+        found[shipped] = model = str(run / "wide" / "model")
+    for kind, count in scale.documents.items():
         seen = run / "generated" / kind
         form: dict[str, Any] = {"form": "flat"} if kind == "receipts" else {}
         if not seen.exists():
-            docstill.synth(kind, seen, 4 if trying else 200, seed=1, workers=workers, **form)
-        drawn = {"train": {"synth": kind, "n": 40 if trying else count, **form}, "validation": str(seen)}
-        model = str(docstill.train("kie", model, drawn, run / f"read-{kind}", **(FIRST | shared | small))["model"])
-        begins[kind] = model
-    found: dict[str, Any] = {"teachers": {}, "student": [], "no-kd": []}
-    tuned = {
-        name: docstill.train("kie", begin, receipts, run / f"tuned-{name}", **(TUNING | shared | small))["model"]
-        for name, begin in begins.items()
+            docstill.synth(kind, seen, scale.validation, seed=1, **form)
+        drawn = {"train": {"synth": kind, "n": count, **form}, "validation": str(seen)}
+        done = docstill.train("kie", model, drawn, run / f"read-{kind}", **SHARED | scale.first)
+        found[kind] = model = str(done["model"])
+    return found
+
+
+def widened(source: str, canvas: tuple[int, int], out: Path) -> dict[str, Any]:
+    """A model that takes pages on a larger canvas; its windows know relative places alone, so no weight changes."""
+    model = Kie().load_model(source)
+    model.network, model.masks = on_canvas(model.network.float(), model.masks, canvas)
+    model.processor.image_processor.size = dict(zip(("height", "width"), canvas, strict=True))
+    model.save(out)
+    return {"canvas": canvas}
+
+
+def with_lines(receipts: Path, data: Path, split: str) -> dict[str, Any]:
+    """Copies a split and says in its metadata what stands in which line."""
+    lines = {entry["file_name"]: entry["lines"] for entry in read_lines(receipts / "lines" / f"{split}.jsonl")}
+    copy_whole(receipts / split, data / split)
+    entries = read_lines(data / split / "metadata.jsonl")
+    known = [entry | {"lines": lines[entry["file_name"]]} for entry in entries if entry["file_name"] in lines]
+    unknown = [entry for entry in entries if entry["file_name"] not in lines]
+    write_lines(data / split / "metadata.jsonl", known + unknown)
+    return {"documents": len(entries), "with lines": len(known)}
+
+
+def keep(run: Path, name: str) -> None:
+    """Writes what is done so far."""
+    scale, data = SCALES[name], run / "receipts"
+    tuned = {folder.name.removeprefix("tuned-"): folder for folder in sorted(run.glob("tuned-*"))}
+    found: dict[str, Any] = {
+        "teachers": {begin: scored(folder, data) for begin, folder in tuned.items() if (folder / DONE).is_file()}
     }
-    found["teachers"] = {name: scored(folder, receipts, run / f"tuned-{name}") for name, folder in tuned.items()}
-    teacher = tuned["receipts"]
-    shallow = docstill.prune(teacher, run / "shallow", method="depth", of="decoder", keep=1 if trying else 2)["model"]
-    for seed in SEEDS:
-        for name, objectives in (("student", OBJECTIVES), ("no-kd", [{"kind": "labels"}])):
-            folder, settings = run / name / f"seed-{seed}", STUDENT | shared | small
-            done = docstill.distill(teacher, shallow, receipts, folder, seed=seed, objectives=objectives, **settings)
-            found[name].append(scored(done["model"], receipts, folder))
-    timed = docstill.benchmark([str(teacher), str(run / "student" / "seed-0" / "model")], receipts / "validation")
-    found |= {"benchmark": list(timed["models"].values()), "hardware": hardware(), "documents": DOCUMENTS}
-    found |= {"size": SIZE, "reading": FIRST, "tuning": TUNING, "training": STUDENT, "objectives": OBJECTIVES}
-    if not trying:
-        write_json(Path(__file__).with_suffix(".json"), found)
+    for kind in OBJECTIVES:
+        folders = [run / kind / f"seed-{seed}" for seed in SEEDS]
+        found[kind] = [scored(folder, data) for folder in folders if (folder / DONE).is_file()]
+    if (run / "timed" / DONE).is_file():
+        found["benchmark"] = list(step(run / "timed", dict)["models"].values())
+    about = {"reader": scale.reader, "documents": scale.documents, "new": scale.new}
+    about |= {
+        "reading": SHARED | scale.first,
+        "tuning": SHARED | scale.tuning,
+        "prune": PRUNE,
+        "objectives": OBJECTIVES,
+    }
+    if name != "try":
+        write_json(Path(__file__).with_name(f"receipts-{name}.json"), found | about | {"hardware": hardware()})
 
 
-def scored(model: str | Path, receipts: Path, folder: Path) -> dict[str, Any]:
-    """What a model scores on the validation receipts, field by field."""
-    return dict(step(folder / "evaluation", lambda: docstill.evaluate(model, receipts / "validation"))["metrics"])
+def scored(folder: Path, receipts: Path) -> dict[str, Any]:
+    """What the model of a run scores on the validation receipts, field by field."""
+    look = step(folder / "evaluation", lambda: docstill.evaluate(folder / "model", receipts / "validation"))
+    return dict(look["metrics"])
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (3, 4) or sys.argv[3:] not in ([], ["try"]):
+    if len(sys.argv) != 4 or sys.argv[3] not in SCALES:
         sys.exit(__doc__)
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:] == ["try"])
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

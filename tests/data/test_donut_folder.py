@@ -168,6 +168,56 @@ def test_decimal_numbers_keep_their_zeros(tmp_path: Path) -> None:
         assert list(document.glyphs.shares) == [0.5, 0.25]
 
 
+def with_lines(root: Path, lines: object, **more: object) -> None:
+    entry = {"file_name": "a.jpg", "ground_truth": {"gt_parse": {"a": "1"}}, "lines": lines}
+    (root / METADATA).write_text(json.dumps(entry | more))
+
+
+def test_characters_are_spread_over_the_box_of_their_line(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying on its side; 200 wide and 100 high where it is shown
+    Image.new("L", (100, 200)).save(tmp_path / "a.jpg", exif=exif)
+    with_lines(tmp_path, [{"text": "AB C", "box": [20, 10, 60, 30]}, {"text": "", "box": [0, 0, 0, 0.5]}])
+    (document,) = read_donut_folder(tmp_path)
+    assert document.glyphs is not None
+    assert [(sign, round(x * 200, 4), round(y * 100, 4)) for sign, x, y in document.glyphs.each()] == [
+        ("A", 25, 20),
+        ("B", 35, 20),
+        ("C", 55, 20),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "wrong"),
+    [
+        ("TOTAL", "lines must be a list of"),
+        ([{"text": "A"}], "lines must be a list of"),
+        ([{"text": "A", "box": [1, 2, 3]}], "lines must be a list of"),
+        ([{"text": "A", "box": [1, 2, 3, 10**400]}], "lines must be a list of"),
+        ([{"text": "A", "box": [1, 2, True, 9]}], "lines must be a list of"),
+        ([{"text": "A", "box": [10, 2, 8, 9]}], "the box [10, 2, 8, 9] of 'A' ends before it begins"),
+        ([{"text": "A", "box": [30, 2, 38, 9]}], "lies off the picture, which has 20 × 10 pixels"),
+    ],
+)
+def test_lines_that_cannot_be(tmp_path: Path, lines: object, wrong: str) -> None:
+    Image.new("L", (20, 10)).save(tmp_path / "a.jpg")
+    with_lines(tmp_path, lines)
+    (problem,) = problems(tmp_path)
+    assert problem.startswith(f"{METADATA}:1: ")
+    assert wrong in problem
+
+
+def test_characters_are_given_once(tmp_path: Path) -> None:
+    Image.new("L", (20, 10)).save(tmp_path / "a.jpg")
+    with_lines(tmp_path, [], glyphs=[])
+    assert problems(tmp_path) == [f"{METADATA}:1: glyphs and lines both say where characters stand; keep one of them"]
+    (tmp_path / "a.jpg").write_bytes(b"nothing")
+    with_lines(tmp_path, [{"text": "A", "box": [1, 2, 3, 4]}])
+    assert "the size of the picture cannot be read" in problems(tmp_path)[0]
+    (tmp_path / "a.jpg").unlink()
+    assert "is missing" in problems(tmp_path)[0]
+
+
 def test_keys_that_an_object_has_twice(tmp_path: Path) -> None:
     twice = '{"gt_parse": {"total": "1", "items": [{"nm": "x", "nm": "y"}, {"nm": "z"}], "total": "2"}}'
     root = folder(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
-from array import array
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from docstill.data.document import Document, Glyphs
+from docstill.data.glyphs import glyphs_of
 from docstill.data.images import find_file
 from docstill.data.json_tokens import AsWritten
 from docstill.errors import DataError
@@ -17,14 +16,14 @@ from docstill.errors import DataError
 METADATA = "metadata.jsonl"
 DEEPEST = 50
 """Objects and lists within one another."""
-_GLYPHS_WRONG = "glyphs must be a list of [character, x, y] with x and y as shares of the picture's width and height"
 
 
 def read_donut_folder(folder: Path) -> list[Document]:
     """Reads one split: a line for each picture, with ``file_name`` and ``ground_truth``.
 
     ``ground_truth`` is an object, or an object written as a JSON string, that holds ``gt_parse`` (the answer) or
-    ``gt_parses`` (several that count as right). Generated pages may also say in ``glyphs`` where each character stands.
+    ``gt_parses`` (several that count as right). A line may also say where each character stands: in ``glyphs``, or in
+    ``lines`` of text with their boxes.
 
     Raises:
         DataError: everything that is wrong, at once, with line numbers.
@@ -119,23 +118,10 @@ def _read_line(folder: Path, line: str) -> tuple[Path | None, list[Any], Glyphs 
     variants = _variants(entry["ground_truth"])
     if isinstance(variants, str):
         return file, [], None, [*wrong, variants]
-    glyphs = _glyphs(entry["glyphs"]) if "glyphs" in entry else None
+    glyphs = glyphs_of(entry, file)
     if isinstance(glyphs, str):
         return file, variants, None, [*wrong, glyphs]
     return file, variants, glyphs, wrong
-
-
-def _glyphs(given: Any) -> Glyphs | str:
-    """Characters and their places, or what is wrong with them."""
-    if not isinstance(given, list):
-        return _GLYPHS_WRONG
-    for entry in given:
-        if not (isinstance(entry, list) and len(entry) == 3 and isinstance(entry[0], str) and len(entry[0]) == 1):
-            return _GLYPHS_WRONG
-        if not all(isinstance(share, int | float | AsWritten) and math.isfinite(float(share)) for share in entry[1:]):
-            return _GLYPHS_WRONG
-    shares = array("f", (float(share) for entry in given for share in entry[1:]))
-    return Glyphs("".join(entry[0] for entry in given), shares)
 
 
 def _variants(truth: Any) -> list[Any] | str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from docstill.synthesis.fonts import Face
-from docstill.synthesis.parties import company, party
+from docstill.synthesis.parties import Party, company, party
 from docstill.synthesis.sheet import BLACK, WHITE, Sheet
 
 Form = Literal["nested", "flat"]
@@ -35,19 +35,35 @@ _GOODS = {
 _LOCALES = {"en": ("en_GB", "en_US"), "de": ("de_DE", "de_AT"), "fr": ("fr_FR",)}
 _WORDS = {
     "en": {"subtotal": "SUBTOTAL", "tax": "TAX", "total": "TOTAL", "cash": "CASH", "change": "CHANGE", "item": "Item",
-           "count": "Qty", "price": "Amount", "date": "Date", "bill": "Receipt", "thanks": "Thank you for your visit!"},
+           "count": "Qty", "price": "Amount", "date": "Date", "bill": "Receipt", "thanks": "Thank you for your visit!",
+           "phone": "Tel", "tax number": "VAT Reg No", "register": "Reg No", "clerk": "Cashier"},
     "de": {"subtotal": "Zwischensumme", "tax": "MwSt", "total": "SUMME", "cash": "Bar", "change": "Rückgeld",
            "item": "Artikel", "count": "Menge", "price": "EUR", "date": "Datum", "bill": "Bon",
-           "thanks": "Vielen Dank für Ihren Einkauf"},
+           "thanks": "Vielen Dank für Ihren Einkauf",
+           "phone": "Tel.", "tax number": "USt-IdNr.", "register": "HRB", "clerk": "Es bediente Sie"},
     "fr": {"subtotal": "SOUS-TOTAL", "tax": "TVA", "total": "TOTAL TTC", "cash": "ESPECES", "change": "RENDU",
            "item": "Article", "count": "Qté", "price": "Prix", "date": "Date", "bill": "Ticket",
-           "thanks": "Merci de votre visite"},
+           "thanks": "Merci de votre visite",
+           "phone": "Tél.", "tax number": "N° TVA", "register": "SIRET", "clerk": "Caissier"},
 }  # fmt: skip
+_TITLES = {
+    "en": ("TAX INVOICE", "Cash sale", "Sales receipt", "INVOICE"),
+    "de": ("Rechnung", "Kassenbon", "QUITTUNG", "Barverkauf"),
+    "fr": ("FACTURE", "Ticket de caisse", "REÇU", "Vente au comptant"),
+}
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a receipt says; all amounts as they are written."""
+    """What a receipt says; all amounts as they are written.
+
+    Attributes:
+        above: lines between store and address, which nothing asks for: the number that it is registered under.
+        below: the same after the address: telephone, tax number.
+        title: what the paper calls itself, or nothing.
+        clerk: who served, or nothing.
+        capitals: whether the till has no small letters.
+    """
 
     language: str
     store: str
@@ -61,6 +77,15 @@ class Receipt:
     total: str
     cash: str
     change: str
+    above: list[str]
+    below: list[str]
+    title: str
+    clerk: str
+    capitals: bool
+
+    def words(self) -> dict[str, str]:
+        """What the till prints of its own accord."""
+        return {key: word.upper() if self.capitals else word for key, word in _WORDS[self.language].items()}
 
     def truth(self, form: Form) -> dict[str, Any]:
         """The ground truth: CORD's nesting and keys, or SROIE's four fields."""
@@ -79,7 +104,8 @@ class Receipt:
     def characters(self) -> str:
         """Everything that a face must be able to write."""
         names = [name for name, _, _ in self.menu]
-        words = [*_WORDS[self.language].values(), *names, self.store, *self.address]
+        words = [*self.words().values(), *names, self.store, *self.address, *self.above, *self.below]
+        words += [self.title, self.clerk]
         return "".join([*words, self.total, string.ascii_letters, string.digits, " .,:%/()*#=-"])
 
 
@@ -104,20 +130,50 @@ def receipt(rng: random.Random) -> Receipt:
     tax = round(cents * rate / 100)
     total = cents + tax
     paid = -(-total // 1000) * 1000 if rng.random() < 0.7 else total
+    store = rng.choice((str.upper, str))(company(rng, rng.choice(_LOCALES[language])))
+    fuss = _fuss(rng, language, where)
+    capitals = rng.random() < 0.35
+
+    def printed(text: str) -> str:
+        return text.upper() if capitals else text
+
     return Receipt(
         language=language,
-        store=rng.choice((str.upper, str))(company(rng, rng.choice(_LOCALES[language]))),
-        address=where.lines(country=False),
+        store=printed(store),
+        address=[printed(line) for line in where.lines(country=False)],
         date=_date(rng, language),
         time=f"{rng.randint(7, 21):02d}:{rng.randint(0, 59):02d}",
-        menu=menu,
+        menu=[(printed(name), count, price) for name, count, price in menu],
         subtotal=money(cents),
         tax_rate=f"{rate}%",
         tax=money(tax),
         total=money(total),
         cash=money(paid),
         change=money(paid - total),
+        above=[printed(line) for line in fuss["above"]],
+        below=[printed(line) for line in fuss["below"]],
+        title=printed(fuss["title"]),
+        clerk=printed(fuss["clerk"]),
+        capitals=capitals,
     )
+
+
+def _fuss(rng: random.Random, language: str, who: Party) -> dict[str, Any]:
+    """What else stands on a receipt, much of it numbers and capitals that could be taken for something else."""
+    words = _WORDS[language]
+
+    def digits(count: int) -> str:
+        return "".join(rng.choice(string.digits) for _ in range(count))
+
+    phone = f"{words['phone']}: 0{digits(rng.randint(1, 3))}{rng.choice('- /')}{digits(rng.randint(6, 8))}"
+    tax = f"{words['tax number']}{rng.choice((': ', ' '))}{digits(rng.randint(8, 12))}"
+    registered = rng.choice((f"{words['register']} {digits(6)}", f"({digits(6)}-{rng.choice(string.ascii_uppercase)})"))
+    return {
+        "above": [registered] if rng.random() < 0.3 else [],
+        "below": [line for line, share in ((phone, 0.6), (tax, 0.5)) if rng.random() < share],
+        "title": rng.choice(_TITLES[language]) if rng.random() < 0.5 else "",
+        "clerk": rng.choice((who.name, who.name.split()[0], digits(3))) if rng.random() < 0.5 else "",
+    }
 
 
 def _date(rng: random.Random, language: str) -> str:
@@ -186,8 +242,8 @@ class _Till:
 
     def __init__(self, it: Receipt, layout: Layout, face: Face, bold: Face, rng: random.Random) -> None:
         self.it, self.layout, self.face, self.bold, self.rng = it, layout, face, bold, rng
-        self.words = _WORDS[it.language]
-        self.sheet = Sheet(layout.width, 1200)
+        self.words = it.words()
+        self.sheet = Sheet(layout.width, 1400)
         self.left, self.right = 18.0, layout.width - 18.0
         self.top = 16.0
 
@@ -213,14 +269,19 @@ class _Till:
     def _head(self) -> None:
         large = round(self.layout.size * 1.4)
         self._line(self.it.store, self.bold, large, self.layout.middle)
-        for line in self.it.address:
+        for line in (*self.it.above, *self.it.address, *self.it.below):
             self._line(line, self.face, self.layout.size, self.layout.middle)
+        if self.it.title:
+            self.top += 6
+            self._line(self.it.title, self.bold, round(self.layout.size * 1.2), self.layout.middle)
         if self.layout.date == "head":
             self._dated()
 
     def _dated(self) -> None:
         self.top += 4
         self._row(f"{self.words['date']}: {self.it.date}", self.it.time)
+        if self.it.clerk:
+            self._line(f"{self.words['clerk']}: {self.it.clerk}", self.face, self.layout.size, False)
 
     def _foot(self) -> None:
         if self.layout.date == "foot":
