@@ -22,7 +22,7 @@ FASTER_IN_WORDS = (
     "What speed costs after one epoch of 6,000 labels, from the labels alone, one seed: a token costs as many decoder layers as there are, and hardly less where they are narrow, so two of six "
     "leave a third of that at best, and the encoder more of its share. The teacher bears to lose four decoder layers, and a quarter of what is left of the decoder's width with them, but not half of all widths, which hardly make it faster, and least of all "
     "half of the encoder's blocks. So the student above keeps the encoder whole and makes answers shorter instead. Tokens for tags that follow one another, and for values that are one of few, cost nothing; "
-    "100 of them for whatever strings are frequent, parts of names and numbers, cost 19 points of F1: each takes more letters to be read at once. How fast a student is depends on the processor: two decoder layers are 2.9 × as fast here, "
+    "100 of them for whatever strings are frequent, parts of names and numbers, cost 19 points of F1, likely as each asks for several letters at once. How fast a student is depends on the processor: two decoder layers are 2.9 × as fast here, "
     "and were 2.2 × on one with AVX-512 (*shallow-hole*, whose layers are as many), where the encoder takes more of the time; there the student above is likely to be short of three times."
 )
 
