@@ -4,10 +4,11 @@ python benchmarks/kie/receipts.py RECEIPTS RUN SCALE
 
 RECEIPTS holds {train,validation} with metadata.jsonl, and in lines/{train,validation}.jsonl the text and the box of each line, which say
 about where each character stands. A network is tuned on them from each of its beginnings: from scratch, and after each kind of generated
-documents that it has read. The last of these teaches a student that keeps two of its decoder layers and loses weights as in the recipe
-`donut-hole`, beside its no-KD twin; 3 seeds. SCALE is `micro`, where it is the teacher that ships that begins to read receipts: some eight
-hours of one core; `mini`, for a GPU and the cores that draw its documents; or `try`, which takes minutes and keeps nothing. Stopped, it
-goes on with the same command; several processes share the work. Leaves receipts-SCALE.json here.
+documents that it has read; from the last of these also on every second receipt, for as many steps. What has read everything and was tuned
+on all of them teaches a student that keeps two of its decoder layers and loses weights as in the recipe `donut-hole`, beside its no-KD
+twin; 3 seeds. SCALE is `micro`, where it is the teacher that ships that begins to read receipts: some ten hours of one core; `mini`, for a
+GPU and the cores that draw its documents; or `try`, which takes minutes and keeps nothing. Stopped, it goes on with the same command; once
+all is read, several processes share the work. Leaves receipts-SCALE.json here.
 """
 
 from __future__ import annotations
@@ -99,22 +100,28 @@ def main(receipts: Path, run: Path, name: str) -> None:
     for split in ("train", "validation"):
         step(run / f"lines-{split}", partial(with_lines, receipts, data, split))
     begins = {"scratch": docstill.NewModel(**scale.new)} | read(scale, run)
-    for begin, model in begins.items():
+    last = list(begins)[-1]
+    step(run / "halved", partial(with_half, data, run / "half"))
+    twice = scale.tuning | {key: 2 * scale.tuning[key] for key in ("epochs", "evaluate_every")}
+    arms = [
+        (begin, begins[begin], data, scale.tuning) for begin in reversed(begins)
+    ]  # what the students wait for first
+    for arm, model, receipts_of, tuning in [*arms, ("half", begins[last], run / "half", twice)]:
         try:
-            docstill.train("kie", model, data, run / f"tuned-{begin}", **SHARED | scale.tuning)
+            docstill.train("kie", model, receipts_of, run / f"tuned-{arm}", **SHARED | tuning)
         except InUse:
             continue
         keep(run, name)
-    teacher = run / f"tuned-{list(begins)[-1]}"
+    teacher = run / f"tuned-{last}"
     if not (teacher / DONE).is_file():
         sys.exit("another process has the teacher; begin this one again once it is done")
     cut = docstill.prune(teacher / "model", run / "shallow", method="depth", of="decoder", keep=scale.keep)["model"]
-    tuning = SHARED | {key: value for key, value in scale.tuning.items() if key != "reading"} | {"prune": PRUNE}
+    learning = SHARED | {key: value for key, value in scale.tuning.items() if key != "reading"} | {"prune": PRUNE}
     for seed in SEEDS:
         for kind, objectives in OBJECTIVES.items():
             folder = run / kind / f"seed-{seed}"
             try:
-                docstill.distill(teacher / "model", cut, data, folder, seed=seed, objectives=objectives, **tuning)
+                docstill.distill(teacher / "model", cut, data, folder, seed=seed, objectives=objectives, **learning)
             except InUse:
                 continue
             keep(run, name)
@@ -161,6 +168,14 @@ def with_lines(receipts: Path, data: Path, split: str) -> dict[str, Any]:
     unknown = [entry for entry in entries if entry["file_name"] not in lines]
     write_lines(data / split / "metadata.jsonl", known + unknown)
     return {"documents": len(entries), "with lines": len(known)}
+
+
+def with_half(data: Path, half: Path) -> dict[str, Any]:
+    """Copies the data with every second of the receipts to learn from."""
+    copy_whole(data, half)
+    entries = read_lines(data / "train" / "metadata.jsonl")[::2]
+    write_lines(half / "train" / "metadata.jsonl", entries)
+    return {"documents": len(entries)}
 
 
 def keep(run: Path, name: str) -> None:
