@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from page.classifiers import kinds_section, normalisation_section, robustness_section
 from page.detectors import DETECTORS, detectors_section
 from page.donuts import hole_section, teacher_section
+from page.receipts import receipts_section
 from page.short import BEGIN, END, in_short
 from page.words import canvas, figure, machine, read, scaled
 
@@ -92,6 +93,9 @@ def main() -> str:
                 hole, *(read(HERE / "kie" / f"{name}.json") for name in ("longer", "ways", "structural", "faster"))
             )
         )
+    receipts = read(HERE / "kie" / "receipts-micro.json")
+    if receipts is not None:
+        sections.append(receipts_section(receipts))
     normalised = read(HERE / "normalisation" / "results.json")
     if normalised is not None:
         sections.append(normalisation_section(normalised))
