@@ -16,6 +16,7 @@ import tiny
 from docstill.cli import app
 from docstill.errors import DataError, ModelError, RecipeError, UserError
 from docstill.models.classifier import new_classifier
+from docstill.models.donut_page import canvas_size
 from kie_tiny import like_published, tiny_folder
 
 QUICK = ["stages.{}.distill.epochs=1", "stages.{}.distill.batch_size=4", "stages.{}.distill.precision=fp32"]
@@ -41,6 +42,71 @@ def test_a_donut_of_ones_own(tmp_path: Path) -> None:
     assert list(student.network.config.encoder.image_size) == [128, 128]
     assert student.network.config.decoder.vocab_size < donut.network.config.decoder.vocab_size
     assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_a_donut_on_larger_pages(tmp_path: Path) -> None:
+    donut = like_published(changes={"encoder": {"window_size": 2}}).save(tmp_path / "mine")
+    for split in ("train", "validation"):
+        tiny_folder(tmp_path / "receipts" / split)
+    words = [
+        "train",
+        "--task",
+        "kie",
+        "--model",
+        str(donut),
+        "--image-size",
+        "224x192",
+        "--data",
+        str(tmp_path / "receipts"),
+    ]
+    done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out"), "--epochs", "1", "learning_rate=1e-9"])
+    assert done.exit_code == 0, done.stderr
+    before, after = (docstill.load(folder).model for folder in (donut, tmp_path / "out" / "model"))
+    assert list(after.network.config.encoder.image_size) == [224, 192]
+    assert canvas_size(after.processor.image_processor) == (224, 192)
+    old, new = before.network.state_dict(), after.network.state_dict()
+    assert all(torch.allclose(weights, new[name][: len(weights)], atol=1e-6) for name, weights in old.items())
+    assert "fields" in docstill.load(tmp_path / "out" / "model").predict([tmp_path / "receipts" / "train" / "0.png"])[0]
+
+
+def test_a_student_on_smaller_pages_than_its_teachers(tmp_path: Path) -> None:
+    donut = like_published(changes={"encoder": {"window_size": 2}}).save(tmp_path / "mine")
+    for split in ("train", "validation"):
+        tiny_folder(tmp_path / "receipts" / split)
+    places = {split: str(tmp_path / "receipts" / split) for split in ("train", "validation")}
+    quick = {"epochs": 1, "batch_size": 4, "precision": "fp32"}
+    recipe = {
+        "task": "kie",
+        "data": places,
+        "teacher": {"model": {"load": str(donut), "image_size": [192, 160]}, "train": quick},
+        "student": {"load": str(donut), "image_size": [128, 96]},
+        "stages": [{"distill": {"objectives": [{"kind": "labels"}, {"kind": "kd"}], **quick}}],
+    }
+    docstill.compress(recipe, tmp_path / "run")
+    for folder, size in (("teacher/model", (192, 160)), ("model", (128, 96))):
+        assert canvas_size(docstill.load(tmp_path / "run" / folder).model.processor.image_processor) == size
+    recipe["student"] = {"load": str(tmp_path / "none"), "image_size": [128, 96]}
+    with pytest.raises(ModelError, match="there is no model folder"):
+        docstill.compress(recipe, tmp_path / "other")
+    recipe["student"] = {"load": "shipped:large-labels"}
+    with pytest.raises(RecipeError) as error:
+        docstill.compress(recipe, tmp_path / "other")
+    assert "student.image_size: required, not given" in str(error.value)
+    assert "student.load: no teacher large-labels is shipped" in str(error.value)
+
+
+def test_only_a_donut_takes_pages_of_another_size(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    vit = new_classifier("vit-tiny", tiny.TINY_VIT["config"], tiny.KINDS, (32, 32)).save(tmp_path / "mine")
+    data = tiny.class_folders(tmp_path / "pages")
+    with pytest.raises(UserError, match="which is for kie, the task is classification; leave it out"):
+        docstill.train("classification", docstill.Resized(load=str(vit), image_size=(64, 64)), data, tmp_path / "out")
+    donut = like_published(changes={"encoder": {"window_size": 2}}).save(tmp_path / "donut")
+    tiny_folder(tmp_path / "receipts" / "train")
+    tiny_folder(tmp_path / "receipts" / "validation")
+    small = docstill.Resized(load=str(donut), image_size=(64, 32))
+    with pytest.raises(ModelError, match=r"64 × 32 pixels is too small for window_size 2"):
+        docstill.train("kie", small, tmp_path / "receipts", tmp_path / "other")
 
 
 def test_a_vit_of_ones_own(tmp_path: Path) -> None:

@@ -55,6 +55,15 @@ def test_it_loads_without_docstill() -> None:
     subprocess.run([sys.executable, "-c", code, str(find_teacher("small-labels"))], check=True, capture_output=True)
 
 
+def test_it_is_found_by_its_name_wherever_a_model_is_given(labels: Path, tmp_path: Path) -> None:
+    page = sorted(labels.glob("*.jpg"))[0]
+    assert docstill.load("shipped:small-labels").predict([page])[0]["fields"]
+    done = docstill.prune("shipped:small-labels", tmp_path / "out", method="depth", of="decoder", keep=2)
+    assert docstill.load(done["model"]).model.network.config.decoder.decoder_layers == 2
+    with pytest.raises(UserError, match="no teacher receipts is shipped; choose one of small-labels"):
+        docstill.load("shipped:receipts")
+
+
 def test_another_teacher_is_refused_by_name() -> None:
     with pytest.raises(UserError, match="no teacher receipts is shipped; choose one of small-labels"):
         find_teacher("receipts")

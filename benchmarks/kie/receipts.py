@@ -23,10 +23,7 @@ import docstill
 from docstill.deploy.hardware import hardware
 from docstill.errors import InUse
 from docstill.files import copy_whole, read_lines, write_json, write_lines
-from docstill.pruning.resolution import on_canvas
 from docstill.run import DONE, step
-from docstill.shipped import find_teacher
-from docstill.tasks.kie import Kie
 
 OBJECTIVES: dict[str, list[dict[str, Any]]] = {
     "student": [{"kind": "labels", "weight": 0.5}, {"kind": "kd", "temperature": 2.0, "weight": 0.5}],
@@ -136,9 +133,8 @@ def read(scale: Scale, run: Path) -> dict[str, Any]:
     model: Any = docstill.NewModel(**scale.new)
     if scale.reader is not None:
         shipped, layers = scale.reader
-        cut = docstill.prune(find_teacher(shipped), run / "begun", method="depth", of="decoder", keep=layers)["model"]
-        step(run / "wide", lambda: widened(cut, scale.new["image_size"], run / "wide" / "model"))
-        found[shipped] = model = str(run / "wide" / "model")
+        cut = docstill.prune(f"shipped:{shipped}", run / "begun", method="depth", of="decoder", keep=layers)["model"]
+        found[shipped] = model = docstill.Resized(load=cut, image_size=scale.new["image_size"])
     for kind, count in scale.documents.items():
         seen = run / "generated" / kind
         form: dict[str, Any] = {"form": "flat"} if kind == "receipts" else {}
@@ -148,15 +144,6 @@ def read(scale: Scale, run: Path) -> dict[str, Any]:
         done = docstill.train("kie", model, drawn, run / f"read-{kind}", **SHARED | scale.first)
         found[kind] = model = str(done["model"])
     return found
-
-
-def widened(source: str, canvas: tuple[int, int], out: Path) -> dict[str, Any]:
-    """A model that takes pages on a larger canvas; its windows know relative places alone, so no weight changes."""
-    model = Kie().load_model(source)
-    model.network, model.masks = on_canvas(model.network.float(), model.masks, canvas)
-    model.processor.image_processor.size = dict(zip(("height", "width"), canvas, strict=True))
-    model.save(out)
-    return {"canvas": canvas}
 
 
 def with_lines(receipts: Path, data: Path, split: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from docstill.loaded import load
     from docstill.reporting.build import report
     from docstill.scoring import score
-    from docstill.settings import NewModel
+    from docstill.settings import NewModel, Resized
     from docstill.synthesis.generator import synth
 
 __version__ = "0.1.0"
@@ -31,6 +31,7 @@ __all__ = [
     "ModelError",
     "NewModel",
     "RecipeError",
+    "Resized",
     "UserError",
     "__version__",
     "benchmark",
@@ -68,7 +69,7 @@ _HOMES = {
     **dict.fromkeys(
         ("DataError", "DocstillError", "MissingExtra", "ModelError", "RecipeError", "UserError"), "docstill.errors"
     ),
-    "NewModel": "docstill.settings",
+    **dict.fromkeys(("NewModel", "Resized"), "docstill.settings"),
     "check": "docstill.checking",
     "convert": "docstill.conversion",
     "demo": "docstill.demonstration",

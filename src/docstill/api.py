@@ -24,8 +24,8 @@ from docstill.progress import counter
 from docstill.recipe import Recipe, load_recipe, parse_recipe
 from docstill.recipe_text import overridden
 from docstill.reporting.graphs import write_graphs
-from docstill.settings import NewModel
-from docstill.shipped import STUDIES, find_recipe
+from docstill.settings import Source
+from docstill.shipped import STUDIES, find_recipe, located
 from docstill.similarity.comparison import comparison
 from docstill.similarity.heatmap import picture_of, save_heatmap
 from docstill.single_stage import one_stage
@@ -190,7 +190,7 @@ def compare(
 
 def train(
     task: str,
-    model: str | NewModel,
+    model: Source,
     data: str | Path | Mapping[str, Any],
     out: str | Path,
     seed: int = 0,
@@ -200,26 +200,27 @@ def train(
 
     Args:
         task: what is learnt.
-        model: a model folder or hub id, or a size to begin from scratch.
+        model: a model folder, a hub id, ``shipped:NAME``, a `docstill.NewModel` to begin from scratch, or a `docstill.Resized`.
         data: the folder that holds the splits; or, as in a recipe, ``{"train": …, "validation": FOLDER}``, where ``train`` may
             be generated documents: ``{"synth": "labels", "n": 20000}``.
         out: a new folder, or one in which the same stage was stopped.
         seed: of everything random.
         settings: those of the stage.
     """
-    return one_stage("train", settings, task, model, out, data, seed)
+    return one_stage("train", settings, task, _found(model), out, data, seed)
 
 
 def prune(
     model: str | Path, out: str | Path, task: str | None = None, data: str | Path | None = None, **settings: Any
 ) -> dict[str, Any]:
     """One `prune` stage, at once; ``data`` for methods that look at pages. The result lies in ``out/model``."""
-    return one_stage("prune", settings, task or task_of(str(model)), str(model), out, data)
+    source = located(str(model))
+    return one_stage("prune", settings, task or task_of(source), source, out, data)
 
 
 def distill(
     teacher: str | Path,
-    student: str | NewModel,
+    student: Source,
     data: str | Path | Mapping[str, Any],
     out: str | Path,
     task: str | None = None,
@@ -233,9 +234,14 @@ def distill(
     Returns:
         As for `train`, with ``teacher``, its ``model`` and ``metrics`` on the validation split, and ``warnings``.
     """
-    task = task or task_of(str(teacher))
+    source = located(str(teacher))
+    task = task or task_of(source)
     settings = {"objectives": usual_objectives(task), **settings}
-    return one_stage("distill", settings, task, student, out, data, seed, str(teacher))
+    return one_stage("distill", settings, task, _found(student), out, data, seed, source)
+
+
+def _found(source: Source) -> Source:
+    return located(source) if isinstance(source, str) else source
 
 
 def usual_objectives(task: str, temperature: float | None = None, alpha: float | None = None) -> list[dict[str, Any]]:
@@ -259,7 +265,7 @@ def usual_objectives(task: str, temperature: float | None = None, alpha: float |
 
 def _saved(source: str) -> Path:
     """A local folder for ``source``; a hub id's cached snapshot."""
-    folder = local_folder(source)
+    folder = local_folder(located(source))
     if folder is not None:
         return folder
     from huggingface_hub import snapshot_download

@@ -59,7 +59,7 @@ from docstill.run import (
     seconds_spent,
     step,
 )
-from docstill.settings import Stage
+from docstill.settings import Resized, Stage
 from docstill.similarity.comparison import IN_A_RUN, layers_alike
 from docstill.similarity.rows import share_of_same_answers
 from docstill.sources import read_splits, stream_of
@@ -94,8 +94,10 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "", known
         ModelError: teacher or student cannot be used as asked.
     """
     for source in (recipe.teacher, recipe.student):
-        if isinstance(source, str):
-            local_folder(source)  # a path that leads nowhere is said before the folder is this recipe's
+        if isinstance(source, str | Resized):
+            local_folder(
+                source if isinstance(source, str) else source.load
+            )  # a path that leads nowhere is said before the folder is this recipe's
     open_run(run, dump_recipe(recipe))
     with locked(run):
         if not has_learnt(run):
@@ -284,7 +286,7 @@ def _run_chain(chain: Chain, recipe: Recipe, bench: Bench, teacher: Taught) -> N
                 student = task.load_model(str(before))
             else:
                 student = begin(teacher.source if recipe.student is None else recipe.student, bench, teacher.model)
-                if isinstance(recipe.student, str):  # as a teacher that is trained further
+                if isinstance(recipe.student, str | Resized):  # as a teacher that is trained further
                     task.adapt(student, bench.training)
                 begun = {"stage": "begin", "from": "teacher" if recipe.student is None else str(recipe.student)}
                 known = {

@@ -14,6 +14,7 @@ from PIL import Image
 from docstill.data.images import as_read, open_pages, page_count
 from docstill.errors import UserError
 from docstill.models.io import DocumentModel, fastest_device, local_folder, read_card, read_config, task_in
+from docstill.shipped import located
 from docstill.tasks import TASKS, task_named
 from docstill.tasks.base import Advance, Task
 
@@ -132,13 +133,15 @@ def _of_pixels(pixels: np.ndarray) -> Image.Image:
 
 
 def load(source: str | Path, task: str | None = None) -> Model:
-    """Loads a model folder (or hub id) whole.
+    """Loads a model whole: a folder, a hub id, or ``shipped:NAME``.
 
     Raises:
+        UserError: no model of that name is shipped.
         ModelError: no such model, weights are missing, or it is a model for another task.
     """
-    chosen = task_named(task or task_of(str(source)))
-    return Model(chosen, chosen.load_model(str(source)))
+    place = located(str(source))
+    chosen = task_named(task or task_of(place))
+    return Model(chosen, chosen.load_model(place))
 
 
 def task_of(source: str) -> str:

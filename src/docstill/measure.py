@@ -37,7 +37,9 @@ def measure(
     contenders = [Contender(name, tasks[name].latency_parts(model, images)) for name, (_, model) in models.items()]
     with counter("timing", rounds) as advance:
         latency = time_interleaved(contenders, rounds=rounds, threads=threads, advance=advance)
-    with ThreadPoolExecutor(2) as pool:  # processes that for the most part import torch, and do not share what is measured
+    with ThreadPoolExecutor(
+        2
+    ) as pool:  # processes that for the most part import torch, and do not share what is measured
         peaks = pool.map(lambda each: measure_peak_memory(str(each[0]), each[1].task), models.values())
         memory = dict(zip(models, peaks, strict=True))
     rows = {}

@@ -12,17 +12,14 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
-from docstill.errors import RecipeError, UserError
+from docstill.errors import RecipeError
 from docstill.fitting import not_drawn_for, unfit_for_stream, unfit_objectives, unfit_training
 from docstill.mistakes import mistakes
 from docstill.prune_settings import PRUNED_TASKS, PruneStage
 from docstill.recipe_text import read_yaml
-from docstill.settings import DistillStage, NewModel, Stage, Training, TrainStage
-from docstill.shipped import find_teacher
+from docstill.settings import DistillStage, Source, Stage, Training, TrainStage, shipped_source
 from docstill.strict import Strict
 
-SHIPPED = "shipped:"
-"""Before the name of a model that comes with docstill."""
 Control = Literal["teacher", "no-kd"]
 REGION_CONFIDENCE = 0.5
 """Default of `data.confidence` for layout: scores of boxes that are right lie far below the probability of right tokens."""
@@ -83,21 +80,16 @@ class Data(Strict):
         return value
 
 
-def shipped_source(value: Any) -> Any:
-    """The folder of a model that ships with docstill where ``shipped:NAME`` stands; anything else as it is."""
-    if not isinstance(value, str) or not value.startswith(SHIPPED):
-        return value
-    try:
-        return str(find_teacher(value.removeprefix(SHIPPED)))
-    except UserError as error:
-        raise ValueError(str(error)) from error
-
-
 class Teacher(Strict):
     """A teacher that is trained first."""
 
-    model: str | NewModel
+    model: Source
     train: TrainStage
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _where_it_ships(cls, value: Any) -> Any:
+        return shipped_source(value)
 
 
 class Recipe(Strict):
@@ -106,7 +98,7 @@ class Recipe(Strict):
     task: Literal["classification", "kie", "layout"]
     teacher: str | Teacher
     """A model folder or hub id, ``shipped:NAME``, or a model to be trained first."""
-    student: str | NewModel | None = None
+    student: Source | None = None
     """Default: a copy of the teacher."""
     data: Data
     stages: Annotated[list[Stage], Field(min_length=1)]

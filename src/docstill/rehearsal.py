@@ -10,7 +10,7 @@ from docstill.models.io import DocumentModel
 from docstill.prune_settings import PruneStage
 from docstill.prune_stage import prune
 from docstill.recipe import Recipe, Teacher
-from docstill.settings import DistillStage, Stage
+from docstill.settings import DistillStage, Resized, Stage
 from docstill.stages import Bench, begin, first_look, labels_only
 
 
@@ -38,7 +38,7 @@ def rehearse(recipe: Recipe, bench: Bench, teacher: str | Teacher) -> list[str]:
     bench.task.check_model(taught, bench.training)
     # Without one of its own, the student will begin as the teacher that has learnt, with its tags, characters and classes.
     student = copy.deepcopy(taught) if recipe.student is None else begin(recipe.student, bench, taught)
-    if isinstance(recipe.student, str):
+    if isinstance(recipe.student, str | Resized):
         bench.task.adapt(student, bench.training)
     bench = replace(bench, teacher=taught)
     for number, stage in enumerate(recipe.stages):

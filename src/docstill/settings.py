@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, field_validator, model_validator
 
+from docstill.errors import UserError
 from docstill.mistakes import choice
 from docstill.objective_settings import as_checked, made_objective, objective_problems
 from docstill.prune_settings import PRUNING, AnyPrune, PruneStage, Scope
+from docstill.shipped import located
 from docstill.strict import Strict
 
 Side = Annotated[int, Field(gt=0)]
@@ -21,6 +23,44 @@ class NewModel(Strict):
     config: dict[str, Any] = Field(default_factory=dict)
     image_size: tuple[Side, Side] | None = None
     """(height, width) in pixels; default: the size's own."""
+
+
+class Resized(Strict):
+    """A Donut that is loaded, and from now on takes pages at another size; its windows know relative places alone, so no weight changes."""
+
+    load: str
+    """A folder, a hub id, or ``shipped:NAME``."""
+    image_size: tuple[Side, Side]
+    """(height, width) in pixels."""
+
+    @field_validator("load", mode="before")
+    @classmethod
+    def _where_it_ships(cls, value: Any) -> Any:
+        return shipped_source(value)
+
+
+def shipped_source(value: Any) -> Any:
+    """As `docstill.shipped.located`, for a field that may hold anything else; a name that is none is a mistake in a recipe."""
+    try:
+        return located(value) if isinstance(value, str) else value
+    except UserError as error:
+        raise ValueError(str(error)) from error
+
+
+def _source_class(value: Any) -> str:
+    """The name of the class that reads where a network begins."""
+    if isinstance(value, BaseModel):
+        return type(value).__name__
+    if isinstance(value, dict):
+        return "Resized" if "load" in value else "NewModel"
+    return "str"
+
+
+Source = Annotated[
+    Annotated[str, Tag("str")] | Annotated[NewModel, Tag("NewModel")] | Annotated[Resized, Tag("Resized")],
+    Discriminator(_source_class),
+]
+"""Where a network begins: loaded from a folder or hub id, from scratch, or loaded for pages of another size."""
 
 
 class GradualPruning(Strict):

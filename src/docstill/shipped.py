@@ -10,6 +10,8 @@ from docstill.files import atomic
 FOLDER = Path(__file__).parent / "recipes"
 STUDIES = FOLDER / "studies"
 TEACHERS = Path(__file__).parent / "teachers"
+SHIPPED = "shipped:"
+"""Before the name of a model that comes with docstill."""
 
 
 def recipes(folder: Path = FOLDER) -> dict[str, str]:
@@ -45,6 +47,15 @@ def find_teacher(name: str) -> Path:
         known = sorted(path.name for path in TEACHERS.glob("*") if path.is_dir())
         raise UserError(f"no teacher {name} is shipped; choose one of {', '.join(known)}")
     return folder
+
+
+def located(source: str) -> str:
+    """The folder of a shipped model where ``shipped:NAME`` stands; anything else as it is.
+
+    Raises:
+        UserError: none of that name is shipped.
+    """
+    return str(find_teacher(source.removeprefix(SHIPPED))) if source.startswith(SHIPPED) else source
 
 
 def find_any(name: str) -> Path:

@@ -33,7 +33,7 @@ from docstill.recipe import Data, Generated, parse_data, parse_stage
 from docstill.recipe_text import differences
 from docstill.reporting.verdict import localisation_warning
 from docstill.run import CHECKPOINT, EVALUATION, forget_looks, has_begun, locked, read_metrics, refuse_file, step
-from docstill.settings import DistillStage, NewModel, Stage
+from docstill.settings import DistillStage, NewModel, Source, Stage
 from docstill.sources import read_splits
 from docstill.stages import Bench, begin, run_stage
 from docstill.tasks import task_named
@@ -48,7 +48,7 @@ def one_stage(
     kind: str,
     settings: dict[str, Any],
     task_name: str,
-    source: str | NewModel,
+    source: Source,
     out: str | Path,
     data: str | Path | Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -60,7 +60,7 @@ def one_stage(
         kind: ``train``, ``prune`` or ``distill``.
         settings: those of the stage.
         task_name: of the task.
-        source: the model that is worked on: a folder, a hub id, or a size to begin from scratch.
+        source: the model that is worked on: a folder, a hub id, ``shipped:NAME``, or one of the other classes of `Source`.
         out: a new folder, or one in which the same stage was stopped.
         data: the folder that holds the splits, or where each is, as a recipe says it; None for pruning that looks at no pages.
         seed: of everything random.

@@ -30,8 +30,9 @@ from docstill.prune_settings import PruneStage
 from docstill.prune_stage import prune
 from docstill.pruning.magnitude import magnitude_masks
 from docstill.pruning.masks import Masks, apply_masks
+from docstill.pruning.resolution import at_size
 from docstill.pruning.schedule import cubic_sparsity
-from docstill.settings import DistillStage, GradualPruning, NewModel, Stage, Training, TrainStage
+from docstill.settings import DistillStage, GradualPruning, NewModel, Resized, Source, Stage, Training, TrainStage
 from docstill.tasks.base import BROUGHT_TO, Batch, ModelSpec, Pages, Task
 from docstill.tasks.key_order import same_order
 from docstill.tasks.spelling import check_spelt_alike
@@ -89,10 +90,21 @@ def run_stage(
     return report
 
 
-def begin(source: str | NewModel, bench: Bench, teacher: DocumentModel | None) -> DocumentModel:
-    """A model as nobody has taught it here: one from scratch, with the vocabulary of ``teacher`` if there is one, or one that is loaded."""
+def begin(source: Source, bench: Bench, teacher: DocumentModel | None) -> DocumentModel:
+    """A model as nobody has taught it here: one from scratch, with the vocabulary of ``teacher`` if there is one, or one that is loaded.
+
+    Raises:
+        UserError: pages of another size for a network that is no Donut.
+        ModelError: the model cannot be made, or loaded.
+    """
     if isinstance(source, NewModel):
         return bench.task.new_model(ModelSpec(source.new, source.config, source.image_size), bench.training, teacher)
+    if isinstance(source, Resized):
+        if bench.task.name != "kie":
+            raise UserError(
+                f"another image_size for {source.load} was given, which is for kie, the task is {bench.task.name}; leave it out"
+            )
+        return at_size(bench.task.load_model(source.load), source.image_size)
     return bench.task.load_model(source)
 
 

@@ -16,11 +16,12 @@ import docstill
 from docstill.cli.app import BatchSize, Epochs, Json, Out, Rate, Seed, Settings, TaskName, app
 from docstill.cli.output import print_run, print_stage, print_value
 from docstill.errors import UserError
+from docstill.shipped import located
 
 ImageSize = Annotated[
     str | None,
     typer.Option(
-        help="With --new: HEIGHTxWIDTH of the input in pixels; default: the size's own, for layout what fits the pages."
+        help="HEIGHTxWIDTH of the pages in pixels, such as 512x352; not for an existing model, unless it is a Donut. Default: its own, for a new detector what fits the pages."
     ),
 ]
 
@@ -129,7 +130,9 @@ def train(
     settings: Settings = None,
     task: Annotated[str, typer.Option(help="classification, kie or layout.")] = "classification",
     new: Annotated[str | None, typer.Option(help="Train this size from scratch, e.g. resnet-18 or donut-mini.")] = None,
-    model: Annotated[str | None, typer.Option(help="Or go on from this model folder or hub id.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Or go on from this model folder, hub id, or shipped:small-labels.")
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Folder that holds train/ and validation/; data.train.KEY=VALUE draws documents."),
@@ -195,7 +198,9 @@ def prune(
 def distill(
     teacher: Annotated[str, typer.Argument(help="Model folder or hub id.")],
     settings: Settings = None,
-    student: Annotated[str | None, typer.Option(help="Model folder to start from, e.g. a pruned one.")] = None,
+    student: Annotated[
+        str | None, typer.Option(help="Model folder to start from, e.g. a pruned one, or shipped:small-labels.")
+    ] = None,
     new: Annotated[str | None, typer.Option(help="Or a student of this size from scratch.")] = None,
     data: Annotated[
         Path | None,
@@ -283,11 +288,13 @@ def _source(new: str | None, model: str | None, size: str | None, config: Any) -
     if (new is None) == (model is None):
         raise UserError("give exactly one of: a size to begin from scratch (--new), or an existing model folder")
     if model is not None:
-        if size is not None:
-            raise UserError("--image-size is for a model from scratch (--new); an existing one has its own")
         if config is not None:
             raise UserError("config=… is for a model from scratch (--new); an existing one has its own")
-        return model
+        if size is None:
+            return model
+        from docstill.settings import Resized
+
+        return Resized(load=located(model), image_size=_sides(size))
     if not isinstance(config, dict | None):
         raise UserError(f"config={config} is no mapping; write keys and values, such as config='{{decoder_layers: 3}}'")
     from docstill.settings import NewModel

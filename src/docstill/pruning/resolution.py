@@ -1,10 +1,14 @@
-"""Smaller pages: a network that looks at fewer pixels; not a weight changes."""
+"""Pages of another size: a network that looks at fewer pixels, or a Donut that looks at more; not a weight changes."""
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from typing import Any
 
+from docstill.models.donut import check_window
 from docstill.models.faster_rcnn import scaled_anchors
+from docstill.models.io import DocumentModel
 from docstill.pruning.masks import Masks
 from docstill.pruning.rebuild import rebuilt, smaller_config
 
@@ -36,6 +40,19 @@ def with_smaller_anchors(network: Any, masks: Masks, share: float) -> tuple[Any,
     config = smaller_config(network)
     config.anchor_sizes = scaled_anchors(config.anchor_sizes, share)
     return rebuilt(network, config, masks, {}, {}, {})
+
+
+def at_size(model: DocumentModel, size: tuple[int, int]) -> DocumentModel:
+    """A Donut that takes pages of ``size`` (height, width), larger or smaller than before.
+
+    Raises:
+        ModelError: a side is smaller than a window of the encoder's last stage, or the encoder has embeddings of absolute places.
+    """
+    check_window(model.network.config.encoder, size)
+    network, masks = on_canvas(model.network, model.masks, size)
+    processor = copy.deepcopy(model.processor)
+    processor.image_processor.size = {"height": size[0], "width": size[1]}
+    return replace(model, network=network, masks=masks, processor=processor)
 
 
 def on_canvas(network: Any, masks: Masks, size: tuple[int, int]) -> tuple[Any, Masks]:

@@ -17,9 +17,9 @@ from docstill.fitting import unfit_training
 from docstill.mistakes import mistakes
 from docstill.objectives import OBJECTIVES
 from docstill.objectives.base import options_of
-from docstill.recipe import Data, Recipe, Teacher, parse_recipe, shipped_source, with_confidence
+from docstill.recipe import Data, Recipe, Teacher, parse_recipe, with_confidence
 from docstill.recipe_text import read_yaml
-from docstill.settings import DistillStage, NewModel, Stage
+from docstill.settings import DistillStage, Source, Stage, shipped_source
 
 SHARED = ("train", "distill")
 """Stages that take the study's `training` settings where they say nothing else."""
@@ -34,7 +34,7 @@ class Study(BaseModel):
     data: Data
     teachers: Annotated[dict[str, str | Teacher], Field(min_length=1)]
     """Model folders, hub ids, or models that are trained once and shared."""
-    students: Annotated[dict[str, str | NewModel | None], Field(min_length=1)]
+    students: Annotated[dict[str, Source | None], Field(min_length=1)]
     """Null is a copy of the teacher."""
     methods: Annotated[dict[str, list[dict[str, Any]]], Field(min_length=1)]
     """The stages of each method, as in a recipe."""
