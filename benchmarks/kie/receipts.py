@@ -6,7 +6,7 @@ RECEIPTS holds {train,validation} with metadata.jsonl, and in lines/{train,valid
 about where each character stands. A network is tuned on them from each of its beginnings: from scratch, and after each kind of generated
 documents that it has read; from the last of these also on every second receipt, for as many steps. What has read everything and was tuned
 on all of them teaches a student that keeps two of its decoder layers and loses weights as in the recipe `donut-hole`, beside its no-KD
-twin; 3 seeds. SCALE is `micro`, where it is the teacher that ships that begins to read receipts: some ten hours of one core; `mini`, for a
+twin; 3 seeds. SCALE is `micro`, where it is the teacher that ships that begins to read receipts: some eight hours of one core; `mini`, for a
 GPU and the cores that draw its documents; or `try`, which takes minutes and keeps nothing. Stopped, it goes on with the same command; once
 all is read, several processes share the work. Leaves receipts-SCALE.json here.
 """
@@ -47,6 +47,7 @@ class Scale:
         first: how they are learnt.
         tuning: how real receipts are.
         keep: decoder layers of the student.
+        epochs: of the student, on real receipts.
     """
 
     new: dict[str, Any]
@@ -56,6 +57,7 @@ class Scale:
     first: dict[str, Any]
     tuning: dict[str, Any]
     keep: int
+    epochs: float
 
 
 _TUNING = {"epochs": 40, "learning_rate": 0.0003, "reading": 20, "evaluate_every": 40, "keep": "last"}
@@ -68,8 +70,9 @@ SCALES = {
         {"receipts": 16_000},
         100,
         _FIRST | {"batch_size": 8, "learning_rate": 0.0005},
-        _TUNING | {"epochs": 20, "evaluate_every": 20},
+        _TUNING | {"epochs": 12, "evaluate_every": 12},
         2,
+        8,
     ),
     "mini": Scale(
         {"new": "donut-base-mini", "image_size": (960, 480)},
@@ -79,6 +82,7 @@ SCALES = {
         _FIRST | {"workers": 16},
         _TUNING | {"workers": 16},
         2,
+        40,
     ),
     "try": Scale(
         {"new": "donut-tiny", "image_size": (320, 160), "config": {"decoder": {"decoder_layers": 2}}},
@@ -88,6 +92,7 @@ SCALES = {
         _TRIED,
         _TRIED,
         1,
+        0.05,
     ),
 }
 
@@ -96,13 +101,12 @@ def main(receipts: Path, run: Path, name: str) -> None:
     scale, data = SCALES[name], run / "receipts"
     for split in ("train", "validation"):
         step(run / f"lines-{split}", partial(with_lines, receipts, data, split))
-    begins = {"scratch": docstill.NewModel(**scale.new)} | read(scale, run)
+    begins: dict[str, Any] = {"scratch": docstill.NewModel(**scale.new)} | read(scale, run)
     last = list(begins)[-1]
     step(run / "halved", partial(with_half, data, run / "half"))
     twice = scale.tuning | {key: 2 * scale.tuning[key] for key in ("epochs", "evaluate_every")}
-    arms = [
-        (begin, begins[begin], data, scale.tuning) for begin in reversed(begins)
-    ]  # what the students wait for first
+    # what the students wait for first
+    arms = [(begin, begins[begin], data, scale.tuning) for begin in reversed(begins)]
     for arm, model, receipts_of, tuning in [*arms, ("half", begins[last], run / "half", twice)]:
         try:
             docstill.train("kie", model, receipts_of, run / f"tuned-{arm}", **SHARED | tuning)
@@ -113,7 +117,8 @@ def main(receipts: Path, run: Path, name: str) -> None:
     if not (teacher / DONE).is_file():
         sys.exit("another process has the teacher; begin this one again once it is done")
     cut = docstill.prune(teacher / "model", run / "shallow", method="depth", of="decoder", keep=scale.keep)["model"]
-    learning = SHARED | {key: value for key, value in scale.tuning.items() if key != "reading"} | {"prune": PRUNE}
+    learning = SHARED | {key: value for key, value in scale.tuning.items() if key != "reading"}
+    learning |= {"epochs": scale.epochs, "evaluate_every": scale.epochs, "prune": PRUNE}
     for seed in SEEDS:
         for kind, objectives in OBJECTIVES.items():
             folder = run / kind / f"seed-{seed}"
@@ -177,10 +182,11 @@ def keep(run: Path, name: str) -> None:
         found[kind] = [scored(folder, data) for folder in folders if (folder / DONE).is_file()]
     if (run / "timed" / DONE).is_file():
         found["benchmark"] = list(step(run / "timed", dict)["models"].values())
-    about = {"reader": scale.reader, "documents": scale.documents, "new": scale.new}
+    about: dict[str, Any] = {"reader": scale.reader, "documents": scale.documents, "new": scale.new}
     about |= {
         "reading": SHARED | scale.first,
         "tuning": SHARED | scale.tuning,
+        "epochs": scale.epochs,
         "prune": PRUNE,
         "objectives": OBJECTIVES,
     }
