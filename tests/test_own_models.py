@@ -17,6 +17,7 @@ from docstill.cli import app
 from docstill.errors import DataError, ModelError, RecipeError, UserError
 from docstill.models.classifier import new_classifier
 from docstill.models.donut_page import canvas_size
+from docstill.pruning.resolution import at_size
 from kie_tiny import like_published, tiny_folder
 
 QUICK = ["stages.{}.distill.epochs=1", "stages.{}.distill.batch_size=4", "stages.{}.distill.precision=fp32"]
@@ -95,10 +96,36 @@ def test_a_student_on_smaller_pages_than_its_teachers(tmp_path: Path) -> None:
     assert "student.load: no teacher large-labels is shipped" in str(error.value)
 
 
+def test_a_student_on_larger_pages_sees_all_of_them(tmp_path: Path) -> None:
+    """What its teacher's pages were brought to is forgotten, even if it never learns."""
+    donut = like_published(changes={"encoder": {"window_size": 2}, "decoder": {"decoder_layers": 2}})
+    donut.card["pages_brought_to"] = [64, 48]
+    folder = donut.save(tmp_path / "mine")
+    for split in ("train", "validation"):
+        tiny_folder(tmp_path / "receipts" / split)
+    recipe = {
+        "task": "kie",
+        "data": {split: str(tmp_path / "receipts" / split) for split in ("train", "validation")},
+        "teacher": str(folder),
+        "student": {"load": str(folder), "image_size": [256, 192]},
+        "stages": [{"prune": {"method": "depth", "of": "decoder", "keep": 1}}],
+    }
+    docstill.compress(recipe, tmp_path / "run")
+    assert "pages_brought_to" not in docstill.load(tmp_path / "run" / "model").model.card
+    donut.network.config.encoder.use_absolute_embeddings = True
+    with pytest.raises(ModelError, match=r"embeddings of absolute places .* for pages of 160 × 160 pixels alone"):
+        at_size(donut, (256, 192))
+
+
 def test_only_a_donut_takes_pages_of_another_size(tmp_path: Path) -> None:
     torch.manual_seed(0)
     vit = new_classifier("vit-tiny", tiny.TINY_VIT["config"], tiny.KINDS, (32, 32)).save(tmp_path / "mine")
     data = tiny.class_folders(tmp_path / "pages")
+    wrong = tiny.recipe(data, student={"load": str(vit), "image_size": [64, 64]})
+    with pytest.raises(
+        RecipeError, match=r"student\.image_size: for a model that is there it is for kie, the task is classification"
+    ):
+        docstill.compress(wrong, tmp_path / "run")
     with pytest.raises(UserError, match="which is for kie, the task is classification; leave it out"):
         docstill.train("classification", docstill.Resized(load=str(vit), image_size=(64, 64)), data, tmp_path / "out")
     donut = like_published(changes={"encoder": {"window_size": 2}}).save(tmp_path / "donut")

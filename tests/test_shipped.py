@@ -11,6 +11,7 @@ import pytest
 
 import docstill
 from docstill.errors import UserError
+from docstill.loaded import task_of
 from docstill.shipped import STUDIES, find_teacher, recipes
 from docstill.synthesis.generator import synth
 
@@ -60,6 +61,9 @@ def test_it_is_found_by_its_name_wherever_a_model_is_given(labels: Path, tmp_pat
     assert docstill.load("shipped:small-labels").predict([page])[0]["fields"]
     done = docstill.prune("shipped:small-labels", tmp_path / "out", method="depth", of="decoder", keep=2)
     assert docstill.load(done["model"]).model.network.config.decoder.decoder_layers == 2
+    assert task_of("shipped:small-labels") == "kie"
+    found = docstill.check(labels, model="shipped:small-labels")
+    assert found["n"] == LABELS or found["splits"]
     with pytest.raises(UserError, match="no teacher receipts is shipped; choose one of small-labels"):
         docstill.load("shipped:receipts")
 

@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import docstill
+from docstill.data.donut_folder import read_donut_folder
 from docstill.deploy.hardware import hardware
 from docstill.errors import InUse
 from docstill.files import copy_whole, read_lines, write_json, write_lines
-from docstill.run import DONE, step
+from docstill.run import DONE, locked, step
 
 OBJECTIVES: dict[str, list[dict[str, Any]]] = {
     "student": [{"kind": "labels", "weight": 0.5}, {"kind": "kd", "temperature": 2.0, "weight": 0.5}],
@@ -127,8 +128,12 @@ def main(receipts: Path, run: Path, name: str) -> None:
             except InUse:
                 continue
             keep(run, name)
+    folders = [run / kind / f"seed-{seed}" for seed in SEEDS for kind in OBJECTIVES]
+    if not all((folder / DONE).is_file() for folder in folders):
+        sys.exit("another process still teaches a student; begin this one again once it is done, to time them")
     models = [str(teacher / "model"), str(run / "student" / "seed-0" / "model")]
-    step(run / "timed", lambda: {"models": docstill.benchmark(models, data / "validation")["models"]})
+    with locked(run / "timed"):
+        step(run / "timed", lambda: {"models": docstill.benchmark(models, data / "validation")["models"]})
     keep(run, name)
 
 
@@ -159,6 +164,7 @@ def with_lines(receipts: Path, data: Path, split: str) -> dict[str, Any]:
     known = [entry | {"lines": lines[entry["file_name"]]} for entry in entries if entry["file_name"] in lines]
     unknown = [entry for entry in entries if entry["file_name"] not in lines]
     write_lines(data / split / "metadata.jsonl", known + unknown)
+    read_donut_folder(data / split)  # a box that cannot be is said now, not when it is the receipts' turn
     return {"documents": len(entries), "with lines": len(known)}
 
 
@@ -178,8 +184,9 @@ def keep(run: Path, name: str) -> None:
         "teachers": {begin: scored(folder, data) for begin, folder in tuned.items() if (folder / DONE).is_file()}
     }
     for kind in OBJECTIVES:
-        folders = [run / kind / f"seed-{seed}" for seed in SEEDS]
-        found[kind] = [scored(folder, data) for folder in folders if (folder / DONE).is_file()]
+        folders = {seed: run / kind / f"seed-{seed}" for seed in SEEDS}
+        done = {seed: folder for seed, folder in folders.items() if (folder / DONE).is_file()}
+        found[kind] = [{"seed": seed} | scored(folder, data) for seed, folder in done.items()]
     if (run / "timed" / DONE).is_file():
         found["benchmark"] = list(step(run / "timed", dict)["models"].values())
     about: dict[str, Any] = {"reader": scale.reader, "documents": scale.documents, "new": scale.new}

@@ -46,12 +46,13 @@ def of_students(found: dict[str, Any]) -> str:
     """In a sentence, what students keep and gain; nothing while there are none."""
     if not found["student"]:
         return ""
-    seeds, twins, teacher = found["student"], found["no-kd"], found["teachers"]["receipts"]
+    seeds, teacher = found["student"], found["teachers"]["receipts"]
+    twins = {twin["seed"]: twin["field_f1"] for twin in found["no-kd"]}
     kept = summary([one["field_f1"] for one in seeds])["mean"] / teacher["field_f1"]
     said = f"Students keep {share(kept)} of their teacher's field F1, {len(seeds)} seed{'s' * (len(seeds) > 1)}"
-    if twins:
-        over = [one["field_f1"] - twin["field_f1"] for one, twin in zip(seeds, twins, strict=False)]
-        said += f", {signed(summary(over))} points over their twins"
+    over = [one["field_f1"] - twins[one["seed"]] for one in seeds if one["seed"] in twins]
+    if over:
+        said += f", {signed(summary(over))} points over {'their twins' if len(over) == len(seeds) else f'the twins of {len(over)}'}"
     if "benchmark" in found:
         large, small = found["benchmark"]
         slow, quick = (one["latency_ms"]["document"]["p50"] for one in (large, small))

@@ -9,6 +9,7 @@ from docstill.data import validator
 from docstill.data.donut_folder import scan_donut_folder
 from docstill.data.json_tokens import json_to_tokens, tag_tokens
 from docstill.errors import DataError, MissingExtra, UserError
+from docstill.shipped import located
 
 
 def check(data: str | Path, task: str | None = None, model: str | Path | None = None) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def _unfit(splits: dict[str, Path], source: str) -> list[str]:
         from docstill.tasks.kie import Kie
     except ModuleNotFoundError as error:
         raise MissingExtra("docstill check with a model", "train") from error
-    task, model = Kie(), Kie().load_model(source)
+    task, model = Kie(), Kie().load_model(located(source))
     pages = [Pages(folder, scan_donut_folder(folder)[0]) for folder in splits.values()]  # training first
     learnt = [variant for document in pages[0].documents for variant in document.variants]
     tags = set().union(*map(tag_tokens, learnt))

@@ -93,7 +93,8 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "", known
         DataError: documents are bad; all of them are named.
         ModelError: teacher or student cannot be used as asked.
     """
-    for source in (recipe.teacher, recipe.student):
+    taught = recipe.teacher.model if isinstance(recipe.teacher, Teacher) else recipe.teacher
+    for source in (taught, recipe.student):
         if isinstance(source, str | Resized):
             local_folder(
                 source if isinstance(source, str) else source.load

@@ -150,6 +150,7 @@ def task_of(source: str) -> str:
     Raises:
         ModelError: there is no such model.
     """
+    source = located(source)
     folder = local_folder(source)
     card = {} if folder is None else read_card(folder)
     if card.get("task") in TASKS:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +36,6 @@ def measure(
     contenders = [Contender(name, tasks[name].latency_parts(model, images)) for name, (_, model) in models.items()]
     with counter("timing", rounds) as advance:
         latency = time_interleaved(contenders, rounds=rounds, threads=threads, advance=advance)
-    with ThreadPoolExecutor(
-        2
-    ) as pool:  # processes that for the most part import torch, and do not share what is measured
-        peaks = pool.map(lambda each: measure_peak_memory(str(each[0]), each[1].task), models.values())
-        memory = dict(zip(models, peaks, strict=True))
     rows = {}
     for name, (folder, model) in models.items():
         params = count_parameters(model.network)
@@ -52,7 +46,7 @@ def measure(
             "flops": flops(tasks[name], model, images[0]),
             "bytes": bytes_on_disk(folder),
             "latency_ms": times["document"] if set(times) == {"document"} else times,
-            "peak_memory_mb": round(memory[name], 1),
+            "peak_memory_mb": round(measure_peak_memory(str(folder), model.task), 1),
             "runtime": "torch",
             "precision": "fp32",
             "threads": threads or torch.get_num_threads(),

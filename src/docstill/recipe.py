@@ -17,7 +17,7 @@ from docstill.fitting import not_drawn_for, unfit_for_stream, unfit_objectives, 
 from docstill.mistakes import mistakes
 from docstill.prune_settings import PRUNED_TASKS, PruneStage
 from docstill.recipe_text import read_yaml
-from docstill.settings import DistillStage, Source, Stage, Training, TrainStage, shipped_source
+from docstill.settings import DistillStage, Resized, Source, Stage, Training, TrainStage, shipped_source
 from docstill.strict import Strict
 
 Control = Literal["teacher", "no-kd"]
@@ -178,6 +178,15 @@ class Recipe(Strict):
                 problems += unfit_training(f".stages.{number}.{stage.kind}", stage.settings, self.task)
         if isinstance(self.teacher, Teacher):
             problems += unfit_training(".teacher.train", self.teacher.train, self.task)
+        sources = {".student": self.student}
+        if isinstance(self.teacher, Teacher):
+            sources[".teacher.model"] = self.teacher.model
+        if self.task != "kie":
+            problems += [
+                f"{where}.image_size: for a model that is there it is for kie, the task is {self.task}; give the model alone"
+                for where, source in sources.items()
+                if isinstance(source, Resized)
+            ]
         if problems:
             raise ValueError("\n".join(problems))
         return self

@@ -104,7 +104,9 @@ def begin(source: Source, bench: Bench, teacher: DocumentModel | None) -> Docume
             raise UserError(
                 f"another image_size for {source.load} was given, which is for kie, the task is {bench.task.name}; leave it out"
             )
-        return at_size(bench.task.load_model(source.load), source.image_size)
+        model = at_size(bench.task.load_model(source.load), source.image_size)
+        model.card = {key: value for key, value in model.card.items() if key != BROUGHT_TO}
+        return model
     return bench.task.load_model(source)
 
 
@@ -238,10 +240,14 @@ def first_look(bench: Bench, student: DocumentModel, settings: Training, objecti
 
 
 def _dry(examples: PageSet) -> Batch:
-    """The batch that objectives are shown before the first step."""
+    """The batch that objectives are shown before the first step; where some pages say what stands on them, one of these is in it."""
     width, height = examples.cache.size
     count = min(DRY, max(1, DRY_PIXELS // (width * height)))
-    return next(epoch_batches(examples, 0, 0, count, 0))
+    batch = next(epoch_batches(examples, 0, 0, count, 0))
+    known = [index for index, document in enumerate(examples.pages.documents) if document.glyphs is not None]
+    if known and set(known).isdisjoint(batch["indices"]):
+        batch = examples.collate([examples[index] for index in (known[0], *batch["indices"][1:])])
+    return batch
 
 
 def _teacher_answers(bench: Bench, student: DocumentModel, folder: Path) -> tuple[Pages, int]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from array import array
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from docstill.data.document import Glyphs
 from docstill.data.donut_folder import METADATA, read_donut_folder, repeated_keys, scan_donut_folder
 from docstill.data.json_tokens import json_to_tokens
 from docstill.errors import DataError
@@ -185,6 +187,10 @@ def test_characters_are_spread_over_the_box_of_their_line(tmp_path: Path) -> Non
         ("B", 35, 20),
         ("C", 55, 20),
     ]
+    with_lines(tmp_path, [{"text": "AB", "box": [180, 10, 220, 30]}, {"text": "C", "box": [200, 10, 210, 30]}])
+    assert read_donut_folder(tmp_path)[0].glyphs == Glyphs("A", array("f", [0.95, 0.2]))  # the rest is off the edge
+    with_lines(tmp_path, None, glyphs=None)
+    assert read_donut_folder(tmp_path)[0].glyphs is None
 
 
 @pytest.mark.parametrize(

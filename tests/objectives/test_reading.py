@@ -152,6 +152,22 @@ def test_training_with_it_teaches_where_characters_stand(tmp_path: Path) -> None
     assert lines[-1]["reading"] < 0.5 * lines[0]["reading"]
 
 
+def test_one_page_that_says_it_is_enough(tmp_path: Path) -> None:
+    """Whatever the seed, and the order of the pages with it; objectives are shown eight pages before the first step."""
+    for split in ("train", "validation"):
+        tiny_folder(tmp_path / split, [{"total": f"{number}.00"} for number in range(24)])
+    file = tmp_path / "train" / "metadata.jsonl"
+    first, *rest = file.read_text().splitlines()
+    known = json.dumps(json.loads(first) | {"lines": [{"text": "9.00", "box": [10, 30, 60, 60]}]})
+    file.write_text("\n".join([known, *rest]) + "\n")
+    new = NewModel(new="donut-tiny", image_size=(160, 160))
+    for seed in range(3):
+        docstill.train("kie", new, tmp_path, tmp_path / f"{seed}", seed, reading=2.0, epochs=0.1, batch_size=2)
+    file.write_text("\n".join([first, *rest]) + "\n")
+    with pytest.raises(UserError, match="give `lines` that OCR found"):
+        docstill.train("kie", new, tmp_path, tmp_path / "none", reading=2.0, epochs=0.1, batch_size=2)
+
+
 def test_generated_pages_say_it_and_are_read_back(tmp_path: Path) -> None:
     docstill.synth("labels", tmp_path / "labels", 3, glyphs=True)
     documents = read_donut_folder(tmp_path / "labels")

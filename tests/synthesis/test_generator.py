@@ -174,6 +174,23 @@ def test_the_sums_of_a_receipt_are_right() -> None:
         assert cents(it.cash) - cents(it.total) == cents(it.change)
 
 
+def test_what_else_stands_on_a_receipt_is_printed() -> None:
+    face, seen = Fonts().faces[0], set()
+    for seed in range(60):
+        it = receipt(random.Random(seed))
+        written = [text for text, _ in draw_receipt(it, face, face, random.Random(seed)).written]
+        lines = [*it.above, *it.address, *it.below, *filter(None, [it.title])]
+        assert set(lines) <= set(written)
+        places = [written.index(line) for line in lines]
+        assert places == sorted(places)
+        assert not it.clerk or f"{it.words()['clerk']}: {it.clerk}" in written
+        if it.capitals:
+            assert {letter for text in written for letter in text if letter != letter.upper()} <= {"x"}  # 2 x
+        parts = {"above": it.above, "below": it.below, "title": it.title, "clerk": it.clerk, "capitals": it.capitals}
+        seen |= {(name, bool(part)) for name, part in parts.items()}
+    assert len(seen) == 10  # each is there, and is not
+
+
 def test_flat_receipts_have_the_four_fields() -> None:
     _, truth = Generator("receipts", form="flat").document(0)
     assert list(truth) == ["company", "date", "address", "total"]

@@ -23,7 +23,10 @@ def check(
         str | None, typer.Option(help="classification, kie or layout; default: by the files that are there.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="For kie: model folder or hub id; name the answers that do not fit its decoder.")
+        str | None,
+        typer.Option(
+            help="For kie: model folder, hub id, or shipped:small-labels; name the answers that do not fit its decoder."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -160,7 +160,7 @@ def train(
 
 @app.command()
 def prune(
-    model: Annotated[str, typer.Argument(help="Model folder or hub id.")],
+    model: Annotated[str, typer.Argument(help="Model folder, hub id, or shipped:small-labels.")],
     out: Out,
     settings: Settings = None,
     method: Annotated[
@@ -196,7 +196,7 @@ def prune(
 
 @app.command()
 def distill(
-    teacher: Annotated[str, typer.Argument(help="Model folder or hub id.")],
+    teacher: Annotated[str, typer.Argument(help="Model folder, hub id, or shipped:small-labels.")],
     settings: Settings = None,
     student: Annotated[
         str | None, typer.Option(help="Model folder to start from, e.g. a pruned one, or shipped:small-labels.")

@@ -18,7 +18,7 @@ from docstill.reporting.shift_tables import tables
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(help="Model folder or hub id.")],
+    model: Annotated[str, typer.Argument(help="Model folder, hub id, or shipped:small-labels.")],
     data: Annotated[Path, typer.Argument(help="A split's folder, or the folder that holds the splits.")],
     task: TaskName = None,
     split: Annotated[str | None, typer.Option(help="Default: validation.")] = None,
@@ -92,7 +92,7 @@ def score(
 
 @app.command()
 def benchmark(
-    models: Annotated[list[str], typer.Argument(help="Model folders or hub ids.")],
+    models: Annotated[list[str], typer.Argument(help="Model folders, hub ids, or shipped:small-labels.")],
     data: Annotated[Path | None, typer.Option(help="Folder with pages to time with.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds.")] = 20,
@@ -123,7 +123,7 @@ def benchmark(
 
 @app.command()
 def compare(
-    teacher: Annotated[str, typer.Argument(help="Model folder or hub id.")],
+    teacher: Annotated[str, typer.Argument(help="Model folder, hub id, or shipped:small-labels.")],
     student: Annotated[str, typer.Argument(help="Another, for the same task.")],
     data: Annotated[Path, typer.Argument(help="A split's folder, or the folder that holds the splits.")],
     task: TaskName = None,
@@ -156,7 +156,7 @@ def compare(
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(help="Model folder or hub id.")],
+    model: Annotated[str, typer.Argument(help="Model folder, hub id, or shipped:small-labels.")],
     files: Annotated[list[Path], typer.Argument(help="Pictures of pages, TIFFs and PDFs with any number of pages.")],
     task: TaskName = None,
     as_json: Json = False,

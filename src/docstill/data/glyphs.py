@@ -29,12 +29,16 @@ def glyphs_of(entry: dict[str, Any], file: Path | None) -> Glyphs | str | None:
         entry: the line; ``glyphs`` or ``lines`` of it are read.
         file: its picture, whose size ``lines`` are measured against; None if it is not there, which others tell of.
     """
-    if "glyphs" in entry and "lines" in entry:
+    glyphs, lines = (
+        entry.get("glyphs"),
+        entry.get("lines"),
+    )  # null where a table has a column that this page does not fill
+    if glyphs is not None and lines is not None:
         return "glyphs and lines both say where characters stand; keep one of them"
-    if "glyphs" in entry:
-        return _given(entry["glyphs"])
-    if "lines" in entry and file is not None:
-        return _spread(entry["lines"], file)
+    if glyphs is not None:
+        return _given(glyphs)
+    if lines is not None and file is not None:
+        return _spread(lines, file)
     return None
 
 
@@ -70,12 +74,14 @@ def _spread(lines: Any, file: Path) -> Glyphs | str:
             return f"{where} ends before it begins; write [left, top, right, bottom]"
         if left > width or top > height or right < 0 or bottom < 0:
             return f"{where} lies off the picture, which has {width} × {height} pixels"
+        down = (top + bottom) / 2 / height
         for place, character in enumerate(text):
-            if not character.isspace():
+            across = (left + (place + 0.5) / len(text) * (right - left)) / width
+            if (
+                not character.isspace() and 0 <= across <= 1 and 0 <= down <= 1
+            ):  # boxes may reach over the edge a little
                 characters.append(character)
-                shares.extend(
-                    ((left + (place + 0.5) / len(text) * (right - left)) / width, (top + bottom) / 2 / height)
-                )
+                shares.extend((across, down))
     return Glyphs("".join(characters), shares)
 
 

@@ -48,7 +48,7 @@ class Reading(Objective):
         if student.glyphs is None:
             raise UserError(
                 "the objective reading needs pages that say where each character stands; generate some with "
-                "`docstill synth … --glyphs`, or leave it out"
+                "`docstill synth … --glyphs`, give `lines` that OCR found in metadata.jsonl, or leave it out"
             )
         features = student.features[ENCODER]
         self.layer = nn.Linear(features.shape[-1], student.glyphs[1]).to(features.device)

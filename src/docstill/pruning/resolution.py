@@ -6,6 +6,7 @@ import copy
 from dataclasses import replace
 from typing import Any
 
+from docstill.errors import ModelError
 from docstill.models.donut import check_window
 from docstill.models.faster_rcnn import scaled_anchors
 from docstill.models.io import DocumentModel
@@ -48,7 +49,13 @@ def at_size(model: DocumentModel, size: tuple[int, int]) -> DocumentModel:
     Raises:
         ModelError: a side is smaller than a window of the encoder's last stage, or the encoder has embeddings of absolute places.
     """
-    check_window(model.network.config.encoder, size)
+    encoder = model.network.config.encoder
+    if encoder.use_absolute_embeddings:
+        raise ModelError(
+            f"this Donut's encoder has embeddings of absolute places (use_absolute_embeddings), for pages of {' × '.join(map(str, encoder.image_size))} "
+            "pixels alone; leave image_size out, or give another model"
+        )
+    check_window(encoder, size)
     network, masks = on_canvas(model.network, model.masks, size)
     processor = copy.deepcopy(model.processor)
     processor.image_processor.size = {"height": size[0], "width": size[1]}
