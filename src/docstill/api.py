@@ -207,15 +207,14 @@ def train(
         seed: of everything random.
         settings: those of the stage.
     """
-    return one_stage("train", settings, task, _found(model), out, data, seed)
+    return one_stage("train", settings, task, model, out, data, seed)
 
 
 def prune(
     model: str | Path, out: str | Path, task: str | None = None, data: str | Path | None = None, **settings: Any
 ) -> dict[str, Any]:
     """One `prune` stage, at once; ``data`` for methods that look at pages. The result lies in ``out/model``."""
-    source = located(str(model))
-    return one_stage("prune", settings, task or task_of(source), source, out, data)
+    return one_stage("prune", settings, task or task_of(str(model)), str(model), out, data)
 
 
 def distill(
@@ -234,14 +233,9 @@ def distill(
     Returns:
         As for `train`, with ``teacher``, its ``model`` and ``metrics`` on the validation split, and ``warnings``.
     """
-    source = located(str(teacher))
-    task = task or task_of(source)
+    task = task or task_of(str(teacher))
     settings = {"objectives": usual_objectives(task), **settings}
-    return one_stage("distill", settings, task, _found(student), out, data, seed, source)
-
-
-def _found(source: Source) -> Source:
-    return located(source) if isinstance(source, str) else source
+    return one_stage("distill", settings, task, student, out, data, seed, str(teacher))
 
 
 def usual_objectives(task: str, temperature: float | None = None, alpha: float | None = None) -> list[dict[str, Any]]:

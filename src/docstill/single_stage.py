@@ -34,6 +34,7 @@ from docstill.recipe_text import differences
 from docstill.reporting.verdict import localisation_warning
 from docstill.run import CHECKPOINT, EVALUATION, forget_looks, has_begun, locked, read_metrics, refuse_file, step
 from docstill.settings import DistillStage, NewModel, Source, Stage
+from docstill.shipped import located
 from docstill.sources import read_splits
 from docstill.stages import Bench, begin, run_stage
 from docstill.tasks import task_named
@@ -84,6 +85,9 @@ def one_stage(
     said = str(data) if places is None else places.model_dump(mode="json")
     asked = {"task": task_name, "model": str(source), "data": said, "seed": seed, "teacher": teacher_source}
     text = yaml.safe_dump({**asked, kind: stage.settings.model_dump(mode="json")}, sort_keys=False)
+    # what ships is written down by its name, for its folder is another in every environment
+    source = located(source) if isinstance(source, str) else source
+    teacher_source = located(teacher_source) if teacher_source else None
     written = folder / "stage.yaml"
     refuse_file(folder)
     changed = differences(written.read_text(encoding="utf-8"), text) if written.is_file() else []
