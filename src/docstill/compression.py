@@ -94,11 +94,10 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "", known
         ModelError: teacher or student cannot be used as asked.
     """
     taught = recipe.teacher.model if isinstance(recipe.teacher, Teacher) else recipe.teacher
-    for source in (taught, recipe.student):
-        if isinstance(source, str | Resized):
-            local_folder(
-                source if isinstance(source, str) else source.load
-            )  # a path that leads nowhere is said before the folder is this recipe's
+    for source in (taught, recipe.student):  # a path that leads nowhere is said before the folder is this recipe's
+        place = source.load if isinstance(source, Resized) else source
+        if isinstance(place, str):
+            local_folder(place)
     open_run(run, dump_recipe(recipe))
     with locked(run):
         if not has_learnt(run):
