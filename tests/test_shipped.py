@@ -62,6 +62,7 @@ def test_it_is_found_by_its_name_wherever_a_model_is_given(labels: Path, tmp_pat
     done = docstill.prune("shipped:small-labels", tmp_path / "out", method="depth", of="decoder", keep=2)
     assert docstill.load(done["model"]).model.network.config.decoder.decoder_layers == 2
     assert "model: shipped:small-labels" in (tmp_path / "out" / "stage.yaml").read_text()  # in whatever environment
+    assert docstill.Resized(load="shipped:small-labels", image_size=(96, 96)).load == "shipped:small-labels"
     assert task_of("shipped:small-labels") == "kie"
     assert docstill.check(labels, model="shipped:small-labels")["splits"]
     with pytest.raises(UserError, match="no teacher receipts is shipped; choose one of small-labels"):

@@ -60,6 +60,7 @@ from docstill.run import (
     step,
 )
 from docstill.settings import Resized, Stage
+from docstill.shipped import located
 from docstill.similarity.comparison import IN_A_RUN, layers_alike
 from docstill.similarity.rows import share_of_same_answers
 from docstill.sources import read_splits, stream_of
@@ -95,7 +96,7 @@ def compress(recipe: Recipe, run: Path, command: str = "", name: str = "", known
     """
     taught = recipe.teacher.model if isinstance(recipe.teacher, Teacher) else recipe.teacher
     for source in (taught, recipe.student):  # a path that leads nowhere is said before the folder is this recipe's
-        place = source.load if isinstance(source, Resized) else source
+        place = located(source.load) if isinstance(source, Resized) else source
         if isinstance(place, str):
             local_folder(place)
     open_run(run, dump_recipe(recipe))

@@ -35,8 +35,9 @@ class Resized(Strict):
 
     @field_validator("load", mode="before")
     @classmethod
-    def _where_it_ships(cls, value: Any) -> Any:
-        return shipped_source(value)
+    def _it_ships(cls, value: Any) -> Any:
+        shipped_source(value)
+        return value  # written down by its name, for its folder is another in every environment
 
 
 def shipped_source(value: Any) -> Any:

@@ -33,6 +33,7 @@ from docstill.pruning.masks import Masks, apply_masks
 from docstill.pruning.resolution import at_size
 from docstill.pruning.schedule import cubic_sparsity
 from docstill.settings import DistillStage, GradualPruning, NewModel, Resized, Source, Stage, Training, TrainStage
+from docstill.shipped import located
 from docstill.tasks.base import BROUGHT_TO, Batch, ModelSpec, Pages, Task
 from docstill.tasks.key_order import same_order
 from docstill.tasks.spelling import check_spelt_alike
@@ -104,7 +105,7 @@ def begin(source: Source, bench: Bench, teacher: DocumentModel | None) -> Docume
             raise UserError(
                 f"another image_size for {source.load} was given, which is for kie, the task is {bench.task.name}; leave it out"
             )
-        model = at_size(bench.task.load_model(source.load), source.image_size)
+        model = at_size(bench.task.load_model(located(source.load)), source.image_size)
         model.card = {key: value for key, value in model.card.items() if key != BROUGHT_TO}
         return model
     return bench.task.load_model(source)

@@ -294,7 +294,8 @@ def _source(new: str | None, model: str | None, size: str | None, config: Any) -
             return model
         from docstill.settings import Resized
 
-        return Resized(load=located(model), image_size=_sides(size))
+        located(model)  # a name that is none is said as a sentence
+        return Resized(load=model, image_size=_sides(size))
     if not isinstance(config, dict | None):
         raise UserError(f"config={config} is no mapping; write keys and values, such as config='{{decoder_layers: 3}}'")
     from docstill.settings import NewModel
