@@ -148,6 +148,27 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_as_they_were() -> None:
     assert lesson.line.weight.grad is None
 
 
+def test_a_gradient_that_is_not_finite_leaves_the_weights_as_they_were() -> None:
+    class Lesson(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.line = torch.nn.Linear(1, 1)
+
+        def forward(self, batch: dict[str, Any]) -> list[Loss]:
+            far = (self.line(batch["x"]) * 0).sum()  # a root's slope at 0 is without end, and 0 times it no number
+            return [Loss("labels", far.sqrt() + 2, 1.0, 1)]
+
+    lesson = Lesson()
+    before = lesson.line.weight.clone()
+    trainee = Trainee(lesson, lesson.line, lambda epoch, skip: iter(()), 1, lambda batch: {"labels": 1}, dict)
+    optimizer = torch.optim.SGD(lesson.parameters(), 0.1)
+    group = [{"files": ["a.png", "b.png"], "x": torch.ones(2, 1)}]
+    with pytest.raises(DocstillError, match=r"the gradient is nan on a\.png, b\.png; look at these files, or lower"):
+        optimise(trainee, optimizer, group, torch.autocast("cpu", enabled=False), 1.0, False)
+    assert torch.equal(lesson.line.weight, before)
+    assert lesson.line.weight.grad is None
+
+
 def test_one_number_a_channel_is_a_sentence() -> None:
     class Lesson(torch.nn.Module):
         def __init__(self) -> None:

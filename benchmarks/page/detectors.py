@@ -67,7 +67,7 @@ def detectors_section(pairs: dict[str, dict[str, Any]], folder: Path) -> str:
         read(folder / f"{name}.json") for name in ("pretraining", "rates", "first_rates", "beginning")
     )
     short = [
-        "| teacher → student | method | seeds | teacher's AP | AP | over the same alone | of the teacher's AP | speed |",
+        "| teacher → student | method | seeds | teacher's AP | AP | over the no-KD twin | of the teacher's AP | speed |",
         "|---|" + "---|" * 7,
     ]
     tables = []

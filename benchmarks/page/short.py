@@ -21,7 +21,7 @@ def in_short(folder: Path) -> str:
         folder: that of the benchmarks.
     """
     lines = [
-        "| | teacher | student | the same alone | faster | million weights |",
+        "| | teacher | student | no-KD twin | faster | million weights |",
         "|---|---|---|---|---|---|",
         of_run("kinds of pages, accuracy: ResNet-50 → a small ResNet-10", read(folder / "speed" / "results.json")),
         of_run("kinds of pages, accuracy: ResNet-18 → a quarter of it", read(folder / "doctype" / "results.json")),

@@ -201,10 +201,19 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def page_set(
-    task: Task, pages: Pages, student: DocumentModel, teacher: DocumentModel | None, training: Training, seed: int
+    task: Task,
+    pages: Pages,
+    student: DocumentModel,
+    teacher: DocumentModel | None,
+    training: Training,
+    seed: int,
+    beside: DocumentModel | None = None,
 ) -> PageSet:
-    """The training examples of ``pages`` for a student and, if it is to be asked, a teacher."""
-    sizes = [task.page_size(model) for model in (student, teacher) if model is not None]
+    """The training examples of ``pages`` for a student and, if it is to be asked, a teacher.
+
+    ``beside`` is a teacher that is not asked: the no-KD control sees pages brought to the same size first as the student does.
+    """
+    sizes = [task.page_size(model) for model in (student, teacher, beside) if model is not None]
     size = (max(width for width, _ in sizes), max(height for _, height in sizes))
     still = isinstance(training, DistillStage) and training.cache_logits > 0
     alike = teacher is not None and task.shown_alike(student, teacher)

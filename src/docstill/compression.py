@@ -68,6 +68,7 @@ from docstill.stages import Bench, begin, know_schema, run_stage
 from docstill.tasks import task_named
 from docstill.tasks.base import BROUGHT_TO, Pages, Task
 from docstill.tasks.key_order import KEY_ORDER
+from docstill.tasks.kie_blank import BLANK_GUARD
 from docstill.teacher_answers import sure_enough
 from docstill.teacher_cache import FOLDER
 from docstill.teacher_regions import with_regions
@@ -292,7 +293,7 @@ def _run_chain(chain: Chain, recipe: Recipe, bench: Bench, teacher: Taught) -> N
                 begun = {"stage": "begin", "from": "teacher" if recipe.student is None else str(recipe.student)}
                 known = {
                     key: student.card[key]
-                    for key in (SCHEMA, KEY_ORDER, KEPT_LAYERS, BROUGHT_TO, MERGES)
+                    for key in (SCHEMA, KEY_ORDER, BLANK_GUARD, KEPT_LAYERS, BROUGHT_TO, MERGES)
                     if key in student.card
                 }
                 student.card = {"lineage": [begun], **known}
@@ -388,5 +389,7 @@ def _measure(bench: Bench, teacher: Taught, chains: list[Chain], recipe: Recipe)
         as_it_lies = source.is_dir() and in_full_precision(source)  # as students are written: else bytes say nothing
         folders["teacher"] = source if as_it_lies else teacher.model.save(teacher.folder / MODEL)
     models = {row: (folder, bench.task.load_model(str(folder))) for row, folder in folders.items()}
+    if "teacher" in models:  # it is held to the schema as its students are, which a folder from elsewhere does not say
+        models["teacher"][1].card = dict(teacher.model.card)
     images = [open_image(document.file) for document in bench.validation.documents[:TIMED_PAGES]]
     return {"hardware": hardware(), **measure(models, images)}

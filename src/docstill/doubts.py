@@ -99,6 +99,17 @@ def nothing_to_teach(task: Task, metrics: dict[str, Any]) -> list[str]:
     return [f"the teacher's {task.primary_metric} on the validation split is 0, so that it has nothing to teach"]
 
 
+def kept_from_model(blank: dict[str, int]) -> list[str]:
+    """A sentence on pages that have fields and were not shown to the model, for no writing was found on them; nothing if there are none."""
+    count = blank["with_fields"]
+    if not count:
+        return []
+    return [
+        f"no writing was found on {count:,} page{'s' * (count > 1)} with fields, so the model was not shown {'them' if count > 1 else 'it'} and answered "
+        'nothing; with "blank_guard": false in its docstill.json it is shown every page'
+    ]
+
+
 def extra_pages(pages: Pages) -> list[str]:
     """A sentence on pictures of several pages, of which only the first is seen; nothing if there are none."""
     found = []

@@ -185,7 +185,7 @@ def optimise(
     """One step over a window of small batches: the losses as means over the window; with ``look`` also ``gradients``.
 
     Raises:
-        DocstillError: the loss is not finite; the weights are then as they were.
+        DocstillError: the loss, or its gradient, is not finite; the weights are then as they were.
     """
     totals: dict[str, float] = {}
     for batch in group:
@@ -214,7 +214,13 @@ def optimise(
             )
         for name, number in zip(names, read, strict=True):
             values[name] = values.get(name, 0.0) + number
-    nn.utils.clip_grad_norm_(trainee.lesson.parameters(), max_grad_norm)
+    norm = nn.utils.clip_grad_norm_(trainee.lesson.parameters(), max_grad_norm)
+    if not torch.isfinite(
+        norm
+    ):  # the losses may be finite all the same, and one step would leave no weight that is a number
+        optimizer.zero_grad()
+        files = ", ".join(file for batch in group for file in batch["files"])
+        raise DocstillError(f"the gradient is {norm.item()} on {files}; look at these files, or lower learning_rate")
     optimizer.step()
     optimizer.zero_grad()
     return values

@@ -12,7 +12,7 @@ import numpy as np
 from docstill.data.coco_folder import results_of
 from docstill.data.splits import find_splits, resolve_split
 from docstill.data.unlabelled import problems_of, read_unlabelled
-from docstill.doubts import unwritable_answers, warn
+from docstill.doubts import kept_from_model, unwritable_answers, warn
 from docstill.errors import DataError, UserError
 from docstill.files import check_writable, write_text
 from docstill.loaded import load
@@ -108,6 +108,8 @@ def evaluate(
             evaluation = Evaluation({}, [], loaded.task.regions(loaded.model, pages, advance))
         else:
             evaluation = loaded.task.evaluate(loaded.model, pages, advance)
+    if loaded.task.name == "kie":
+        warn(kept_from_model(evaluation.metrics["blank"]))
     if outputs is not None:
         write_text(Path(outputs), _outputs(loaded.task, pages, evaluation))
     result: dict[str, Any] = {

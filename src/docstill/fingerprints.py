@@ -18,6 +18,7 @@ from docstill.models.io import DocumentModel
 from docstill.run import BEGAN_WITH, forget_looks, has_learnt
 from docstill.tasks.base import Pages
 from docstill.tasks.key_order import KEY_ORDER
+from docstill.tasks.kie_blank import BLANK_GUARD
 
 
 def add_model(found: hashlib.blake2b, model: DocumentModel) -> None:
@@ -28,6 +29,7 @@ def add_model(found: hashlib.blake2b, model: DocumentModel) -> None:
     found.update(model.network.config.to_json_string(use_diff=False).encode())
     found.update(json.dumps([model.labels, model.card.get(SCHEMA)]).encode())
     found.update(str(model.card.get(KEY_ORDER, "")).encode())
+    found.update(str(model.card.get(BLANK_GUARD, "")).encode())
     with TemporaryDirectory() as scratch:
         model.processor.save_pretrained(scratch)
         for path in sorted(Path(scratch).rglob("*.*")):

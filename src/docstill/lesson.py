@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
 
 from docstill.engine import Loss
-from docstill.errors import ModelError
+from docstill.errors import ModelError, UserError
 from docstill.models.io import DocumentModel
-from docstill.models.taps import tapped
+from docstill.models.taps import module_at, tapped
 from docstill.objectives import OBJECTIVES
 from docstill.objectives.base import UNLABELLED, Objective, Outputs
 from docstill.on_policy import OWN, unlabelled, with_own_answers
@@ -48,12 +48,18 @@ class Lesson(nn.Module):
     The teacher is held outside the module tree: it is never trained, moved into train mode, or checkpointed.
 
     Attributes:
+        frozen: the modules at the paths ``freeze``, which stay as they are until `finish`.
         wanted: what the objectives compare besides decisions, as keys of the batches that the networks look at.
         recall: what the teacher said of documents, by index, where that is known; it is then not asked again.
     """
 
     def __init__(
-        self, task: Task, student: DocumentModel, teacher: DocumentModel | None, objectives: Sequence[Weighted]
+        self,
+        task: Task,
+        student: DocumentModel,
+        teacher: DocumentModel | None,
+        objectives: Sequence[Weighted],
+        freeze: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.network = student.network
@@ -91,12 +97,30 @@ class Lesson(nn.Module):
                 f"an objective hands on weights of the teacher that are to stay as they are, and the student's were pruned there ({', '.join(held[:3])} "
                 f"and so on, {len(held)} tensors); prune with an `of` that leaves these out, or give heads frozen: false"
             )
+        # in a tuple, not as submodules: they are the network's already
+        self.frozen = tuple(module_at(self.network, path, "student") for path in freeze)
+        self._thawed = [weights for module in self.frozen for weights in module.parameters() if weights.requires_grad]
+        for weights in self._thawed:
+            weights.requires_grad_(False)
+        if self._thawed and not any(weights.requires_grad for weights in self.network.parameters()):
+            raise UserError(
+                f"freeze names {', '.join(freeze)}, which is all of the student, and nothing is left that could learn; name fewer modules"
+            )
+
+    def train(self, mode: bool = True) -> Self:
+        """As of every module; what is frozen stays in eval mode, for batch norms would move and dropout blur what is handed on."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
 
     def finish(self) -> None:
         """To be called once when training has ended: the student is an ordinary network again."""
         for objective in self.objectives:
             assert isinstance(objective, Objective)
             objective.detach()
+        for weights in self._thawed:
+            weights.requires_grad_(True)
 
     @property
     def teacher(self) -> DocumentModel | None:
@@ -109,7 +133,7 @@ class Lesson(nn.Module):
         self.network.eval()  # a dry batch must not move batch-norm statistics
         with torch.no_grad():
             student, teacher = self.outputs(batch)
-        self.network.train(training)
+        self.network.train(training)  # frozen modules with it: `train` comes before each step
         for objective in self.objectives:
             assert isinstance(objective, Objective)
             objective.prepare(student, teacher)

@@ -110,7 +110,14 @@ class Training(Strict):
     keep: Literal["best", "last"] = "best"
     """Which weights the stage hands on."""
     tensorboard: bool = False
+    freeze: list[str] = Field(default_factory=list)
+    """Paths of the student's modules that stay as they are, such as ``encoder``: their weights are not trained, batch norms and dropout off."""
     prune: GradualPruning | None = None
+
+    @field_validator("freeze", mode="before")
+    @classmethod
+    def _one_path(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
 
 _AS_DRAWN = (

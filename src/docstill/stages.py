@@ -28,7 +28,7 @@ from docstill.optimiser import seed_everything
 from docstill.progress import bar
 from docstill.prune_settings import PruneStage
 from docstill.prune_stage import prune
-from docstill.pruning.magnitude import magnitude_masks
+from docstill.pruning.magnitude import magnitude_masks, select_weights
 from docstill.pruning.masks import Masks, apply_masks
 from docstill.pruning.resolution import at_size
 from docstill.pruning.schedule import cubic_sparsity
@@ -151,14 +151,13 @@ def learn(
         unwritable_answers(task, student, bench.validation) + respelt_answers(task, student, bench.validation)
     )
     task.check_scored(bench.validation)
-    if bench.teacher is not None:
+    if bench.teacher is not None and _asks(settings, objectives):
         task.check_pair(bench.teacher, student)
     task.before_learning(student, bench.training)
     if bench.teacher is not None:
         same_order(student, bench.teacher)
     seed_everything(seed)
-    weighted = make_objectives(objectives)
-    lesson = Lesson(task, student, bench.teacher, weighted)
+    lesson = _lesson(bench, student, settings, objectives)
     training, kept = bench.training, 0
     by_teacher = isinstance(settings, DistillStage) and settings.answers == "teacher" and bench.teacher is not None
     if by_teacher:
@@ -168,7 +167,8 @@ def learn(
         if task.name == "kie":  # pages that the teacher has answered
             more = writable(task, student, training, more)
         training = replace(training, documents=[*training.documents, *more])
-    examples = page_set(task, training, student, lesson.teacher, settings, seed)
+    beside = bench.teacher if isinstance(settings, DistillStage) else None
+    examples = page_set(task, training, student, lesson.teacher, settings, seed, beside)
     student.card[BROUGHT_TO] = list(examples.cache.size)
     device = fastest_device()
     # Convolutions run a quarter faster in this order of memory, on a CPU in bf16 as on a GPU; the numbers are the same.
@@ -209,9 +209,10 @@ def learn(
     student.network.to(memory_format=torch.contiguous_format)
     pruned = f", pruned to {settings.prune.sparsity:.0%} of {settings.prune.of} on the way" if settings.prune else ""
     anew = " drawn anew in each epoch" if training.stream is not None else ""
-    names = " + ".join(f"{entry.weight:g} × {entry.name}" for entry in weighted)
+    names = " + ".join(f"{weight:g} × {name}" for weight, name in zip(lesson.weights, lesson.names, strict=True))
+    held = f", {' and '.join(settings.freeze)} frozen" if settings.freeze else ""
     return {
-        "text": f"Trained for {settings.epochs:g} epochs on {count:,} documents{anew} with {names}{pruned}; "
+        "text": f"Trained for {settings.epochs:g} epochs on {count:,} documents{anew} with {names}{held}{pruned}; "
         f"best {task.primary_metric} on the validation split {progress.best:.4f} at step {progress.best_step} of {progress.step}."
         + (f" {_read(len(bench.training.documents), kept)}" if by_teacher else "")
         + ("" if cache is None else f" {_said(cache)}"),
@@ -231,13 +232,38 @@ def first_look(bench: Bench, student: DocumentModel, settings: Training, objecti
         UserError: student, teacher and objectives do not go together.
     """
     bench.task.check_model(student, bench.training)
-    if bench.teacher is not None:
+    if bench.teacher is not None and _asks(settings, objectives):
         bench.task.check_pair(bench.teacher, student)
         if isinstance(settings, DistillStage) and settings.cache_logits:
             check_spelt_alike(bench.teacher, student, bench.task.texts(student, bench.training))
-    lesson = Lesson(bench.task, student, bench.teacher, make_objectives(objectives))
+    lesson = _lesson(bench, student, settings, objectives)
     lesson.prepare(_dry(page_set(bench.task, bench.training, student, lesson.teacher, settings, seed=0)))
     lesson.finish()
+
+
+def _asks(settings: Training, objectives: list[dict[str, Any]]) -> bool:
+    """Whether a teacher is asked anything; one that is not may have another vocabulary, or other classes."""
+    answers = isinstance(settings, DistillStage) and settings.answers == "teacher"
+    return answers or any(OBJECTIVES[entry["kind"]].needs_teacher for entry in objectives)
+
+
+def _lesson(bench: Bench, student: DocumentModel, settings: Training, objectives: list[dict[str, Any]]) -> Lesson:
+    """Student, teacher and objectives together.
+
+    Raises:
+        UserError: weights are to be pruned while they are frozen.
+        ModelError: student, teacher and objectives do not go together.
+    """
+    lesson = Lesson(bench.task, student, bench.teacher, make_objectives(objectives), settings.freeze)
+    if settings.freeze and settings.prune is not None:
+        chosen = select_weights(student.network, settings.prune.of)
+        weights = dict(student.network.named_parameters())
+        if held := [name for name in chosen if not weights[name].requires_grad]:
+            raise UserError(
+                f"prune takes weights of {settings.prune.of}, and freeze keeps {len(held)} of these tensors as they are ({held[0]} and so on); give "
+                "prune an `of` that leaves them out, such as 'decoder.*', or prune in a stage of its own"
+            )
+    return lesson
 
 
 def _dry(examples: PageSet) -> Batch:

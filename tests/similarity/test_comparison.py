@@ -24,7 +24,7 @@ from docstill.models.taps import tapped
 from docstill.optimiser import seed_everything
 from docstill.similarity.comparison import comparison
 from docstill.similarity.heatmap import heatmap
-from docstill.similarity.pair import Pair
+from docstill.similarity.pair import Pair, _whole
 from docstill.tasks.base import drawn
 from docstill.tasks.classification import Classification
 from docstill.tasks.kie import Kie
@@ -147,6 +147,56 @@ def test_donuts_are_compared_in_both_parts(tmp_path: Path) -> None:
     found = comparison(Kie(), one, other, pages)
     assert set(found["similarity"]["parts"]) == {"encoder", "decoder"}
     assert found["similarity"]["global"] < 1
+
+
+def test_equal_models_are_alike_to_the_last_bit(world: dict[str, Path], tmp_path: Path) -> None:
+    """Before figures are rounded, from two loads of the same weights; the biased one comes from BLAS, which rounds."""
+    answers = [{"shop": "A" * (1 + index), "total": f"{index}.50"} for index in range(9)]
+    donut = kie_tiny.tiny_donut(0).save(tmp_path / "donut")
+    for task, folder, pages in (
+        (Classification(), world["vit"], Classification().read(world["data"] / "validation")),
+        (Classification(), world["resnet"], Classification().read(world["data"] / "validation")),
+        (Kie(), donut, Kie().read(kie_tiny.tiny_folder(tmp_path / "validation", answers))),
+    ):
+        for tokens in ("pooled", "flattened"):
+            one, other = (task.load_model(str(folder)) for _ in range(2))
+            pair = Pair(task, one, other, tokens)
+            pair.see(pages, answers=False, samples=4)
+            assert pair.cka.overall() == 1.0
+            assert (pair.cka.matrix().diagonal() == 1.0).all()
+            assert pair.cka.overall("biased") == pytest.approx(1, abs=1e-12)
+
+
+def test_a_batch_is_as_large_as_there_is_room_for(world: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded, other = docstill.load(world["vit"]), docstill.load(world["resnet"])
+    pages = loaded.task.read(world["data"] / "validation")
+    one = sum(
+        rows.nbytes
+        for layers in Pair(loaded.task, loaded.model, other.model, "flattened")._look(pages.documents[:1], pages, False)
+        for rows in layers
+    )
+    sizes: dict[tuple[str, int], list[int]] = {}
+    for tokens, room in (("flattened", 12), ("flattened", 6), ("flattened", 1), ("pooled", 1)):
+        monkeypatch.setattr("docstill.similarity.pair.ROOM", room * one)
+        pair, seen = Pair(loaded.task, loaded.model, other.model, tokens), sizes.setdefault((tokens, room), [])
+        monkeypatch.setattr(
+            pair.cka, "add", lambda teacher, student, seen=seen: seen.extend((len(teacher[0]), len(student[-1])))
+        )
+        pair.see(pages, answers=False)
+    assert sizes == {
+        ("flattened", 12): [12] * 2,
+        ("flattened", 6): [6] * 4,
+        ("flattened", 1): [4] * 6,
+        ("pooled", 1): [12] * 2,
+    }
+
+
+def test_parts_of_a_batch_do_not_stay_beside_the_whole() -> None:
+    parts = [[np.full((2, 3), layer), np.full((1, 2), layer)] for layer in range(2)]
+    first, second = _whole(by_part := [list(rows) for rows in zip(*parts, strict=True)])
+    assert first.tolist() == [[0, 0, 0], [0, 0, 0], [0, 0, 0]]
+    assert second.tolist() == [[1, 1, 1], [1, 1, 1], [1, 1, 0]]
+    assert by_part == [[], []]
 
 
 @pytest.mark.parametrize("tokens", ["pooled", "flattened"])

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from docstill.similarity.exact import ExactHsic, joined
+from docstill.metrics.cka import linear_gram
+from docstill.similarity.exact import ExactHsic, gram, joined
 from docstill.similarity.streaming import LayerCka
 
 Rows = np.ndarray
@@ -133,6 +134,14 @@ def test_by_chance_is_the_mean_over_all_exchanges() -> None:
         mixed.add([x], [y[source.permutation(40)]])
         drawn.append(mixed.overall("biased"))
     assert summed.overall("biased", chance=True) == pytest.approx(np.mean(drawn), abs=0.01)
+
+
+def test_wide_layers_are_multiplied_some_columns_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = layers(0, 9, (50,))[0]
+    assert (gram(wide) == linear_gram(wide)).all()
+    monkeypatch.setattr("docstill.similarity.exact.COLUMNS", 7)
+    assert gram(wide) == pytest.approx(linear_gram(wide), rel=1e-12, abs=1e-12)
+    assert not gram(np.ones((4, 20))).any()
 
 
 def test_shorter_batches_are_filled_up_with_noughts() -> None:

@@ -76,7 +76,8 @@ def test_global_of_equals_is_one_and_by_chance_it_is_lower() -> None:
     teacher = layers(0, 3)
     summed = LayerCka(3, 3)
     summed.add(teacher, teacher)
-    assert summed.overall() == pytest.approx(1, abs=1e-12)
+    assert summed.overall() == 1.0
+    assert (summed.matrix().diagonal() == 1.0).all()
     assert abs(summed.overall(chance=True)) < 0.5
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,16 @@ import torch
 
 import docstill
 import kie_tiny
+from docstill.data.document import Document
 from docstill.data.json_tokens import json_to_tokens
 from docstill.decoding.schema import SCHEMA
 from docstill.models.io import CARD
 from docstill.run import read_metrics
-from docstill.tasks.key_order import AS_LABELLED, KEY_ORDER, find_order
+from docstill.similarity.comparison import comparison
+from docstill.synthesis.generator import Generator
+from docstill.synthesis.stream import Stream
+from docstill.tasks.base import Pages
+from docstill.tasks.key_order import AS_LABELLED, KEY_ORDER, find_order, in_one_order, is_sorted
 from docstill.tasks.kie import Kie
 
 
@@ -56,6 +62,42 @@ def test_a_network_from_scratch_has_none(learnt: tuple[dict[str, Path], Path]) -
     model = kie_tiny.tiny_donut()
     find_order(Kie(), model, Kie().read(data / "train"))
     assert KEY_ORDER not in model.card
+
+
+def test_it_is_found_out_on_pages_that_are_drawn_too(learnt: tuple[dict[str, Path], Path]) -> None:
+    documents = [
+        Document(Path(name), answer, (answer,), name, draw=partial(kie_tiny.page, answer))
+        for name, answer in zip("abcd", kie_tiny.ANSWERS, strict=True)
+    ]
+    drawn = Pages(Path("drawn"), documents, stream=Stream(Generator("receipts", 0), 4))
+    models, _ = learnt
+    found = {name: Kie().load_model(str(folder)) for name, folder in models.items()} | {"new": kie_tiny.tiny_donut()}
+    for model in found.values():
+        Kie().before_learning(model, drawn)
+    assert {name: model.card.get(KEY_ORDER) for name, model in found.items()} == {
+        "sorted": None,
+        AS_LABELLED: AS_LABELLED,
+        "new": None,
+    }
+
+
+@pytest.mark.parametrize("order", ["sorted", AS_LABELLED])
+def test_compared_models_are_shown_the_teachers_order(order: str, learnt: tuple[dict[str, Path], Path]) -> None:
+    """The teacher's is found out, whatever the student's card says; and both cards stay as they were."""
+    models, data = learnt
+    task, pages = Kie(), Kie().read(data / "train")
+    teacher = task.load_model(str(models[order]))
+    for said in ("sorted", AS_LABELLED):
+        student = task.load_model(str(models[order]))
+        student.card[KEY_ORDER] = said
+        same = comparison(task, teacher, student, pages)
+        assert same["agreement"]["tokens"] == 1
+        assert same["agreement"]["kl"] == pytest.approx(0, abs=1e-9)
+        assert same["similarity"]["global"] == 1
+        assert KEY_ORDER not in teacher.card
+        assert student.card[KEY_ORDER] == said
+        shown = in_one_order(task, teacher, student, pages)
+        assert [is_sorted(model) for model in shown] == [order == "sorted"] * 2
 
 
 def test_teacher_and_student_write_in_the_teachers_order(learnt: tuple[dict[str, Path], Path], tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from docstill.data.document import Document
 from docstill.data.images import open_image
 from docstill.data.json_tokens import json_to_tokens
 from docstill.decoding.reading import Reading, reading
+from docstill.decoding.steps import Steps
 from docstill.errors import DataError, ModelError, UserError
 from docstill.models.donut import add_tags, resize_positions
 from docstill.models.donut_tokens import decode, encode
@@ -310,6 +312,27 @@ def test_latency_parts_count_what_they_do() -> None:
         "per_token": 32,
         "document": 1,
     }
+
+
+def test_timing_holds_what_was_made_of_one_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each page in its turn, whose tokens are timed when the encoder has seen it; that is no part of a token's time."""
+    held: weakref.WeakSet[Steps] = weakref.WeakSet()
+    made: list[float] = []
+
+    def begin(network: Any, seen: torch.Tensor) -> Steps:
+        held.add(steps := Steps(network, seen))
+        made.append(float(seen.sum()))
+        return steps
+
+    monkeypatch.setattr("docstill.tasks.kie_reading.Steps", begin)
+    parts = KIE.latency_parts(tiny_donut(), [page(answer) for answer in ANSWERS[:3]])
+    for turn in range(6):
+        parts["encoder"]()
+        assert len(made) == turn + 1
+        parts["per_token"]()
+        assert (len(made), len(held)) == (turn + 1, 1)
+    assert made[:3] == made[3:]
+    assert len(set(made)) == 3
 
 
 def test_four_pages_are_learnt_by_heart(pages: Pages, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from docstill.similarity.agreement import disagreements
 from docstill.similarity.layers import TOKENS
 from docstill.similarity.pair import Pair
 from docstill.tasks.base import Advance, Pages, Task, drawn
+from docstill.tasks.key_order import in_one_order
 
 SHOWN = 20
 """Documents on which the two disagree most that are named."""
@@ -34,7 +35,7 @@ def comparison(
         task: of both models.
         teacher: its layers are the rows.
         student: its layers are the columns.
-        pages: labelled documents; decoders are given the right answer up to each position.
+        pages: labelled documents; decoders are given the right answer up to each position, its keys in the teacher's order.
         tokens: ``pooled`` or ``flattened``; see `docstill.similarity.layers`.
         advance: for a progress bar.
         patterns: which layers, by path; default: all blocks of both networks.
@@ -52,6 +53,9 @@ def comparison(
         raise UserError(f"{pages.folder} holds {len(pages.documents)} documents, CKA needs at least {LEAST}; give more")
     for model in (teacher, student):
         task.check_model(model, pages)
+    if task.name == "kie":
+        teacher, student = in_one_order(task, teacher, student, pages)
+        task.check_model(student, pages)  # merged tokens may be fewer in its own order
     pair = Pair(task, teacher, student, tokens, patterns)
     pair.see(pages, advance=advance)
     return {
@@ -74,6 +78,8 @@ def layers_alike(
     if len(pages.documents) < LEAST:
         raise UserError(f"{pages.folder} holds {len(pages.documents)} documents, CKA needs at least {LEAST}; give more")
     some = drawn(pages, IN_A_RUN)
+    if task.name == "kie":
+        teacher, student = in_one_order(task, teacher, student, some)
     pair = Pair(task, teacher, student)
     pair.see(some, advance=advance, answers=False)
     return {"n": len(some.documents), "similarity": pair.similarity()}

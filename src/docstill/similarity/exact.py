@@ -10,6 +10,7 @@ take less room than these sums, p × q numbers for each pair of layers; then the
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ from docstill.metrics.cka import NOISE, Floats, linear_gram
 Rows = NDArray[np.floating[Any]]
 ROOM = 4 * 2**30
 """Bytes that rows or sums may take."""
+COLUMNS = 2**20
+"""Of a layer, so many are centred and multiplied at a time."""
 _NUMBER = 8
 
 
@@ -66,7 +69,7 @@ class ExactHsic:
         if self.too_wide:
             return np.full((self.layers, self.layers), np.nan), np.full(self.layers, np.nan)
         if not self._products and self.layers * self.documents**2 * _NUMBER <= self._needed():
-            grams = np.stack([linear_gram(rows) for rows in _stacked(self._kept)])
+            grams = np.stack([gram(joined(parts)) for parts in zip(*self._kept, strict=True)])
             flat = grams.reshape(self.layers, -1)  # of centred rows: centred already
             return flat @ flat.T / max(self.documents - 1, 1) ** 2, np.trace(grams, axis1=1, axis2=2)
         if self._kept:
@@ -115,6 +118,12 @@ class ExactHsic:
                 if (before := self._products.get((row, column))) is not None:
                     products[: before.shape[0], : before.shape[1]] += before
                 self._products[row, column] = products
+
+
+def gram(rows: Rows) -> Floats:
+    """`linear_gram` of ``(m, p)``, some columns at a time: it makes several float64 copies of what it is given."""
+    starts = range(0, rows.shape[1], COLUMNS)
+    return functools.reduce(np.add, (linear_gram(rows[:, start : start + COLUMNS]) for start in starts))
 
 
 def _stacked(batches: Sequence[Sequence[Rows]]) -> list[Rows]:

@@ -22,13 +22,13 @@ from docstill.models.blocks import Block
 from docstill.models.io import DocumentModel
 from docstill.similarity import agreement
 from docstill.similarity.agreement import Answered
-from docstill.similarity.exact import joined
+from docstill.similarity.exact import ROOM, joined
 from docstill.similarity.layers import Features, layers_of, look, matched
 from docstill.similarity.streaming import LayerCka
 from docstill.tasks.base import Advance, Pages, Task, example_in_use
 
 SAMPLES = {"pooled": 256, "flattened": 32}
-"""Documents of one batch of CKA: their features are held at once, and those of all tokens are large."""
+"""Documents at most of one batch of CKA: their features are held at once. Those of all tokens are large, so `ROOM` limits them, too."""
 PIXELS_AT_ONCE = 5_000_000
 MOST_AT_ONCE = 16
 EXCHANGE_SEED = 0
@@ -75,11 +75,12 @@ class Pair:
     ) -> None:
         """Looks at all documents of ``pages``, in an order that mixes the classes, in batches of at most ``samples``.
 
-        With ``answers`` it lets both models answer, too, which takes much longer where answers are written.
+        Unless ``samples`` are given, batches are as large as `SAMPLES` and `ROOM` allow; none is smaller than `LEAST`. With
+        ``answers`` it lets both models answer, too, which takes much longer where answers are written.
         """
         documents = list(pages.documents)
         random.Random(0).shuffle(documents)
-        for batch in even_batches(documents, samples or SAMPLES[self.tokens]):
+        for batch in even_batches(documents, samples or self._samples(documents[0], pages)):
             seen: tuple[list[list[Features]], ...] = ([], [])
             for start in range(0, len(batch), self._at_once()):
                 part = batch[start : start + self._at_once()]
@@ -87,7 +88,14 @@ class Pair:
                     kept.append(rows)
                 if advance is not None:
                     advance(len(part))
-            self.cka.add(*([joined(parts) for parts in zip(*kept, strict=True)] for kept in seen))
+            self.cka.add(*(_whole(kept) for kept in seen))
+
+    def _samples(self, document: Document, pages: Pages) -> int:
+        """Documents of one batch, by what the features of one take."""
+        if self.tokens == "pooled":
+            return SAMPLES[self.tokens]
+        size = sum(rows.nbytes for layers in self._look([document], pages, answers=False) for rows in layers)
+        return min(SAMPLES[self.tokens], ROOM // size)
 
     def _at_once(self) -> int:
         pixels = max(width * height for width, height in map(self.task.page_size, self.models))
@@ -193,6 +201,12 @@ def even_batches(documents: Sequence[Document], most: int) -> list[list[Document
     count = max(1, min(math.ceil(len(documents) / max(most, LEAST)), len(documents) // LEAST))
     edges = np.linspace(0, len(documents), count + 1).round().astype(int)
     return [list(documents[start:end]) for start, end in itertools.pairwise(edges)]
+
+
+def _whole(parts: Sequence[list[Features]]) -> list[Features]:
+    """The layers of parts of a batch, each joined; the parts are emptied as that goes on, for both do not fit."""
+    layers = [joined([part.pop() for part in parts]) for _ in range(len(parts[0]))]
+    return layers[::-1]
 
 
 def _one_vocabulary(teacher: DocumentModel, student: DocumentModel) -> bool:

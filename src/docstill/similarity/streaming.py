@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from docstill.metrics.cka import Floats, aligned, hsic_unbiased, linear_gram
-from docstill.similarity.exact import ROOM, ExactHsic
+from docstill.metrics.cka import Floats, aligned, hsic_unbiased
+from docstill.similarity.exact import ROOM, ExactHsic, gram
 
 
 class LayerCka:
@@ -49,7 +49,7 @@ class LayerCka:
         Raises:
             UserError: fewer than four documents.
         """
-        grams = np.stack([linear_gram(features) for features in (*teacher, *student)])
+        grams = np.stack([gram(features) for features in (*teacher, *student)])
         order = self._rng.permutation(grams.shape[-1])
         others = grams[self.split :][:, order][:, :, order]
         self._sums += hsic_unbiased(grams, grams)

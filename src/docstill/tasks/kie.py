@@ -40,8 +40,9 @@ from docstill.objectives.base import Outputs
 from docstill.progress import counter
 from docstill.pruning.merges import MERGES
 from docstill.tasks.base import Advance, Batch, Evaluation, Judged, ModelSpec, Pages, View
-from docstill.tasks.key_order import KEY_ORDER, find_order, is_sorted, written_by
+from docstill.tasks.key_order import is_sorted, know_order, written_by
 from docstill.tasks.kie_answers import answer_ids, answers_of, truths_of, unwritable
+from docstill.tasks.kie_blank import blank_pages, know_guard
 from docstill.tasks.kie_reading import latency_parts, read_images, read_pages
 from docstill.tasks.spelling import in_tokens_of_student
 
@@ -247,7 +248,8 @@ class Kie:
     ) -> Evaluation:
         """Field F1, TED accuracy and reading, against the right answer of each document that is nearest; a document's score is its F1.
 
-        What the model writes and cannot be parsed has no fields, and scores 0. ``confidence`` says what the confidences
+        What the model writes and cannot be parsed has no fields, and scores 0. ``blank`` says how many ``pages`` were not shown to
+        the model, as they have no writing on them, and how many of those have fields all the same. ``confidence`` says what the confidences
         of fields and of documents are worth, calibrated as the model's card says.
         """
         readings = read_pages(model, pages, advance, view)
@@ -265,6 +267,7 @@ class Kie:
             "recall": float(scores.recall),
             "ted_accuracy": _mean([ted_accuracy(answer, truth) for answer, truth in zip(answers, truths, strict=True)]),
             "reading": 1 - _mean(distances),
+            "blank": blank_pages(readings, truths),
             "per_field": scores.per_field,
             "confidence": worth(sure, model.card),
         }
@@ -292,10 +295,10 @@ class Kie:
     def before_learning(self, model: DocumentModel, pages: Pages) -> None:
         """Notes the schema of the answers on the model's card: from now on the model writes nothing else.
 
-        Of a model that has not learnt here, also in which order it writes keys.
+        Also whether pages without writing are kept from it and, of a model that has not learnt here, in which order it writes keys.
         """
-        if not {SCHEMA, KEY_ORDER} & model.card.keys() and pages.stream is None:
-            find_order(self, model, pages)
+        know_order(self, model, pages)
+        know_guard(model, pages)
         tokenizer = model.processor.tokenizer
         answers = [answer for document in pages.documents for answer in answers_of(document)]
         # What was not seen is spelt in more tokens than what tokens were merged for.

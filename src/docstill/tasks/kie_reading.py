@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from docstill.decoding.blank import is_blank
 from docstill.decoding.looking import seen
 from docstill.decoding.reading import Reading, nothing, reading
 from docstill.decoding.steps import Steps
@@ -18,6 +17,7 @@ from docstill.decoding.writing import asleep, generate
 from docstill.models.donut_page import canvas_size, page_to_pixels
 from docstill.models.io import DocumentModel
 from docstill.tasks.base import Advance, Pages, View, as_learnt, open_page
+from docstill.tasks.kie_blank import kept_from
 
 MOST_PAGES, MOST_PIXELS = 16, 16 * 640 * 480
 """What is read at a time: so many pages, and so many pixels of the network's input, for memory grows with them."""
@@ -51,32 +51,32 @@ def read_images(model: DocumentModel, images: Iterable[Image.Image]) -> Iterator
 
 
 def latency_parts(model: DocumentModel, images: Sequence[Image.Image]) -> dict[str, Callable[[], int]]:
-    """`encoder`: a page, until the decoder can begin; `per_token`: a token; `document`: a page, from picture to JSON."""
+    """`encoder`: a page, until the decoder can begin; `per_token`: a token; `document`: a page, from picture to JSON.
+
+    Tokens are written on the page that the encoder looked at last, or on the first one.
+    """
     pages = [_pixels(model, [as_learnt(model, image)]) for image in images]
     tokens = min(TIMED_TOKENS, model.network.config.decoder.max_position_embeddings)
-    turns = {name: itertools.cycle(range(len(images))) for name in ("encoder", "per_token", "document")}
-    begun: list[Steps] = []
-
-    def begin(turn: int) -> Steps:
-        return Steps(model.network, seen(model.network, pages[turn]))
+    looked_at, read = itertools.cycle(pages), itertools.cycle(images)
+    begun: list[Steps] = []  # of one page: those of a large one take hundreds of megabytes
 
     def encoder() -> int:
+        begun.clear()
         with asleep(model.network):
-            begin(next(turns["encoder"]))
+            begun.append(Steps(model.network, seen(model.network, next(looked_at))))
         return 1
 
     def per_token() -> int:
+        if not begun:
+            encoder()
         with asleep(model.network):
-            if not begun:
-                begun.extend(begin(turn) for turn in range(len(pages)))
-            steps = begun[next(turns["per_token"])]
-            steps.rewind()
-            generate(model, tokens, steps=steps, least=tokens)
+            begun[0].rewind()
+            generate(model, tokens, steps=begun[0], least=tokens)
         return int(tokens)
 
     def document() -> int:
-        image = images[next(turns["document"])]
-        is_blank(image)  # costs time, but a blank page is timed like any other
+        image = next(read)
+        kept_from(model, image)  # costs time, but a blank page is timed like any other
         _write(model, [as_learnt(model, image)])
         return 1
 
@@ -90,7 +90,7 @@ def _read(model: DocumentModel, images: Iterable[Image.Image]) -> list[Reading]:
     """
     inked, shown = [], []
     for image in images:
-        inked.append(not is_blank(image))
+        inked.append(not kept_from(model, image))
         shown += [as_learnt(model, image)] * inked[-1]
     written = iter(_write(model, shown) if shown else [])
     return [next(written) if there else nothing() for there in inked]
