@@ -85,7 +85,7 @@ def main() -> str:
     sections.append(detectors_section(detectors, HERE / "layout" / "small"))
     teacher = read(HERE / "teacher" / "results.json")
     if teacher is not None:
-        sections.append(teacher_section(teacher))
+        sections.append(teacher_section(teacher, read(HERE / "teacher" / "unseen.json")))
     hole = read(HERE / "kie" / "micro" / "results.json")
     if hole is not None:
         sections.append(

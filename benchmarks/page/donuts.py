@@ -27,7 +27,7 @@ FASTER_IN_WORDS = (
 )
 
 
-def teacher_section(teacher: dict[str, Any]) -> str:
+def teacher_section(teacher: dict[str, Any], unseen: dict[str, Any]) -> str:
     metrics, blank = teacher["metrics"], teacher["blank_page"]
     lines = ["| field | F1 | of a blank page |", "|---|---|---|"]
     for name, scores in metrics["per_field"].items():
@@ -50,6 +50,9 @@ def teacher_section(teacher: dict[str, Any]) -> str:
         f"generated labels; scored on {teacher['n']} of another seed: TED accuracy {metrics['ted_accuracy']:.3f}, reading "
         f"{metrics['reading']:.3f}. A field counts if every character is right.\n\n"
         + "\n".join(lines)
+        + f"\n\nIt reads, and does not know by heart: on the {unseen['new']['n']} of these {unseen['all']['n']} labels whose name and street are "
+        + f"none of the {unseen['training']['name']:,} names and {unseen['training']['street']:,} streets in the training labels, field F1 is {100 * unseen['new']['field_f1']:.1f}, of names {100 * unseen['new']['name']:.1f}, of streets "
+        + f"{100 * unseen['new']['street']:.1f} (`python benchmarks/teacher/unseen.py`)."
         + f"\n\nField F1 on validation labels on the way, four decoder layers, then six: {way}.\n\n"
         + "Made to be cut: field F1 of the whole model on validation labels, and on unseen labels with three or two of its decoder "
         + "layers and no training since. *four*: its four layers trained in the ordinary way; *six*: with two more, a quarter left out at "
