@@ -17,8 +17,9 @@ from docstill.checkpoint import Extra, load_checkpoint
 from docstill.cli import app
 from docstill.engine import Loss, Trainee, optimise
 from docstill.errors import DocstillError, UserError
-from docstill.optimiser import choose_precision, learning_rate_factor
+from docstill.optimiser import choose_precision, learning_rate_factor, make_optimizer
 from docstill.run import read_metrics
+from kie_tiny import tiny_donut
 
 GOLDEN = Path(__file__).parent / "golden" / "train_losses.json"
 
@@ -89,6 +90,17 @@ def test_warm_up_then_cosine() -> None:
     assert max(factors) == factors[9] == 1.0
     assert factors[10:] == sorted(factors[10:], reverse=True)
     assert factors[-1] < 0.001
+
+
+def test_biases_and_norms_do_not_decay_nor_a_swins_tables_of_position_biases() -> None:
+    network = tiny_donut().network
+    decays, not_decays = make_optimizer(network, 0.1, 0.05).param_groups
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    assert (decays["weight_decay"], not_decays["weight_decay"]) == (0.05, 0)
+    assert all(parameter.dim() > 1 and "bias" not in names[id(parameter)] for parameter in decays["params"])
+    others = [names[id(parameter)] for parameter in not_decays["params"]]
+    assert sum(name.endswith("relative_position_bias_table") for name in others) == sum(network.config.encoder.depths)
+    assert len(decays["params"]) + len(others) == len(names)
 
 
 def test_precision_is_what_was_asked_for() -> None:

@@ -115,10 +115,17 @@ def _pages(images: Iterable[Page], places: list[int | None]) -> Iterator[Image.I
             raise UserError(
                 f"{type(image).__name__} given as a page; give the path of a file, a Pillow image, or an array of pixels"
             )
-        several = page_count(Path(image)) > 1
+        several = _holds_several(Path(image))
         for number, page in enumerate(open_pages(Path(image)), 1):
             places.append(number if several else None)
             yield page
+
+
+def _holds_several(path: Path) -> bool:
+    try:
+        return page_count(path) > 1
+    except UserError:  # said by whoever opens the pages, behind those that can be read
+        return True
 
 
 def _of_pixels(pixels: np.ndarray) -> Image.Image:

@@ -48,10 +48,36 @@ def test_the_same_numbers(changes: dict[str, Any], size: tuple[int, int], pages:
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("size", [(62, 64), (64, 72), (48, 64)])
-def test_pages_that_windows_do_not_fill_are_left_to_the_network(size: tuple[int, int]) -> None:
-    found, expected = both(model_of(depths=[1, 2]), torch.rand(2, 3, *size))
-    assert torch.equal(found, expected)
+@pytest.mark.parametrize(
+    ("changes", "size", "left"),
+    [
+        ({}, (64, 96), 0),  # 16 × 24 patches, then 8 × 12
+        ({}, (62, 64), 0),  # patches pad the page
+        ({}, (48, 64), 3),  # 12 × 16, then 6 × 8
+        ({}, (64, 60), 2),  # 16 × 15, then, padded, 8 × 8
+        ({"window_size": 5}, (60, 100), 3),  # 15 × 25, then, padded, 8 × 13
+        ({}, (64, 72), 5),  # 16 × 18, then 8 × 9
+        ({"depths": [2, 1, 2], "num_heads": [1, 2, 2]}, (96, 64), 2),  # 24 × 16, 12 × 8, then 6 × 4: one window high
+    ],
+)
+@pytest.mark.parametrize("pages", [1, 2])
+def test_only_stages_that_windows_do_not_fill_are_left_to_the_network(
+    changes: dict[str, Any], size: tuple[int, int], left: int, pages: int
+) -> None:
+    model = model_of(**{"depths": [2, 3]} | changes)
+    pixels, asked = torch.rand(pages, 3, *size), []
+    for stage in model.encoder.encoder.layers:
+        for block in stage.blocks:
+            block.register_forward_pre_hook(lambda block, given: asked.append(block))
+    with torch.inference_mode():
+        found = seen(model, pixels)
+    assert len(asked) == left
+    expected = model.encoder(pixels).last_hidden_state
+    assert found.shape == expected.shape
+    assert expected.std() > 0.01
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    if left == 5:
+        assert torch.equal(found, expected)
 
 
 def test_pages_of_several_sizes() -> None:

@@ -55,6 +55,23 @@ def test_by_hand() -> None:
     assert reading(student, None).item() == pytest.approx((math.log(4) + 5 * math.log(2)) / 2 / 2)
 
 
+def test_a_page_that_is_known_to_hold_nothing_asks_for_no_character() -> None:
+    """The first document says that it is empty, the second where a character stands, the third nothing."""
+    student = outputs(torch.zeros(3, 2, 3), [[0, -1, -1], [1, 1, 0], [1, 1, 0]], 2)
+    reading = Reading(positive=5.0)
+    reading.prepare(student, None)
+    assert isinstance(reading.layer, torch.nn.Linear)
+    torch.nn.init.zeros_(reading.layer.weight)
+    reading.layer.bias.data = torch.tensor([math.log(3.0), 0.0])
+    absent = math.log(4) + math.log(2)  # what one patch adds where neither kind is
+    empty, written = 2 * absent, absent + 5 * math.log(4 / 3) + math.log(2)
+    assert reading(student, None).item() == pytest.approx((empty + written) / 2 / 2 / 3)
+    optimiser = torch.optim.SGD(reading.parameters(), lr=0.1)
+    reading(outputs(torch.zeros(1, 2, 3), [[0, -1, -1]], 2), None).backward()
+    optimiser.step()
+    assert (reading.layer.bias < torch.tensor([math.log(3.0), 0.0])).all()
+
+
 def test_accumulated_batches_weigh_like_one() -> None:
     features = torch.randn(4, 3, 5, generator=torch.Generator().manual_seed(0))
     glyphs = [[0, 1, 2], [2, 0, 0], [2, 2, 1]]
@@ -135,6 +152,13 @@ def test_a_batch_knows_patches_and_kinds(tmp_path: Path) -> None:
     assert result.glyphs is not None
     assert result.glyphs[1] == len(kinds)
     assert "glyphs" not in task.collate(model, examples[3:])
+    file = tmp_path / "metadata.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    says = ({"glyphs": []}, {"glyphs": None, "lines": []}, {"glyphs": [["€", 0.5, 0.5]]}, {"glyphs": None})
+    file.write_text("".join(json.dumps(line | said) + "\n" for line, said in zip(lines, says, strict=True)))
+    documents = task.read(tmp_path).documents
+    examples = [task.example(model, document, open_image(document.file), [], None) for document in documents]
+    assert task.collate(model, examples)["glyphs"].tolist() == [[0, -1, -1], [1, -1, -1], [2, -1, -1]]
 
 
 def test_training_with_it_teaches_where_characters_stand(tmp_path: Path) -> None:

@@ -26,6 +26,11 @@ from docstill.models.donut_answers import IGNORED, Spelling, same_vocabulary, sp
 from docstill.models.donut_tokens import decode, encode, form_ids, tags_in, unknown_characters, wrap
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import Outputs
+from docstill.objectives.dist import Dist
+from docstill.objectives.divergences import softened
+from docstill.objectives.dkd import Dkd
+from docstill.objectives.kd import Kd
+from docstill.objectives.nkd import Nkd
 from docstill.on_policy import with_own_answers
 from docstill.pruning.merges import frequent_pairs, merge_tokens, merged_tokenizer
 from docstill.pruning.vocabulary import needed_tokens, tokenizer_and_ids
@@ -203,6 +208,32 @@ def test_by_hand() -> None:
     student.targets = torch.tensor([3, 2, 1])
     with pytest.raises(ModelError, match="spell an answer with other tokens"):
         in_tokens_of_student(teacher, student, spelt)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0, 20.0, 200.0])
+def test_what_cannot_come_does_not_at_any_temperature(temperature: float) -> None:
+    """A student with 200 merged tokens beside its teacher's 40, and one with those 40 alone, are asked the same."""
+    pairs = torch.randint(0, 40, (200, 2), generator=torch.Generator().manual_seed(0)).tolist()
+    spelt, right = spelling_of([[token] for token in range(40)] + pairs), torch.tensor([3])
+    teacher = Outputs(torch.randn(1, 40, generator=torch.Generator().manual_seed(1)), right, 1)
+    teacher.logits[0, 3] = 12.0
+    said = in_tokens_of_student(teacher, Outputs(torch.zeros(1, 240), right, 1), spelt)
+    asked = softened(said, temperature).softmax(-1)
+    assert asked[0, 40:].sum() < 1e-4
+    torch.testing.assert_close(asked[:, :40], (teacher.logits / temperature).softmax(-1), atol=1e-4, rtol=1e-4)
+    assert torch.equal(softened(teacher, temperature), teacher.logits / temperature)
+    if temperature <= 4:
+        assert torch.equal(softened(said, temperature), said.logits / temperature)
+    student = Outputs(torch.randn(1, 240, generator=torch.Generator().manual_seed(2)), right, 1)
+    raw = Outputs(softened(said, temperature) * temperature, right, 1)
+    for objective in (
+        Kd(temperature),
+        Kd(temperature, "reverse"),
+        Dkd(temperature=temperature),
+        Nkd(temperature),
+        Dist(temperature=temperature),
+    ):
+        torch.testing.assert_close(objective(student, said), objective(student, raw))
 
 
 def spelling_of(rows: list[list[int]]) -> Spelling:

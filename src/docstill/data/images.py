@@ -74,7 +74,11 @@ def open_pages(path: Path) -> Iterator[Image.Image]:
     if _is_pdf(path):
         yield from open_pdf(path)
         return
-    count = page_count(path)
+    count, broken = 1, None
+    try:
+        count = page_count(path)
+    except UserError as error:  # of a TIFF that breaks off, the first page can be read
+        broken = error
     try:
         with _opened(path) as image:  # once: a page of a TIFF is found by way of those before it
             for number in range(count):
@@ -83,6 +87,8 @@ def open_pages(path: Path) -> Iterator[Image.Image]:
                 yield _page_of(image)
     except _Bad as error:
         raise UserError(f"{path}: {error}") from error
+    if broken is not None:
+        raise broken
 
 
 def page_count(path: Path) -> int:

@@ -5,6 +5,9 @@ network rolls the page, cuts it into windows, puts it together and rolls it back
 whatever their order. So here patches stay in the order of the windows, and are moved once where the windows change. Queries, keys and
 values come from one product, and attention keeps no scores. Windows at the page's edge, which alone hide something, stand last:
 the others need no mask.
+
+A block whose windows do not fill its patches pads them, and a merger of pairs those of an odd side; there the network's own modules are asked, on
+patches row by row, and all others keep to the order of the windows.
 """
 
 from __future__ import annotations
@@ -35,45 +38,42 @@ def seen(network: Any, pixels: Tensor) -> Tensor:
 
     Args:
         network: a Donut, in eval mode.
-        pixels: ``(B, 3, H, W)``. Where windows do not fill a page, the network is asked itself.
+        pixels: ``(B, 3, H, W)``, of any size that the network takes.
 
     Returns:
         ``(B, S, D)``.
     """
     encoder = network.encoder
-    if not _filled(encoder, *pixels.shape[2:]):
-        found: Tensor = encoder(pixels).last_hidden_state
-        return found
     states, (height, width) = encoder.embeddings(pixels)
     layout = _ROWS
     for stage in encoder.encoder.layers:
         for block in stage.blocks:
-            block.set_shift_and_window_size((height, width))  # of pages smaller than a window
-            new = Layout(int(block.window_size), int(block.shift_size))
-            states, layout = _moved(states, height, width, layout, new), new
-            states = states + _attended(block, states, height, width, layout)
-            inner = block.intermediate(block.layernorm_after(states))
-            states = states + block.output(inner)
+            states, layout = _passed(block, states, height, width, layout)
         if stage.downsample is not None:
-            states, layout = _moved(states, height, width, layout, _MERGED), _ROWS
-            height, width = height // 2, width // 2
-            four = states.view(len(states), height * width, -1)
-            states = stage.downsample.reduction(stage.downsample.norm(four))
+            states = _merged(stage.downsample, states, height, width, layout)
+            layout, height, width = _ROWS, -(-height // 2), -(-width // 2)
     return _moved(states, height, width, layout, _ROWS)
 
 
-def _filled(encoder: Any, height: int, width: int) -> bool:
-    """Whether patches fill a page, windows fill each stage's patches, and pairs of patches those of all but the last."""
-    (high, wide), config = encoder.embeddings.patch_embeddings.patch_size, encoder.config
-    if height % high or width % wide:
-        return False
-    height, width = height // high, width // wide
-    for stage in range(len(config.depths)):
-        window = min(config.window_size, height, width)
-        if height % window or width % window or (stage < len(config.depths) - 1 and (height % 2 or width % 2)):
-            return False
-        height, width = height // 2, width // 2
-    return True
+def _passed(block: Any, states: Tensor, height: int, width: int, layout: Layout) -> tuple[Tensor, Layout]:
+    """What a block makes of patches ``(B, N, C)``, and the order that they then stand in."""
+    block.set_shift_and_window_size((height, width))  # of pages smaller than a window
+    new = Layout(int(block.window_size), int(block.shift_size))
+    if height % new.window or width % new.window:
+        return block(_moved(states, height, width, layout, _ROWS), (height, width))[0], _ROWS
+    states = _moved(states, height, width, layout, new)
+    states = states + _attended(block, states, height, width, new)
+    return states + block.output(block.intermediate(block.layernorm_after(states))), new
+
+
+def _merged(downsample: Any, states: Tensor, height: int, width: int, layout: Layout) -> Tensor:
+    """Pairs of pairs of patches ``(B, N, C)`` as one each for the next stage, ``(B, M, 2 · C)`` row by row."""
+    if height % 2 or width % 2:
+        padded: Tensor = downsample(_moved(states, height, width, layout, _ROWS), (height, width))
+        return padded
+    four = _moved(states, height, width, layout, _MERGED).view(len(states), height * width // 4, -1)
+    merged: Tensor = downsample.reduction(downsample.norm(four))
+    return merged
 
 
 def _attended(block: Any, states: Tensor, height: int, width: int, layout: Layout) -> Tensor:

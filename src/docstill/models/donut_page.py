@@ -79,10 +79,23 @@ def placed(image: Image.Image, image_processor: Any, where: Placement) -> np.nda
             page = page.resize(size, Image.Resampling(int(image_processor.resample)))
     canvas = Image.new("RGB", where.canvas)
     canvas.paste(page, (where.left, where.top))
-    pixels = np.asarray(canvas, dtype=np.float32).transpose(2, 0, 1) * np.float32(image_processor.rescale_factor)
+    return _normalised(canvas, image_processor)
+
+
+def _normalised(canvas: Image.Image, image_processor: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """An RGB canvas as ``(3, H, W)``: (value · scale − mean) / deviation, in float32, as the image processor says them.
+
+    One channel after the other, each in place: the same sums over a transposed view of the whole take several times as long.
+    """
+    scale = np.float32(image_processor.rescale_factor)
     figures = (image_processor.image_mean, image_processor.image_std)
-    mean, deviation = (np.asarray(figure, dtype=np.float32).reshape(-1, 1, 1) for figure in figures)
-    return np.ascontiguousarray((pixels - mean) / deviation)
+    means, deviations = (np.broadcast_to(np.asarray(figure, dtype=np.float32), 3) for figure in figures)
+    pixels = np.empty((3, canvas.height, canvas.width), dtype=np.float32)
+    for channel, band, mean, deviation in zip(pixels, canvas.split(), means, deviations, strict=True):
+        np.multiply(np.asarray(band), scale, out=channel)
+        channel -= mean
+        channel /= deviation
+    return pixels
 
 
 def _sizes(page: tuple[int, int], canvas: tuple[int, int]) -> list[tuple[int, int]]:

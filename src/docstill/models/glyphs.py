@@ -39,12 +39,14 @@ def kinds_of_characters(tokenizer: Any) -> dict[str, int]:
     }
 
 
-def kinds_in_patches(documents: Sequence[Sequence[tuple[str, int]]], kinds: Mapping[str, int]) -> Tensor:
-    """``(G, 3)`` int64: document, patch, kind of character; characters that are none of ``kinds`` are left out."""
-    rows = [
-        (document, patch, kinds[character])
-        for document, glyphs in enumerate(documents)
-        for character, patch in glyphs
-        if character in kinds
-    ]
+def kinds_in_patches(documents: Sequence[Sequence[tuple[str, int]] | None], kinds: Mapping[str, int]) -> Tensor:
+    """``(G, 3)`` int64: document, patch, kind of character; characters that are none of ``kinds`` are left out.
+
+    A document that holds none has one row, with -1 for patch and kind; None, of which nothing is known, has no row.
+    """
+    rows: list[tuple[int, int, int]] = []
+    for document, glyphs in enumerate(documents):
+        if glyphs is not None:
+            found = [(document, patch, kinds[character]) for character, patch in glyphs if character in kinds]
+            rows += found or [(document, -1, -1)]
     return torch.tensor(rows, dtype=torch.int64).reshape(-1, 3)

@@ -67,7 +67,7 @@ class Outputs:
         blended: where pages were laid over one another, ``(N,)`` the right answers of the second ones, and the share of the
             first; see `docstill.blending`.
         glyphs: where it is known which character stands where: ``(G, 3)`` int64 document, patch of the encoder's output and
-            kind of character, and how many kinds there are.
+            kind of character, and how many kinds there are; one row with -1 for both for a page that is known to hold none.
         tags: for a network that writes, ``(N,)`` bool, True where the right token is a tag or the end, False in a value.
         looks: for a detector, what it makes of the regions that are compared.
         patches: for a page classifier that hands on tokens, where on the page they stand, if that is known.

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from docstill.objectives.base import Objective, Outputs
-from docstill.objectives.divergences import check_width
+from docstill.objectives.divergences import check_width, softened
 
 _FLAT = 1e-7
 """A centred row shorter than this is a constant: float32 probabilities cannot say more."""
@@ -53,7 +53,7 @@ class Dist(Objective):
         assert teacher is not None
         check_width("dist", student, teacher)
         ours = functional.softmax(student.logits / self.temperature, dim=-1)
-        theirs = functional.softmax(teacher.logits / self.temperature, dim=-1)
+        theirs = functional.softmax(softened(teacher, self.temperature), dim=-1)
         between_classes = (1 - correlation(ours, theirs)).mean()
         between_decisions = (1 - correlation(ours.T, theirs.T)).mean() if len(ours) > 1 else 0 * ours.sum()
         return (self.beta * between_classes + self.gamma * between_decisions) * self.temperature**2

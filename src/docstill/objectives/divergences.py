@@ -19,6 +19,11 @@ from torch.nn import functional
 from docstill.errors import ModelError
 from docstill.objectives.base import UNLABELLED, Outputs
 
+NEVER = -60.0
+"""In logits that were put together (`Outputs.reckoned`), the log probability of what has none; finite, for objectives divide and subtract it."""
+_SOFTEST = 4.0
+"""Up to this temperature `NEVER` is divided by it like all others: e⁻¹⁵ is still next to nothing, e⁻³ is not."""
+
 
 def check_width(name: str, student: Outputs, teacher: Outputs) -> None:
     """Raises ModelError unless both have one logit for each class of each decision."""
@@ -36,6 +41,14 @@ def check_raw(name: str, teacher: Outputs) -> None:
             f"{name} compares logits, but of a student with merged tokens the teacher's probabilities alone are known; use kd without "
             "standardise"
         )
+
+
+def softened(teacher: Outputs, temperature: float) -> Tensor:
+    """The teacher's logits over T; what it holds impossible stays so, however high T is."""
+    softer = teacher.logits / temperature
+    if not teacher.reckoned or temperature <= _SOFTEST:
+        return softer
+    return softer.masked_fill(teacher.logits <= NEVER, NEVER / _SOFTEST)
 
 
 def answers(student: Outputs, teacher: Outputs) -> Tensor:

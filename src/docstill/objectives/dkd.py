@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor
 
 from docstill.objectives.base import Objective, Outputs
-from docstill.objectives.divergences import answers, check_width, divergence
+from docstill.objectives.divergences import answers, check_width, divergence, softened
 
 
 class Dkd(Objective):
@@ -48,7 +48,7 @@ class Dkd(Objective):
         check_width("dkd", student, teacher)
         right = answers(student, teacher)
         ours, our_others = split(student.logits / self.temperature, right)
-        theirs, their_others = split(teacher.logits / self.temperature, right)
+        theirs, their_others = split(softened(teacher, self.temperature), right)
         target = divergence("forward", ours, theirs, 0.5)
         others = divergence("forward", our_others, their_others, 0.5)
         return (self.alpha * target + self.beta * others).mean() * self.temperature**2

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from docstill.objectives.base import Objective, Outputs
-from docstill.objectives.divergences import check_raw, check_width, divergence, standardised
+from docstill.objectives.divergences import check_raw, check_width, divergence, softened, standardised
 from docstill.objectives.values import ValueWeight, weighed
 
 
@@ -56,9 +56,9 @@ class Kd(Objective):
         """Mean divergence over the decisions, in nats times T²."""
         assert teacher is not None
         check_width("kd", student, teacher)
-        ours, theirs = student.logits, teacher.logits
+        ours, theirs = student.logits / self.temperature, softened(teacher, self.temperature)
         if self.standardise:
             check_raw("kd with standardise", teacher)
-            ours, theirs = standardised(ours), standardised(theirs)
-        distance = divergence(self.divergence, ours / self.temperature, theirs / self.temperature, self.mix)
+            ours, theirs = (standardised(each.logits) / self.temperature for each in (student, teacher))
+        distance = divergence(self.divergence, ours, theirs, self.mix)
         return weighed(distance, student, self.value_weight).mean() * self.temperature**2

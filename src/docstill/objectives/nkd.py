@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from docstill.objectives.base import Objective, Outputs
-from docstill.objectives.divergences import answers, check_width, divergence
+from docstill.objectives.divergences import answers, check_width, divergence, softened
 from docstill.objectives.dkd import split
 
 
@@ -53,6 +53,6 @@ class Nkd(Objective):
         sureness = functional.softmax(teacher.logits, dim=-1).gather(1, right).squeeze(1)
         target = -sureness * functional.log_softmax(student.logits, dim=-1).gather(1, right).squeeze(1)
         _, ours = split(student.logits / self.temperature, targets)
-        _, theirs = split(teacher.logits / self.temperature, targets)
+        _, theirs = split(softened(teacher, self.temperature), targets)
         others = divergence("forward", ours, theirs, 0.5) * self.temperature**2
         return (target + self.gamma * others).mean()

@@ -54,14 +54,17 @@ class Reading(Objective):
         self.layer = nn.Linear(features.shape[-1], student.glyphs[1]).to(features.device)
 
     def forward(self, student: Outputs, teacher: Outputs | None) -> Tensor:
-        """Mean over the documents of the batch; one of which nothing is known adds nothing."""
+        """Mean over the documents of the batch; one of which nothing is known adds nothing.
+
+        One that is known to hold no character, with -1 for patch and kind, asks for none in any patch.
+        """
         logits: Tensor = self.layer(student.features[ENCODER])
         if student.glyphs is None:
             nothing: Tensor = logits.sum() * 0
             return nothing
         document, patch, kind = student.glyphs[0].unbind(1)
-        there = torch.zeros_like(logits)
-        there[document, patch, kind] = 1
+        places, written = (document, patch.clamp_min(0), kind.clamp_min(0)), (kind >= 0).to(logits.dtype)
+        there = torch.zeros_like(logits).index_put_(places, written, accumulate=True).clamp_(max=1)
         weight = torch.tensor(self.positive, device=logits.device)
         losses = binary_cross_entropy_with_logits(logits, there, pos_weight=weight, reduction="none").mean((1, 2))
         known = torch.zeros(len(logits), device=logits.device)

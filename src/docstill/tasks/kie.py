@@ -203,7 +203,7 @@ class Kie:
             ``pixel_values`` (B, 3, H, W); ``decoder_input_ids`` (B, L), padded on the right; ``labels`` (B, L): the
             token that follows each, -100 where there is none; ``targets`` (N,): the labels that are not -100; ``tags``
             (N,) bool: whether each of those is a tag or the end; where it is known, ``glyphs`` (G, 3): document, patch,
-            kind of character, and ``kinds``, how many there are.
+            kind of character, -1 for both where a page holds none, and ``kinds``, how many there are.
         """
         batch: Batch = {
             "pixel_values": torch.stack([example["pixel_values"] for example in examples]),
@@ -211,7 +211,7 @@ class Kie:
         }
         if any("glyphs" in example for example in examples):
             kinds = kinds_of_characters(model.processor.tokenizer)
-            batch["glyphs"] = kinds_in_patches([example.get("glyphs", []) for example in examples], kinds)
+            batch["glyphs"] = kinds_in_patches([example.get("glyphs") for example in examples], kinds)
             batch["kinds"] = len(kinds)
         return batch
 

@@ -12,9 +12,7 @@ from docstill.models.donut_answers import IGNORED, Spelling, same_vocabulary, sp
 from docstill.models.donut_tokens import encode
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import Outputs
-
-_NEVER = -60.0
-"""The log probability of what has none; finite, for objectives divide and subtract it."""
+from docstill.objectives.divergences import NEVER
 
 
 def check_spelt_alike(teacher: DocumentModel, student: DocumentModel, texts: Sequence[str]) -> None:
@@ -81,7 +79,7 @@ def in_tokens_of_student(theirs: Outputs, ours: Outputs, spelt: Spelling) -> Out
     if bool(single.all()):
         return replace(same, logits=theirs.logits[:, first])
     likely = theirs.logits.log_softmax(-1)
-    found = likely[starts][:, first].masked_fill_(~single, _NEVER)
+    found = likely[starts][:, first].masked_fill_(~single, NEVER)
     right = likely.gather(1, theirs.targets.unsqueeze(1)).squeeze(1)
     decisions = torch.arange(len(sizes), device=sizes.device).repeat_interleave(sizes)
     long = (sizes > 1).nonzero().squeeze(1)
@@ -94,4 +92,4 @@ def in_tokens_of_student(theirs: Outputs, ours: Outputs, spelt: Spelling) -> Out
     kept = begun != IGNORED
     found[long[kept], begun[kept]] = rest[kept]
     found[long, ours.targets[long]] = whole
-    return replace(same, logits=found.clamp_(min=_NEVER), reckoned=True)
+    return replace(same, logits=found.clamp_(min=NEVER), reckoned=True)
