@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,9 +20,11 @@ from typer.testing import CliRunner
 
 import tiny
 from docstill import cli
+from docstill.cli.app import LESS_MEMORY
 from docstill.cli.making import _quoted
 from docstill.cli.output import print_table, short_names
 from docstill.deploy.benchmark import measure_peak_memory
+from docstill.errors import out_of_memory
 from docstill.recipe import load_recipe
 
 VERBS = sorted(get_command(cli.app).commands)  # type: ignore[attr-defined]
@@ -392,25 +395,116 @@ def test_a_fault_of_ours_is_exit_code_1_and_asks_for_a_report(tmp_path: Path, mo
     assert "boom" in result.stderr
 
 
+def said_after(words: list[str], error: BaseException, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What a verb says that ends with an error of memory."""
+    import docstill as package
+
+    def large(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(package, "load" if words[0] == "predict" else words[0], large, raising=False)
+    _, errors = docstill(*words, code=1)
+    assert "fault" not in errors
+    return " ".join(errors.split())
+
+
+def worker(end: str) -> RuntimeError:
+    """A process that makes batches and did not end well, as torch says it."""
+    error = RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly")
+    error.__cause__ = RuntimeError(f"DataLoader worker (pid 7) {end}")
+    return error
+
+
 @pytest.mark.parametrize(
     "ran_out",
     [
         MemoryError(),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
         RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to …"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("unable to mmap 1024 bytes from file </torch_7_1_0>: Cannot allocate memory (12)"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        OSError("Caught OSError in DataLoader worker process 0. … [Errno 12] Cannot allocate memory"),
     ],
-    ids=["python", "gpu", "processor"],
+    ids=["python", "gpu", "processor", "cublas", "mmap", "system", "system in a process"],
 )
-def test_out_of_memory_names_the_knob(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran_out: Exception) -> None:
-    import docstill as package
+def test_out_of_memory_names_the_knob(monkeypatch: pytest.MonkeyPatch, ran_out: Exception) -> None:
+    said = said_after(["compress", "doctype"], ran_out, monkeypatch)
+    assert "smaller batch_size" in said
+    assert "teacher=FOLDER/teacher/model" in said
 
-    def large(*_: Any, **__: Any) -> None:
-        raise ran_out
 
-    monkeypatch.setattr(package, "report", large, raising=False)
-    _, errors = docstill("report", tmp_path, code=1)
-    assert "smaller batch_size" in errors
-    assert "fault" not in errors
+@pytest.mark.parametrize(
+    ("ran_out", "knob"),
+    [
+        (worker("is killed by signal: Killed. "), "fewer workers"),
+        (worker("is killed by signal: Bus error. … dataloader's workers are out of shared memory. …"), "--shm-size"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), "fewer workers"),
+        (RuntimeError("unable to write to file </torch_7_1_0>: No space left on device (28)"), "workers=0"),
+    ],
+    ids=["killed", "bus", "killed, without a cause", "file"],
+)
+def test_processes_without_memory_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch, ran_out: Exception, knob: str
+) -> None:
+    said = said_after(["train", "--new", "resnet-18", "--data", ".", "--out", "x"], ran_out, monkeypatch)
+    assert knob in said
+    assert "teacher" not in said
+
+
+def test_torch_still_says_it_in_these_words(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, time\nfrom torch.utils.data import DataLoader\nfrom docstill.errors import out_of_memory, way_out\n"
+        "class Pages(list):\n    def __getitem__(self, index):\n        time.sleep(0.5)\n        os.kill(os.getpid(), super().__getitem__(index))\n"
+        "for signal in (9, 7):\n    try:\n        next(iter(DataLoader(Pages([signal]), num_workers=1, multiprocessing_context='fork')))\n"
+        "    except RuntimeError as error:\n        print(out_of_memory(error), way_out(error))\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    killed, bus = done.stdout.splitlines()
+    assert killed.startswith("True"), done.stderr
+    assert "fewer workers" in killed
+    assert bus.startswith("True"), done.stderr
+    assert "--shm-size" in bus
+
+
+def test_what_only_looks_like_want_of_memory_is_a_fault() -> None:
+    for error in (
+        worker("exited unexpectedly with exit code 1. Details are lost due to multiprocessing."),
+        worker("is killed by signal: Segmentation fault. "),
+        OSError(errno.ENOSPC, "No space left on device"),
+        ValueError("out of memory"),
+        RuntimeError("CUBLAS_STATUS_EXECUTION_FAILED"),
+    ):
+        assert not out_of_memory(error), error
+
+
+@pytest.mark.parametrize(
+    ("words", "knob"),
+    [
+        (["predict", "model", "page.jpg"], "fewer files at a time"),
+        (["evaluate", "model", "pages"], "a model that takes smaller pages"),
+        (["compare", "model", "other", "pages"], "--limit"),
+        (["benchmark", "model"], "one model at a time"),
+        (["report", "."], "end other programs"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_verbs_without_batches_name_what_they_have(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], knob: str
+) -> None:
+    said = said_after(words, torch.OutOfMemoryError("CUDA out of memory."), monkeypatch)
+    assert knob in said
+    assert "batch_size" not in said
+    assert "FOLDER" not in said
+
+
+def test_options_that_need_less_memory_are_the_verbs_own() -> None:
+    commands = get_command(cli.app).commands  # type: ignore[attr-defined]
+    assert set(LESS_MEMORY) <= set(VERBS)
+    for verb, said in LESS_MEMORY.items():
+        options = {name for parameter in commands[verb].params for name in parameter.opts}
+        assert set(re.findall(r"--[a-z-]+", said)) <= options, verb
 
 
 def test_exported_members_are_all_there_and_sorted() -> None:

@@ -63,18 +63,37 @@ class MissingExtra(UserError):
         super().__init__(f'{what} needs packages that are not installed; run: pip install "docstill[{extra}]"')
 
 
-def out_of_memory(error: Exception) -> bool:
-    """Whether Python, a processor's allocator or a GPU's has no room; torch's processor says so in words alone."""
-    words = ("out of memory", "can't allocate memory")
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
-    )
-
-
 MEMORY = (
     "memory ran out in one batch; give a smaller batch_size (with more gradient_accumulation_steps to learn from as many documents "
     "a step), a smaller image size or, for answers that are written, shorter ones (`docstill check` names very long ones), and another folder"
 )
+SHARED_MEMORY = (
+    "a process that makes batches had no room left in shared memory (/dev/shm), of which Docker gives 64 MB; start the container with "
+    "--shm-size=2g, or give workers=0, which needs none, in another folder"
+)
+KILLED = (
+    "a process that makes batches was killed from outside, as systems do when memory runs out; give fewer workers, each of which "
+    "holds batches of its own, or a smaller batch_size, in another folder"
+)
+_NO_ROOM = ("out of memory", "can't allocate memory", "cannot allocate memory", "_alloc_failed")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether Python, the system, a processor's allocator or a GPU's has no room, or a process that makes batches had none.
+
+    torch often says so in words alone, and what became of such a process in the cause of the error.
+    """
+    if isinstance(error, MemoryError) or way_out(error, ""):
+        return True
+    return isinstance(error, RuntimeError | OSError) and any(word in str(error).lower() for word in _NO_ROOM)
+
+
+def way_out(error: BaseException, usual: str = MEMORY) -> str:
+    """What to do where memory ran out: `SHARED_MEMORY` or `KILLED`, if it was a process that makes batches, otherwise ``usual``."""
+    said = f"{error}; {error.__cause__ or ''}".lower()
+    if "out of shared memory" in said or ("</torch_" in said and "no space left on device" in said):
+        return SHARED_MEMORY
+    return KILLED if "dataloader worker" in said and "killed by signal: killed" in said else usual
 
 
 def nearest(name: str, among: Iterable[str]) -> str:

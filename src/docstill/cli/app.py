@@ -12,11 +12,33 @@ import typer
 from typer.core import TyperGroup
 
 import docstill
-from docstill.errors import MEMORY, DocstillError, UserError, out_of_memory
+from docstill.errors import MEMORY, DocstillError, UserError, out_of_memory, way_out
 from docstill.progress import say
 
 RESUMED = frozenset({"compress", "demo", "distill", "study", "train"})
 """Verbs that go on where they were stopped."""
+_SMALLER = (
+    "pictures of fewer pixels, a model that takes smaller pages or, where it is a GPU's memory, the processor "
+    "(CUDA_VISIBLE_DEVICES= before the command)"
+)
+LESS_MEMORY = {
+    "compare": f"memory ran out; compare fewer documents (--limit), --tokens pooled or fewer --layers, or give {_SMALLER}",
+    "benchmark": f"memory ran out; measure one model at a time, or give {_SMALLER}",
+    "compress": MEMORY,
+    "distill": MEMORY,
+    "evaluate": f"memory ran out while pages were read; give fewer models --against, or {_SMALLER}",
+    "explain": f"memory ran out while pages were read; draw fewer (--limit), or give {_SMALLER}",
+    "predict": f"memory ran out while pages were read; give fewer files at a time, {_SMALLER}",
+    "study": MEMORY,
+    "synth": "memory ran out while documents were drawn; draw in fewer processes (--workers)",
+    "train": MEMORY,
+}
+"""What each verb can do with less memory."""
+TAKEN_ALONG = {
+    "compress": "; a teacher that was trained in this one can be taken along: teacher=FOLDER/teacher/model",
+    "study": "; teachers that were trained in this one can be taken along: teachers.NAME=FOLDER/teachers/NAME/model",
+}
+"""What need not be done again in another folder."""
 
 
 class Verbs(TyperGroup):
@@ -42,9 +64,9 @@ class Verbs(TyperGroup):
             if type(error).__module__.startswith(("typer", "click")):  # how Typer itself ends a command
                 raise
             if out_of_memory(error):
-                say(
-                    f"error: {MEMORY}; a teacher that was trained in this one can be taken along: teacher=FOLDER/teacher/model"
-                )
+                verb = ctx.invoked_subcommand
+                usual = LESS_MEMORY.get(verb, "memory ran out; end other programs, or use a machine that has more")
+                say(f"error: {way_out(error, usual)}{TAKEN_ALONG.get(verb, '')}")
                 raise typer.Exit(1) from error
             say(traceback.format_exc())
             say("error: this is a fault in docstill; please report it with the lines above")

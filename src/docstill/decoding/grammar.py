@@ -253,6 +253,17 @@ class Walk:
         else:
             self.done = True
 
+    def end_text(self) -> None:
+        """No more text in this row, as where it has become too long."""
+        level = self.levels[-1]
+        level.length = max(level.length, most(level.place.longest or 0))
+
+    def end_list(self, depth: int) -> None:
+        """No more rows in the list within which so many keys are open, as where it has become too long."""
+        level = self.levels[depth]
+        level.rows = max(level.rows, most(level.place.rows))
+        self._merged.clear()
+
 
 class Writer:
     """Keeps a batch of answers to a grammar, and notes how likely each written token was.

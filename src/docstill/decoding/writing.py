@@ -13,6 +13,7 @@ from torch import Tensor
 
 from docstill.decoding.grammar import Grammar, Writer, grammar_for
 from docstill.decoding.looking import seen
+from docstill.decoding.repeats import EVERY, Repeats
 from docstill.decoding.schema import SCHEMA
 from docstill.decoding.steps import Steps
 from docstill.models.io import DocumentModel
@@ -31,7 +32,8 @@ def generate(
     """What a model in eval mode writes on pages, never ``<unk>``, and how likely each token was.
 
     Each token is the likeliest or drawn by its probability. A model with a schema on its card is held to it; see
-    `docs/decoding.md`. An answer that has ended costs nothing more. Gradients are the caller's.
+    `docs/decoding.md`. An answer that repeats itself is cut short (`docstill.decoding.repeats`), but for those that are drawn or of which
+    ``least`` is asked. An answer that has ended costs nothing more. Gradients are the caller's.
 
     Args:
         model: a Donut.
@@ -55,6 +57,7 @@ def generate(
     count, device = steps.answers, steps.device
     writer, start = Writer(_grammar(model), tokens + 1, count), network.config.decoder_start_token_id
     answers = [[start] for _ in range(count)]
+    repeats = None if sample or least else Repeats(tokenizer, answers, writer.walks)
     active, last = list(range(count)), torch.full((count,), start, device=device)
     for place in range(1, tokens + 1):
         scores = steps.scores(last)
@@ -68,14 +71,22 @@ def generate(
             answers[row].append(token)
         writer.take(active, written)
         going = [token != end for token in written]
+        if repeats is not None and (place % EVERY == 0 or place == tokens):
+            going = [
+                goes and not repeats.end(row, at_last=place == tokens) for row, goes in zip(active, going, strict=True)
+            ]
         if not any(going):
             break
         if not all(going):
             staying = torch.tensor(going, device=device)
             active, last = list(compress(active, going)), last[staying]
             steps.keep(staying)
-    ids = [answer + [pad] * (place + 1 - len(answer)) for answer in answers]
-    return torch.tensor(ids, device=device), writer.log_probabilities()
+    likely = writer.log_probabilities()
+    if repeats is not None and repeats.cuts:
+        answers, likely = repeats.mended(likely)
+    longest = max(map(len, answers))
+    ids = [answer + [pad] * (longest - len(answer)) for answer in answers]
+    return torch.tensor(ids, device=device), likely
 
 
 def drawn_answers(model: DocumentModel, pixels: Tensor, longest: int) -> list[Tensor]:

@@ -15,7 +15,7 @@ import docstill
 from docstill.compression import compress, train_teacher
 from docstill.deploy.hardware import hardware
 from docstill.doubts import warn
-from docstill.errors import MEMORY, DocstillError, InUse, UserError, out_of_memory
+from docstill.errors import DocstillError, InUse, UserError, out_of_memory, way_out
 from docstill.files import read_json, write_json
 from docstill.progress import counter, say
 from docstill.recipe import Recipe, Teacher
@@ -76,10 +76,10 @@ def run_study(study: Study, run: Path, command: str = "") -> dict[str, Any]:
             continue
         except DocstillError as error:
             failed[cell.name] = error
-        except (MemoryError, RuntimeError) as error:
+        except (MemoryError, OSError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
-            ways = f"{MEMORY}; its teachers can be taken along: teachers.NAME=FOLDER/teachers/NAME/model"
+            ways = f"{way_out(error)}; its teachers can be taken along: teachers.NAME=FOLDER/teachers/NAME/model"
             failed[cell.name] = DocstillError(ways)  # not the error itself, which holds on to what fills the memory
         if cell.name in failed:
             say(f"cell {cell.name} failed: {failed[cell.name]}")
