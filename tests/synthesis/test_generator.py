@@ -293,6 +293,18 @@ def test_text_from_right_to_left_is_left_out_and_said(tmp_path: Path, capsys: py
         Corpus(corpus)
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b" \n\t", b"\x00\x01\x07\x7f", b"\xef\xbb\xbf"], ids=["empty", "blank", "control", "bom"]
+)
+def test_a_corpus_without_words_is_not_said_to_be_from_right_to_left(content: bytes, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_bytes(content)
+    for kind in ("pages", "layout"):
+        with pytest.raises(UserError) as error:
+            docstill.synth(kind, tmp_path / "out", 1, corpus=corpus)
+        assert str(error.value) == f"{corpus} holds no words that can be drawn; give another UTF-8 text file"
+
+
 def test_what_does_not_hold_is_said_in_a_sentence(tmp_path: Path) -> None:
     empty, latin, fontless = tmp_path / "empty.txt", tmp_path / "latin.txt", tmp_path / "fonts"
     foreign = tmp_path / "foreign.txt"

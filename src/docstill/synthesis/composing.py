@@ -13,7 +13,7 @@ from PIL import Image, ImageChops
 
 from docstill.errors import UserError
 from docstill.metrics.detection import Box
-from docstill.synthesis.fonts import Face, Fonts
+from docstill.synthesis.fonts import GIVE_FONTS, Face, Fonts
 from docstill.synthesis.reading import Corpus
 from docstill.synthesis.sheet import BLACK, WHITE, Colour, Sheet
 
@@ -106,9 +106,9 @@ def new_style(corpus: Corpus, fonts: Fonts, rng: random.Random, size: int, justi
         if fitting:
             break
     else:
-        raise UserError("the fonts have no glyphs for the words of the corpus; give --fonts with a face for its script")
+        raise UserError(f"no font has glyphs for the words of the corpus and for {SIGNS} too; {GIVE_FONTS}")
     face = rng.choice(fitting)
-    heavy = [other for other in faces if "bold" in other.path.stem.lower() and other.covers(word)]
+    heavy = [other for other in faces if other.bold and other.covers(word)]
     family = [other for other in heavy if other.path.stem.split("-")[0] == face.path.stem.split("-")[0]]
     bold = rng.choice(family if family and rng.random() < 0.7 else heavy or [face])
     words = [pair for pair in _WORDS if all(one.covers("".join(pair)) for one in (face, bold))]
@@ -164,11 +164,14 @@ class Page:
         return self.counts[kind]
 
     def words(self, least: int, most: int, face: Face | None = None) -> list[str]:
-        """Words of the corpus, the first with a capital, the last with a full stop."""
-        found = self.corpus.passage(self.rng, face or self.style.face, self.rng.randint(least, most))
+        """Words of the corpus, the first with a capital if the face has it, the last with a full stop."""
+        face = face or self.style.face
+        found = self.corpus.passage(self.rng, face, self.rng.randint(least, most))
         if not found:
             return []
-        found[0] = found[0][:1].upper() + found[0][1:]
+        capital = found[0][:1].upper()
+        if face.covers(capital):
+            found[0] = capital + found[0][1:]
         return [*found[:-1], found[-1].rstrip(".,;:") + "."]
 
     def phrase(self, least: int, most: int, face: Face | None = None) -> str:
@@ -212,18 +215,11 @@ def set_line(
     ink: Colour = BLACK,
 ) -> None:
     """One line; justified, the words are spread over the room."""
-    text, font = " ".join(words), face.at(size)
-    if not justified or len(words) < 2:
-        left = {"l": at[0], "m": at[0] + room / 2, "r": at[0] + room}[anchor]
-        page.sheet.text((left, at[1]), text, face, size, room=room, anchor=anchor, ink=ink)
+    if justified and len(words) > 1:
+        page.sheet.spread(at, words, face, size, room, ink)
         return
-    widths = [font.getlength(word) for word in words]
-    gap = (room - sum(widths)) / (len(words) - 1)
-    left = at[0]
-    for word, width in zip(words, widths, strict=True):
-        page.sheet.draw.text((left, at[1]), word, ink, font)
-        left += width + gap
-    page.sheet.written.append((text, (at[0], at[1], at[0] + room, at[1] + size * 1.2)))
+    left = {"l": at[0], "m": at[0] + room / 2, "r": at[0] + room}[anchor]
+    page.sheet.text((left, at[1]), " ".join(words), face, size, room=room, anchor=anchor, ink=ink)
 
 
 def lines_in(

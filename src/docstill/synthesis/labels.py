@@ -48,7 +48,7 @@ class Shipment:
         }
 
     def characters(self) -> str:
-        """Everything that a face must be able to write, captions too."""
+        """Everything that a face must be able to write; of captions a sheet writes what the faces have."""
         values = [*self.recipient.truth().values(), *self.sender.truth().values()]
         return "".join([*values, self.carrier, self.weight, string.ascii_letters, string.digits, " .,:/()#-"])
 

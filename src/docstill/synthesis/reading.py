@@ -16,7 +16,7 @@ from typing import Any
 
 from docstill.data.json_tokens import survives
 from docstill.errors import DataError, UserError
-from docstill.synthesis.fonts import Face, Fonts
+from docstill.synthesis.fonts import GIVE_FONTS, Face, Fonts
 from docstill.synthesis.parties import COUNTRIES, party
 from docstill.synthesis.sheet import Sheet
 
@@ -41,8 +41,9 @@ _PHRASE = re.compile(r"[^。、，．！？；]{1,39}[。、，．！？；]?|[�
 class Corpus:
     """The words of a text file, or of Faker where there is none.
 
-    Control characters become spaces; words written from right to left are left out, as Pillow cannot shape them, and words that hold
-    tags, which a tokenizer takes for its own. Text without spaces is cut into phrases.
+    A letter and the marks on it become one character where Unicode has it (NFC), control characters become spaces; words written from
+    right to left are left out, as Pillow cannot shape them, and words that hold tags, which a tokenizer takes for its own. Text without
+    spaces is cut into phrases.
 
     Attributes:
         words: in their order.
@@ -69,8 +70,7 @@ class Corpus:
         share = sum(any(face.covers(word) for face in fonts.faces) for word in some) / len(some)
         if share < _LEAST:
             raise UserError(
-                f"the fonts can draw {share:.0%} of the words of the corpus, and the rest would be left out; give --fonts with a face for "
-                "its script"
+                f"the fonts can draw {share:.0%} of the words of the corpus, and the rest would be left out; {GIVE_FONTS}"
             )
         return share
 
@@ -128,7 +128,7 @@ def _willing(corpus: Corpus, fonts: Fonts, rng: random.Random) -> Face:
         face = fonts.choose(rng, rng.choice(corpus.words))
         if face is not None:
             return face
-    raise UserError("the fonts have no glyphs for the words of the corpus; give --fonts with a face for its script")
+    raise UserError(f"the fonts have no glyphs for the words of the corpus; {GIVE_FONTS}")
 
 
 def _wrapped(sheet: Sheet, words: list[str], face: Face, size: int, room: float) -> Iterator[str]:
@@ -158,7 +158,7 @@ def _words(path: Path) -> tuple[list[str], float]:
     except OSError as error:
         raise UserError(f"cannot read the corpus {path} ({error.strerror}); give a UTF-8 text file") from error
     try:
-        text = content.decode("utf-8")
+        text = unicodedata.normalize("NFC", content.decode("utf-8"))
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise DataError(
@@ -169,7 +169,8 @@ def _words(path: Path) -> tuple[list[str], float]:
     rightward = [word for word in runs if not any(unicodedata.bidirectional(one) in _RIGHT_TO_LEFT for one in word)]
     phrases = (phrase for word in rightward for phrase in (_PHRASE.findall(word) if len(word) > _RUN else [word]))
     words = [word for word in phrases if "<" not in word or survives({"text_sequence": word}) is None]
-    return words, 1 - sum(map(len, rightward)) / (sum(map(len, runs)) or 1)
+    whole = sum(map(len, runs))
+    return words, 1 - sum(map(len, rightward)) / whole if whole else 0.0
 
 
 @lru_cache(maxsize=1)

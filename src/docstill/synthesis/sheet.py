@@ -61,7 +61,7 @@ class Sheet:
         Args:
             at: the top of the line, and its left end, middle or right end by ``anchor``.
             text: one line.
-            face: must have all of its glyphs.
+            face: writes it if it has all of its glyphs; else what `Face.able` says is written.
             size: in pixels; made smaller until the line fits into ``room``.
             room: width there is; default: up to the page's edge.
             anchor: ``l``, ``m`` or ``r``.
@@ -72,6 +72,7 @@ class Sheet:
         Returns:
             Where the line ends below.
         """
+        face, text = face.able(text)
         left, top = at
         if room is None:
             room = {"l": self.width - left, "m": 2 * min(left, self.width - left), "r": left}[anchor] - 2
@@ -100,6 +101,23 @@ class Sheet:
             if not character.isspace():
                 self.glyphs.append((character, place + scale * cell / 2, middle))
             place += scale * cell
+
+    def spread(
+        self, at: tuple[float, float], words: list[str], face: Face, size: int, room: float, ink: Colour = BLACK
+    ) -> None:
+        """Writes one line that is as wide as ``room``, by the gaps between its words; by `text` if the face lacks a glyph."""
+        text = " ".join(words)
+        if not face.covers(text):
+            self.text(at, text, face, size, room=room, ink=ink)
+            return
+        font = face.at(size)
+        widths = [font.getlength(word) for word in words]
+        gap = (room - sum(widths)) / (len(words) - 1)
+        left, top = at
+        for word, width in zip(words, widths, strict=True):
+            self.draw.text((left, top), word, ink, font)
+            left += width + gap
+        self.written.append((text, (at[0], top, at[0] + room, top + size * 1.2)))
 
     def length(self, text: str, face: Face, size: int, pitch: float = 0.0) -> float:
         """Width of a line in pixels."""

@@ -35,7 +35,7 @@ class Packet:
         }
 
     def characters(self) -> str:
-        """Everything that a face must be able to write, captions too."""
+        """Everything that a face must be able to write; of captions a sheet writes what the faces have."""
         return "".join([*self.recipient.truth().values(), string.ascii_letters, string.digits, " .,:/()#-*"])
 
 
