@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# What `docstill demo` gives; its seconds are in results.json.
+# What `docstill demo` gives, in results.json; how long the whole command takes, in whole.json.
 set -euo pipefail
-run=$(mktemp -d)/demo
+here=$(dirname "$0") run=$(mktemp -d)/demo
+began=$(date +%s)
 docstill demo --run "$run"
-python "$(dirname "$0")/../keep.py" "$run/run" "$(dirname "$0")/results.json"
+echo "{\"seconds\": $(($(date +%s) - began))}" > "$here/whole.json"
+python "$here/../keep.py" "$run/run" "$here/results.json"

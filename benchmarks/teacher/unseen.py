@@ -9,8 +9,9 @@ training labels (seeds and numbers as in run.sh) are made once more, without the
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import docstill
 from docstill.deploy.hardware import hardware
@@ -18,9 +19,10 @@ from docstill.files import write_json
 from docstill.metrics.fields import field_scores
 from docstill.shipped import find_teacher
 from docstill.synthesis.generator import Generator
+from docstill.tasks.base import Judged
 from docstill.tasks.kie import Kie
 
-KIND = "small-labels"
+KIND: Literal["small-labels"] = "small-labels"
 SEEDS, EACH = (0, 3), 60_000
 UNSEEN_SEED, UNSEEN = 2, 500
 PARTS = ("name", "street")
@@ -50,7 +52,7 @@ def main() -> None:
     print(found)
 
 
-def scored(judged: list[Any]) -> dict[str, Any]:
+def scored(judged: Sequence[Judged]) -> dict[str, Any]:
     """Field F1 over all fields, and of the parts that might have been learnt by heart."""
     scores = field_scores([one.predicted for one in judged], [one.expected for one in judged])
     parts = {part: scores.per_field[f"recipient.{part}"]["f1"] for part in PARTS}
