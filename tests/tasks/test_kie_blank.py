@@ -56,6 +56,15 @@ def test_pages_that_are_rightly_blank_say_nothing(tmp_path: Path, empty: dict[st
     assert BLANK_GUARD not in model.card
 
 
+def test_one_empty_scan_with_fields_among_many_pages_is_a_mistake_in_the_data(tmp_path: Path) -> None:
+    (wrong,), model = meters(tmp_path / "pages", [{"total": "7"}]).documents, tiny_donut()
+    whole = KIE.read(tiny_folder(tmp_path / "others", ANSWERS[:1] * 24))
+    KIE.before_learning(model, Pages(whole.folder, [wrong, *whole.documents]))
+    assert BLANK_GUARD not in model.card
+    KIE.before_learning(model, Pages(whole.folder, [wrong, wrong, *whole.documents]))
+    assert model.card[BLANK_GUARD] is False
+
+
 def test_generated_pages_are_not_drawn_for_this() -> None:
     def draw() -> Image.Image:
         raise AssertionError

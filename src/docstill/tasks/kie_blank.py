@@ -21,8 +21,10 @@ from docstill.tasks.kie_answers import answers_of
 
 BLANK_GUARD = "blank_guard"
 """Key of a model's card; absent: pages without writing are not shown to the model. False: all are."""
-LOOKED_AT = 128
+LOOKED_AT = 32
 """Training pages; to look at one takes some milliseconds, to decode it more."""
+FEW = 0.05
+"""Up to such a share of pages that seem blank and have fields are mistakes in the data."""
 
 
 def kept_from(model: DocumentModel, image: Image.Image) -> bool:
@@ -31,17 +33,20 @@ def kept_from(model: DocumentModel, image: Image.Image) -> bool:
 
 
 def know_guard(model: DocumentModel, pages: Pages) -> None:
-    """Notes on the card of a model that is to learn from ``pages`` if any of some has fields and yet seems blank.
+    """Notes on the card of a model that is to learn from ``pages`` if more than a `FEW` of some have fields and yet seem blank.
 
     Generated pages, which are never taken for blank (tested), are not drawn for this.
     """
     model.card.pop(BLANK_GUARD, None)
     if pages.stream is not None:
         return
-    for document in drawn(pages, LOOKED_AT).documents:
-        if all(pairs(canonical(answer)) for answer in answers_of(document)) and is_blank(open_page(document, None)):
-            model.card[BLANK_GUARD] = False
-            return
+    documents = drawn(pages, LOOKED_AT).documents
+    seem_blank = sum(
+        all(pairs(canonical(answer)) for answer in answers_of(document)) and is_blank(open_page(document, None))
+        for document in documents
+    )
+    if seem_blank > FEW * len(documents):
+        model.card[BLANK_GUARD] = False
 
 
 def blank_pages(readings: Sequence[Reading], truths: Sequence[Any]) -> dict[str, int]:
