@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,21 @@ import pytest
 
 import docstill
 from docstill import compression
+from docstill.decoding.confidence import CONFIDENCE
+from docstill.decoding.reading import Reading
 from docstill.decoding.schema import SCHEMA
 from docstill.errors import RecipeError
 from docstill.loaded import load
 from docstill.models.donut import new_donut
-from docstill.tasks.base import BROUGHT_TO
+from docstill.models.io import DocumentModel
+from docstill.tasks import TASKS, kie
+from docstill.tasks.base import BROUGHT_TO, Evaluation
+from docstill.tasks.kie import Kie
 from kie_tiny import ANSWERS, TAGS, tiny_donut, tiny_folder
 
 TRAINING: dict[str, Any] = {"epochs": 1, "batch_size": 4, "precision": "fp32", "learning_rate": 0.001}
 KD = [{"kind": "labels"}, {"kind": "kd"}]
+KIE = TASKS["kie"]
 TEXTS = [value for answer in ANSWERS for value in answer.values()]
 
 
@@ -82,3 +89,32 @@ def test_the_twin_sees_pages_as_the_student_and_the_teacher_is_timed_with_their_
     schemas = {row: model.card[SCHEMA] for row, (_, model) in timed.items()}
     assert set(schemas) == {"teacher", "student", "no-kd"}
     assert schemas["teacher"] == schemas["student"]
+
+
+@pytest.mark.parametrize(("keep", "looks"), [("last", 2), ("best", 3)])
+def test_pages_are_not_read_once_more_for_confidence_where_the_last_look_was_of_the_weights_that_are_kept(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str, looks: int
+) -> None:
+    read, seen = kie.read_pages, []
+
+    def counted(model: DocumentModel, *rest: Any) -> list[Reading]:
+        seen.append(read(model, *rest))
+        return seen[-1]
+
+    figures = iter([0.5, 0.1])  # the first look is the best
+
+    def evaluate(*_: Any) -> Evaluation:
+        found = Kie.evaluate(KIE, *_)
+        return replace(found, metrics={**found.metrics, "field_f1": next(figures)})
+
+    monkeypatch.setattr(kie, "read_pages", counted)
+    monkeypatch.setattr(KIE, "evaluate", evaluate)
+    docstill.train("kie", str(data / "teacher"), data, tmp_path / "run", **TRAINING | {"epochs": 2, "keep": keep})
+    assert len(seen) == looks
+    model = load(tmp_path / "run" / "model").model
+    found = read(model, KIE.read(data / "validation"))
+    KIE.after_learning(model, KIE.read(data / "validation"))
+    assert [one.fields for one in seen[-1]] == [one.fields for one in found]
+    written, fitted = load(tmp_path / "run" / "model").model.card[CONFIDENCE], model.card[CONFIDENCE]
+    assert written.keys() == fitted.keys() != set()
+    assert all(written[kind] == pytest.approx(fitted[kind], abs=1e-6) for kind in written)

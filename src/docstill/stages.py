@@ -34,7 +34,7 @@ from docstill.pruning.resolution import at_size
 from docstill.pruning.schedule import cubic_sparsity
 from docstill.settings import DistillStage, GradualPruning, NewModel, Resized, Source, Stage, Training, TrainStage
 from docstill.shipped import located
-from docstill.tasks.base import BROUGHT_TO, Batch, ModelSpec, Pages, Task
+from docstill.tasks.base import BROUGHT_TO, Batch, Evaluation, ModelSpec, Pages, Task
 from docstill.tasks.key_order import same_order
 from docstill.tasks.spelling import check_spelt_alike
 from docstill.teacher_answers import with_teacher_answers, writable
@@ -184,9 +184,11 @@ def learn(
     count = len(training.documents)
     pruning = Pruning(student, settings.prune)
 
+    latest: list[Evaluation] = []
+
     def validate() -> dict[str, float]:
-        metrics = task.evaluate(student, bench.validation).metrics
-        plain = {name: value for name, value in metrics.items() if isinstance(value, float)}
+        latest[:] = [task.evaluate(student, bench.validation)]
+        plain = {name: value for name, value in latest[0].metrics.items() if isinstance(value, float)}
         return {task.primary_metric: plain.pop(task.primary_metric), **plain}
 
     trainee = Trainee(
@@ -205,7 +207,8 @@ def learn(
         progress = fit(trainee, settings, folder, seed, advance)
     began = time.perf_counter()
     lesson.finish()
-    task.after_learning(student, bench.validation)
+    as_looked_at = settings.keep == "last" or progress.best_step in (0, progress.step)
+    task.after_learning(student, bench.validation, latest[0] if latest and as_looked_at else None)
     student.network.to(memory_format=torch.contiguous_format)
     pruned = f", pruned to {settings.prune.sparsity:.0%} of {settings.prune.of} on the way" if settings.prune else ""
     anew = " drawn anew in each epoch" if training.stream is not None else ""

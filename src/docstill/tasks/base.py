@@ -19,6 +19,7 @@ from torch import Tensor
 
 from docstill.data.document import Document
 from docstill.data.images import open_image, shrink
+from docstill.decoding.reading import Reading
 from docstill.models.io import DocumentModel
 from docstill.objectives.base import Outputs
 from docstill.synthesis.stream import Stream
@@ -69,12 +70,14 @@ class Evaluation:
         documents: one for each document of the split, in order.
         answers: of each, all that the model answered: the line that `docstill.scoring.score` reads, for layout the regions.
         sure: of ``documents``, for kie also of ``fields``: how sure the model was of each, and whether it was right.
+        readings: for kie, each document as the model read it.
     """
 
     metrics: dict[str, Any]
     documents: Sequence[Judged]
     answers: list[Any]
     sure: Mapping[str, Sequence[tuple[float, bool]]] = field(default_factory=dict)
+    readings: Sequence[Reading] = ()
 
 
 @dataclass(frozen=True)
@@ -189,8 +192,8 @@ class Task(Protocol):
         """Notes on the model's card what it should know of the training split, before it learns from it."""
         ...
 
-    def after_learning(self, model: DocumentModel, pages: Pages) -> None:
-        """Notes on the model's card what the validation split says of it, once it has learnt."""
+    def after_learning(self, model: DocumentModel, pages: Pages, found: Evaluation | None = None) -> None:
+        """Notes on the model's card what the validation split says of it, once it has learnt; ``found`` there, if that is known already."""
         ...
 
     def predict(self, model: DocumentModel, images: Iterable[Image.Image]) -> list[dict[str, Any]]:

@@ -189,7 +189,7 @@ class Classification:
     def before_learning(self, model: DocumentModel, pages: Pages) -> None:
         """Nothing to note: the classes are in the network's own configuration."""
 
-    def after_learning(self, model: DocumentModel, pages: Pages) -> None:
+    def after_learning(self, model: DocumentModel, pages: Pages, found: Evaluation | None = None) -> None:
         """Nothing to note: `calibrate` in a recipe folds its temperature into the weights."""
 
     def predict(self, model: DocumentModel, images: Iterable[Image.Image]) -> list[dict[str, Any]]:

@@ -276,7 +276,9 @@ class Kie:
             for document, truth, answer in zip(pages.documents, truths, answers, strict=True)
         ]
         # Under a key, for an answer may itself hold a field of the name that `score` looks for.
-        return Evaluation(metrics, judged, [{"file": one.file, "gt_parse": one.predicted} for one in judged], sure)
+        return Evaluation(
+            metrics, judged, [{"file": one.file, "gt_parse": one.predicted} for one in judged], sure, readings
+        )
 
     def predict(self, model: DocumentModel, images: Iterable[Image.Image]) -> list[dict[str, Any]]:
         """``fields``, the JSON that was read; how sure of each, and of all; ``text``, as the model wrote it; ``blank``."""
@@ -305,11 +307,14 @@ class Kie:
         length = len if MERGES in model.card else lambda text: len(encode(tokenizer, text))
         model.card[SCHEMA] = to_card(schema_of(answers, length))
 
-    def after_learning(self, model: DocumentModel, pages: Pages) -> None:
+    def after_learning(self, model: DocumentModel, pages: Pages, found: Evaluation | None = None) -> None:
         """Fits the confidences of fields and documents to what is right on ``pages``, and notes the curves on the card."""
-        with counter("looking at how sure the student is", len(pages.documents)) as advance:
-            readings = read_pages(model, pages, advance)
-        model.card[CONFIDENCE] = curves(readings, truths_of(pages, [found.fields for found in readings]))
+        if found is not None:
+            readings = found.readings
+        else:
+            with counter("looking at how sure the student is", len(pages.documents)) as advance:
+                readings = read_pages(model, pages, advance)
+        model.card[CONFIDENCE] = curves(readings, truths_of(pages, [one.fields for one in readings]))
 
     def latency_parts(self, model: DocumentModel, images: Sequence[Image.Image]) -> dict[str, Callable[[], int]]:
         """See `docstill.tasks.kie_reading.latency_parts`."""

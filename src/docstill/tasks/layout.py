@@ -257,7 +257,7 @@ class Layout:
     def before_learning(self, model: DocumentModel, pages: Pages) -> None:
         """Nothing to note: the classes are in the network's own configuration."""
 
-    def after_learning(self, model: DocumentModel, pages: Pages, advance: Advance | None = None) -> None:
+    def after_learning(self, model: DocumentModel, pages: Pages, found: Evaluation | None = None) -> None:
         """Nothing to note."""
 
     def predict(self, model: DocumentModel, images: Iterable[Image.Image]) -> list[dict[str, Any]]:
