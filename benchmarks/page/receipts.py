@@ -38,7 +38,7 @@ def receipts_section(found: dict[str, Any]) -> str:
     return (
         "## Real receipts\n\n"
         f"SROIE's four fields in per cent, F1; a field counts if every character is right. A {found['new']['new']} that sees pages at {height} × {width} "
-        f"pixels reads {drawn} before it is tuned for {found['tuning']['epochs']:g} epochs on 436 real ones; scored on 60 others. "
+        f"pixels reads {drawn} before it is tuned for {found['tuning']['epochs']:g} epochs on {HERE} real ones; scored on 60 others. "
         "Generated and real receipts say where characters stand, the real ones by the boxes of their lines (`reading`).\n\n"
         + "\n".join(lines)
         + f"\n\n{of_data(found['teachers'])}{of_students(found)}{machine(found['hardware'])}. `python benchmarks/kie/receipts.py RECEIPTS RUN micro`\n"

@@ -14,18 +14,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 def make_optimizer(module: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
     """AdamW over what is trained. Weights decay; biases (a Swin's tables of them, too), norms and other vectors do not."""
-    trained = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
-    decays = [parameter.dim() > 1 and "bias" not in name.rpartition(".")[2] for name, parameter in trained]
-    groups = [
-        {
-            "params": [parameter for (_, parameter), one in zip(trained, decays, strict=True) if one],
-            "weight_decay": weight_decay,
-        },
-        {
-            "params": [parameter for (_, parameter), one in zip(trained, decays, strict=True) if not one],
-            "weight_decay": 0.0,
-        },
-    ]
+    decaying: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            is_weight = parameter.dim() > 1 and "bias" not in name.rpartition(".")[2]
+            (decaying if is_weight else others).append(parameter)
+    groups = [{"params": decaying, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
     # Fused: one pass over the weights instead of one for each operation, which counts where batches are small.
     return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), fused=True)
 

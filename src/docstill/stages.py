@@ -183,7 +183,6 @@ def learn(
     lesson.prepare(_dry(examples))
     count = len(training.documents)
     pruning = Pruning(student, settings.prune)
-
     latest: list[Evaluation] = []
 
     def validate() -> dict[str, float]:
