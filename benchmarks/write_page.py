@@ -141,6 +141,15 @@ def main() -> str:
             f"{boxes['largest_difference']:.0e}. faster-coco-eval {versions['faster-coco-eval']}, pycocotools "
             f"{versions['pycocotools']}; {machine(boxes['hardware'])}. `python benchmarks/coco_eval/run.py`\n"
         )
+    receipts = read(HERE / "receipt_scores" / "results.json")
+    if receipts is not None:
+        sections.append(
+            "## Scoring receipts\n\n"
+            f"TED accuracy and field F1 of {receipts['receipts']:,} generated receipts of {receipts['characters_a_receipt']} "
+            f"characters, read with a TED accuracy of {receipts['ted_accuracy']:.2f}: {receipts['processor_s']:.1f} s of one processor "
+            f"(the best of {receipts['rounds']} rounds). {machine(receipts['hardware'])}. "
+            "`python benchmarks/receipt_scores/run.py`\n"
+        )
     drawn = read(HERE / "synth" / "results.json")
     if drawn is not None:
         sections.append(drawing_section(drawn))

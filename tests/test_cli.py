@@ -249,7 +249,7 @@ def test_what_cannot_be_read_keeps_no_other_page_from_being_answered(world: tupl
 
 def test_import_is_light_and_never_brings_torch() -> None:
     code = (
-        "import time; began = time.perf_counter(); import docstill, sys; took = time.perf_counter() - began\n"
+        "import time; began = time.process_time(); import docstill, sys; took = time.process_time() - began\n"
         "docstill.score; docstill.check; dir(docstill)\n"
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules\n"
         "assert took < 1, took\n"

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from docstill.data.augment import augment_page, faded
 
@@ -89,15 +89,18 @@ def test_strength_is_strength() -> None:
     assert change(0.1) < change(0.5) < change(1.0)
 
 
-def test_a_page_costs_a_few_milliseconds() -> None:
+def test_a_page_costs_hardly_more_than_to_turn_and_blur_it() -> None:
     image = page()
-    rounds = []
+    ratios = []
     for start in range(5):  # the best of five, for others may be using the machine
         began = time.process_time()
         for seed in range(20):
             augment_page(image, random.Random(100 * start + seed), 1.0)
-        rounds.append((time.process_time() - began) / 20)
-    assert min(rounds) < 0.008
+        between = time.process_time()
+        for angle in range(20):
+            image.rotate(angle, Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(1))
+        ratios.append((between - began) / (time.process_time() - between))
+    assert min(ratios) < 2
 
 
 def test_the_strength_falls_in_a_straight_line_and_ends_near_nothing() -> None:
