@@ -17,6 +17,7 @@ from docstill.models.taps import module_at, tapped
 from docstill.objectives import OBJECTIVES
 from docstill.objectives.base import UNLABELLED, Objective, Outputs
 from docstill.on_policy import OWN, unlabelled, with_own_answers
+from docstill.sharing import Pairs, in_common, taken_over
 from docstill.tasks.base import Task, on_device
 
 
@@ -49,6 +50,7 @@ class Lesson(nn.Module):
 
     Attributes:
         frozen: the modules at the paths ``freeze``, which stay as they are until `finish`.
+        shared: which of these are the teacher's too, once that was seen by `prepare`; they run once a batch.
         wanted: what the objectives compare besides decisions, as keys of the batches that the networks look at.
         recall: what the teacher said of documents, by index, where that is known; it is then not asked again.
     """
@@ -99,6 +101,8 @@ class Lesson(nn.Module):
             )
         # in a tuple, not as submodules: they are the network's already
         self.frozen = tuple(module_at(self.network, path, "student") for path in freeze)
+        self._freeze = tuple(freeze)
+        self.shared: Pairs = ()
         self._thawed = [weights for module in self.frozen for weights in module.parameters() if weights.requires_grad]
         for weights in self._thawed:
             weights.requires_grad_(False)
@@ -128,35 +132,55 @@ class Lesson(nn.Module):
         return self._outside[2]
 
     def prepare(self, batch: dict[str, Any]) -> None:
-        """Shows the objectives one dry batch, so that they can make projectors from its shapes."""
+        """Shows the objectives one dry batch, so that they can make projectors from its shapes; finds out what is ``shared``."""
         training = self.network.training
         self.network.eval()  # a dry batch must not move batch-norm statistics
         with torch.no_grad():
             student, teacher = self.outputs(batch)
+            self._share(batch, teacher)
         self.network.train(training)  # frozen modules with it: `train` comes before each step
         for objective in self.objectives:
             assert isinstance(objective, Objective)
             objective.prepare(student, teacher)
 
+    def _share(self, batch: dict[str, Any], alone: Outputs | None) -> None:
+        """Fills ``shared``, if what the teacher says is then the same to the bit as what it said ``alone``."""
+        teacher = self.teacher
+        if alone is None or teacher is None or self.recall is not None:
+            return
+        self.shared = in_common(self.network, teacher.network, self._freeze, self._paths("teacher_modules"))
+        if self.shared:
+            _, again = self.outputs(batch)
+            assert again is not None
+            same = torch.equal(alone.logits, again.logits)
+            same = same and all(torch.equal(value, again.features[path]) for path, value in alone.features.items())
+            self.shared = self.shared if same else ()
+
     def outputs(self, batch: dict[str, Any]) -> tuple[Outputs, Outputs | None]:
         """What student and teacher make of a batch, with the features the objectives asked for."""
         task, student, teacher = self._outside
-        device = student.device
         own = OWN in batch
         if own:
             batch = with_own_answers(task, student, teacher, batch)
+        with taken_over(self.shared):
+            result, answer = self._looked(batch)
+        if teacher is None or answer is None:
+            return result, None
+        answer = task.aligned(teacher, student, answer, result)
+        return (unlabelled(result), unlabelled(answer)) if own else (result, answer)
+
+    def _looked(self, batch: dict[str, Any]) -> tuple[Outputs, Outputs | None]:
+        task, student, teacher = self._outside
+        device = student.device
         result = _look(
             task, student, {**batch["student"], **self.wanted}, self._paths("student_modules"), device, "student"
         )
         if teacher is None:
             return result, None
         if self.recall is not None:
-            answer = self.recall(batch["indices"], device)
-        else:
-            shown = {**batch["teacher"], **self.wanted, **task.shown(teacher, student, batch["student"], result)}
-            answer = ask(task, teacher, shown, self._paths("teacher_modules"), device, batch["files"])
-        answer = task.aligned(teacher, student, answer, result)
-        return (unlabelled(result), unlabelled(answer)) if own else (result, answer)
+            return result, self.recall(batch["indices"], device)
+        shown = {**batch["teacher"], **self.wanted, **task.shown(teacher, student, batch["student"], result)}
+        return result, ask(task, teacher, shown, self._paths("teacher_modules"), device, batch["files"])
 
     def forward(self, batch: dict[str, Any]) -> list[Loss]:
         """The losses of one batch, one for each objective."""
