@@ -25,7 +25,7 @@ from docstill.tasks.classification import Classification
 from docstill.tasks.kie import Kie
 from kie_tiny import tiny_donut, tiny_folder
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "no_onednn")
 
 KD = [{"kind": "labels"}, {"kind": "kd"}]
 

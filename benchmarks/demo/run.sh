@@ -6,3 +6,4 @@ began=$(date +%s)
 docstill demo --run "$run"
 echo "{\"seconds\": $(($(date +%s) - began))}" > "$here/whole.json"
 python "$here/../keep.py" "$run/run" "$here/results.json"
+python "$here/more.py" "$run"
