@@ -52,6 +52,18 @@ def test_a_run_leaves_student_report_and_results(finished: tuple[Path, Path, dic
     assert "bars/0.png (bars/0.png there), bars/1.png (bars/1.png there)" in shared
 
 
+def test_what_is_left_by_pruning_is_scored_before_it_learns(finished: tuple[Path, Path, dict[str, Any]]) -> None:
+    data, run, results = finished
+    cut, *others = [stage for stage in results["stages"] if "score" in stage]
+    assert not others
+    assert cut["name"] == "prune"
+    score = docstill.evaluate(run / "seed-0" / "student" / "1-prune" / "model", data / "validation")["metrics"][
+        "accuracy"
+    ]
+    assert cut["score"] == pytest.approx(score)
+    assert cut["text"].endswith(f"As pruned, it has accuracy {score:.4f} on the validation split.")
+
+
 def test_pruned_weights_stay_zero_through_distillation(finished: tuple[Path, Path, dict[str, Any]]) -> None:
     _, run, results = finished
     assert results["rows"][0]["sparsity"] == []

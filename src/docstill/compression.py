@@ -281,8 +281,11 @@ def _run_chain(chain: Chain, recipe: Recipe, bench: Bench, teacher: Taught) -> N
     task, previous = bench.task, chain.start
     for number, stage in chain.stages:
         folder, before = chain.stage_folder(number, stage), previous
+        scored = (chain.row, chain.seed) == ("student", recipe.seed) and _learns_after(chain, number)
 
-        def work(stage: Stage = stage, folder: Path = folder, before: Path | None = before) -> dict[str, Any]:
+        def work(
+            stage: Stage = stage, folder: Path = folder, before: Path | None = before, scored: bool = scored
+        ) -> dict[str, Any]:
             seed_everything(chain.seed)
             if before is not None:
                 student = task.load_model(str(before))
@@ -302,6 +305,11 @@ def _run_chain(chain: Chain, recipe: Recipe, bench: Bench, teacher: Taught) -> N
             )
             student.save(folder / MODEL)
             _forget(folder)
+            if scored:
+                report["score"] = _score_as_pruned(bench, student)
+                report["text"] += (
+                    f" As pruned, it has {task.primary_metric} {report['score']:.4f} on the validation split."
+                )
             return report
 
         step(folder, work)
@@ -317,6 +325,19 @@ def _run_chain(chain: Chain, recipe: Recipe, bench: Bench, teacher: Taught) -> N
     say(f"{chain.row}, seed {chain.seed}: {task.primary_metric} {figure:.4f}")
     if recipe.calibrate:
         step(chain.folder / CALIBRATION, lambda: _calibrated(bench, chain))
+
+
+def _learns_after(chain: Chain, number: int) -> bool:
+    """Whether a stage is the last that prunes before one that learns: what the student is worth there tells what learning adds."""
+    kinds = {place: stage.kind for place, stage in chain.stages}
+    return kinds[number] == "prune" and kinds.get(number + 1, "prune") != "prune"
+
+
+def _score_as_pruned(bench: Bench, student: DocumentModel) -> float:
+    student.network.to(fastest_device())
+    with counter("scoring what is left", len(bench.validation.documents)) as advance:
+        metrics = bench.task.evaluate(student, bench.validation, advance).metrics
+    return float(metrics[bench.task.primary_metric])
 
 
 def _calibrated(bench: Bench, chain: Chain) -> dict[str, Any]:

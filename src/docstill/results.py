@@ -103,7 +103,7 @@ def results_of(
             if recipe.data.unlabelled is not None
             else {}
         ),
-        "stages": [{"name": entry["name"], "text": entry["text"], "seconds": entry["seconds"]} for entry in done],
+        "stages": [{key: entry[key] for key in ("name", "text", "seconds", "score") if key in entry} for entry in done],
         "rows": rows,
         "latency_note": LATENCY_NOTE,
         "curves": [curve for curve in curves if curve["points"]],
