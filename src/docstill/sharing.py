@@ -43,6 +43,7 @@ def taken_over(pairs: Pairs) -> Iterator[None]:
         calls[module] = _Call((args, kwargs), output)
 
     handles = [ours.register_forward_hook(keep, with_kwargs=True) for ours, _ in pairs]
+    before = [vars(theirs).get("forward") for _, theirs in pairs]  # mostly that of the class
     for ours, theirs in pairs:
         theirs.forward = _recalling(theirs.forward, calls, ours)
     try:
@@ -50,8 +51,10 @@ def taken_over(pairs: Pairs) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-        for _, theirs in pairs:
-            del theirs.forward  # that of the class shows again
+        for (_, theirs), own in zip(pairs, before, strict=True):
+            del theirs.forward
+            if own is not None:
+                theirs.forward = own
 
 
 def _recalling(compute: Callable[..., Any], calls: Mapping[nn.Module, _Call], ours: nn.Module) -> Callable[..., Any]:
