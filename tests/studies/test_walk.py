@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +170,25 @@ def test_a_second_process_takes_the_cells_that_the_first_is_not_in(
     assert [cell["state"] for cell in done["cells"]] == ["done", "done"]
     assert [path.parent.parent.name for path in run.glob("cells/*/seed-*/no-kd")] == ["vit--small--kd"]
     assert [cell["over_twin"] for cell in done["cells"]] == [cell["over_twin"] for cell in results["cells"]]
+
+
+def test_processes_that_begin_at_once_wait_for_the_one_that_makes_the_teachers_ready(
+    finished: tuple[Path, Path, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run, results = finished
+    held = threading.Event()
+
+    def beside() -> None:
+        with locked(run):
+            held.set()
+            time.sleep(0.5)
+
+    first = threading.Thread(target=beside)
+    first.start()
+    assert held.wait(10)
+    assert walk.run_study(parse_study(content(data, seed=1)), run, results["command"])["cells"] == results["cells"]
+    assert "another process makes the teachers ready; waiting for it" in capsys.readouterr().err
+    first.join()
 
 
 def test_a_cell_that_fails_is_named_and_the_others_run(

@@ -53,7 +53,9 @@ def run_study(study: Study, run: Path, command: str = "") -> dict[str, Any]:
         DocstillError: cells failed through a fault of docstill's, or memory ran out.
     """
     open_run(run, dump_study(study), STUDY)
-    with locked(run):
+    if in_use(run):
+        say("another process makes the teachers ready; waiting for it")
+    with locked(run, wait=True):
         grid = cells(study, _teachers(study, run))
     failed: dict[str, DocstillError] = {}
     elsewhere: list[str] = []
