@@ -100,6 +100,7 @@ def hole_section(
     ]
     waiting = [f"*{cell['method']}*" for cell in study["cells"] if cell["state"] != "done"]
     still = f" Not run yet: {', '.join(waiting)}." if waiting else ""
+    longest = max(cell["seconds"] for cell in study["cells"] if cell["state"] == "done")
     return (
         f"## DONUT-hole, small\n\n{HOLE_IN_WORDS[0]}\n\n"
         + "\n".join(lines)
@@ -116,7 +117,7 @@ def hole_section(
         + "\n".join(tried)
         + f"\n\n{HOLE_IN_WORDS[2]} `python benchmarks/kie/ways.py RUN`\n\n"
         + ("" if faster is None else three_times(faster))
-        + f"{study['seconds'] / 3600:.1f} hours, one thread, other work beside it. {machine(study['hardware'])}. "
+        + f"A student learns for up to {longest / 60:.0f} minutes a seed, on one thread, other work beside it. {machine(study['hardware'])}. "
         "`bash benchmarks/kie/micro.sh`\n"
     )
 
