@@ -180,7 +180,7 @@ def whole_command() -> str:
         said += (
             f" The demo scores few labels. On {more['labels']} others its teacher has {teacher:.1f} field F1, the student {student:.1f} "
             f"({100 * student / teacher:.1f} % of that), its twin {twin:.1f}, and the student before it learnt {cut:.1f}: this teacher was trained so that it bears to "
-            "lose layers, and what two minutes of teaching add is hardly more than chance (`python benchmarks/demo/more.py RUN`). "
+            "lose layers, and so little teaching adds next to nothing (`python benchmarks/demo/more.py RUN`). "
             "Taught for longer, such a student gains points (below)."
         )
     return f"{said}\n\n"

@@ -127,6 +127,7 @@ def test_another_page_is_not_recalled(data: dict[str, Path]) -> None:
 def test_modules_that_the_teacher_lacks_are_not_in_common() -> None:
     _, teacher, student = _resnets()
     student.network.resnet.more = nn.Linear(2, 2)
-    assert in_common(student.network, teacher.network, ["resnet.more", "resnet", "resnet.embedder"], []) == [
+    frozen = {path: student.network.get_submodule(path) for path in ("resnet.more", "resnet", "resnet.embedder")}
+    assert in_common(frozen, teacher.network, []) == [
         (student.network.resnet.embedder, teacher.network.resnet.embedder)
     ]

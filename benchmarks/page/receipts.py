@@ -80,6 +80,6 @@ def of_students(found: dict[str, Any]) -> str:
         weights = small["nonzero_non_embedding"] / large["nonzero_non_embedding"]
         said += f", with {share(weights)} of its weights, and are {slow / quick:.1f} × as fast a document"
     return (
-        f"{said}. {HERE} receipts are too few to give back what pruning takes: on 24,000 generated labels a quarter of the weights keeps nearly all "
+        f"{said}. {HERE} receipts do not give back what pruning takes, with a teacher or without; on 24,000 generated labels a quarter of the weights keeps nearly all "
         "(*shallow-hole*, above). "
     )

@@ -7,13 +7,13 @@ Seconds of one processor, the least of five rounds, for they depend on what else
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from pathlib import Path
 from typing import Any
 
 from docstill.deploy.hardware import hardware
+from docstill.files import write_json
 from docstill.metrics.fields import document_f1
 from docstill.metrics.tree import ted_accuracy
 from docstill.synthesis.receipts import receipt
@@ -52,9 +52,8 @@ def main() -> None:
         "ted_accuracy": round(sum(accuracy for accuracy, _ in scores) / RECEIPTS, 3),
         "hardware": hardware(),
     }
-    text = json.dumps(result, indent=1) + "\n"
-    (Path(__file__).parent / "results.json").write_text(text, encoding="utf-8")
-    print(text)
+    write_json(Path(__file__).with_name("results.json"), result)
+    print(result)
 
 
 if __name__ == "__main__":

@@ -281,11 +281,8 @@ def _run_chain(chain: Chain, recipe: Recipe, bench: Bench, teacher: Taught) -> N
     task, previous = bench.task, chain.start
     for number, stage in chain.stages:
         folder, before = chain.stage_folder(number, stage), previous
-        scored = (chain.row, chain.seed) == ("student", recipe.seed) and _learns_after(chain, number)
 
-        def work(
-            stage: Stage = stage, folder: Path = folder, before: Path | None = before, scored: bool = scored
-        ) -> dict[str, Any]:
+        def work(stage: Stage = stage, folder: Path = folder, before: Path | None = before) -> dict[str, Any]:
             seed_everything(chain.seed)
             if before is not None:
                 student = task.load_model(str(before))
@@ -305,39 +302,26 @@ def _run_chain(chain: Chain, recipe: Recipe, bench: Bench, teacher: Taught) -> N
             )
             student.save(folder / MODEL)
             _forget(folder)
-            if scored:
-                report["score"] = _score_as_pruned(bench, student)
-                report["text"] += (
-                    f" As pruned, it has {task.primary_metric} {report['score']:.4f} on the validation split."
-                )
             return report
 
         step(folder, work)
         previous = folder / MODEL
-    evaluation = chain.folder / EVALUATION
-
-    def score() -> dict[str, Any]:
-        return _evaluate(
-            bench, task.load_model(str(chain.model_folder)), evaluation, f"scoring {chain.row}, seed {chain.seed}"
-        )
-
-    figure = step(evaluation, score)["metrics"][task.primary_metric]
+        following = dict(chain.stages).get(number + 1)
+        pruned = stage.kind == "prune" and following is not None and following.kind != "prune"
+        if pruned and (chain.row, chain.seed) == ("student", recipe.seed):  # what learning adds can then be told
+            _score(bench, previous, folder / EVALUATION, "scoring what is left")
+    metrics = _score(bench, chain.model_folder, chain.folder / EVALUATION, f"scoring {chain.row}, seed {chain.seed}")
+    figure = metrics[task.primary_metric]
     say(f"{chain.row}, seed {chain.seed}: {task.primary_metric} {figure:.4f}")
     if recipe.calibrate:
         step(chain.folder / CALIBRATION, lambda: _calibrated(bench, chain))
 
 
-def _learns_after(chain: Chain, number: int) -> bool:
-    """Whether a stage is the last that prunes before one that learns: what the student is worth there tells what learning adds."""
-    kinds = {place: stage.kind for place, stage in chain.stages}
-    return kinds[number] == "prune" and kinds.get(number + 1, "prune") != "prune"
-
-
-def _score_as_pruned(bench: Bench, student: DocumentModel) -> float:
-    student.network.to(fastest_device())
-    with counter("scoring what is left", len(bench.validation.documents)) as advance:
-        metrics = bench.task.evaluate(student, bench.validation, advance).metrics
-    return float(metrics[bench.task.primary_metric])
+def _score(bench: Bench, model: Path, folder: Path, title: str) -> dict[str, Any]:
+    """Scores a model folder on the validation split, in a step of its own; returns its metrics."""
+    found = step(folder, lambda: _evaluate(bench, bench.task.load_model(str(model)), folder, title))
+    metrics: dict[str, Any] = found["metrics"]
+    return metrics
 
 
 def _calibrated(bench: Bench, chain: Chain) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class Lesson(nn.Module):
     The teacher is held outside the module tree: it is never trained, moved into train mode, or checkpointed.
 
     Attributes:
-        frozen: the modules at the paths ``freeze``, which stay as they are until `finish`.
+        frozen: the modules at the paths ``freeze``, by path, which stay as they are until `finish`.
         shared: which of these are the teacher's too, once that was seen by `prepare`; they run once a batch.
         wanted: what the objectives compare besides decisions, as keys of the batches that the networks look at.
         recall: what the teacher said of documents, by index, where that is known; it is then not asked again.
@@ -99,11 +99,12 @@ class Lesson(nn.Module):
                 f"an objective hands on weights of the teacher that are to stay as they are, and the student's were pruned there ({', '.join(held[:3])} "
                 f"and so on, {len(held)} tensors); prune with an `of` that leaves these out, or give heads frozen: false"
             )
-        # in a tuple, not as submodules: they are the network's already
-        self.frozen = tuple(module_at(self.network, path, "student") for path in freeze)
-        self._freeze = tuple(freeze)
+        # in a dictionary, not as submodules: they are the network's already
+        self.frozen = {path: module_at(self.network, path, "student") for path in freeze}
         self.shared: Pairs = ()
-        self._thawed = [weights for module in self.frozen for weights in module.parameters() if weights.requires_grad]
+        self._thawed = [
+            weights for module in self.frozen.values() for weights in module.parameters() if weights.requires_grad
+        ]
         for weights in self._thawed:
             weights.requires_grad_(False)
         if self._thawed and not any(weights.requires_grad for weights in self.network.parameters()):
@@ -114,7 +115,7 @@ class Lesson(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """As of every module; what is frozen stays in eval mode, for batch norms would move and dropout blur what is handed on."""
         super().train(mode)
-        for module in self.frozen:
+        for module in self.frozen.values():
             module.eval()
         return self
 
@@ -148,7 +149,7 @@ class Lesson(nn.Module):
         teacher = self.teacher
         if alone is None or teacher is None or self.recall is not None:
             return
-        self.shared = in_common(self.network, teacher.network, self._freeze, self._paths("teacher_modules"))
+        self.shared = in_common(self.frozen, teacher.network, self._paths("teacher_modules"))
         if self.shared:
             _, again = self.outputs(batch)
             assert again is not None

@@ -80,7 +80,7 @@ def results_of(
         for number, stage in chain.stages
     ]
     first = chains[0]
-    done = [read_json(first.stage_folder(number, stage) / DONE) for number, stage in first.stages]
+    done = [_done(first.stage_folder(number, stage), bench.task.primary_metric) for number, stage in first.stages]
     if (teacher.folder / DONE).is_file():
         report = read_json(teacher.folder / DONE)
         done.insert(0, {**report, "name": "teacher"})
@@ -122,6 +122,20 @@ def results_of(
             )
         ]
         + sorted({entry["problem"] for row in compared.values() for entry in row if "problem" in entry}),
+    }
+
+
+def _done(folder: Path, metric: str) -> dict[str, Any]:
+    """What a stage reports, with its ``score`` where it was scored before the next one learnt."""
+    report: dict[str, Any] = read_json(folder / DONE)
+    scored = folder / EVALUATION / DONE
+    if not scored.is_file():
+        return report
+    score = float(read_json(scored)["metrics"][metric])
+    return {
+        **report,
+        "score": score,
+        "text": f"{report['text']} As pruned, it has {metric} {score:.4f} on the validation split.",
     }
 
 

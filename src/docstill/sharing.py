@@ -21,16 +21,16 @@ class _Call(NamedTuple):
     made: Any
 
 
-def in_common(student: nn.Module, teacher: nn.Module, frozen: Sequence[str], tapped: Sequence[str]) -> Pairs:
-    """The modules of both at the ``frozen`` paths at which they are the same, kinds and numbers; both networks on one device.
+def in_common(frozen: Mapping[str, nn.Module], teacher: nn.Module, tapped: Sequence[str]) -> Pairs:
+    """Those of a student's ``frozen`` modules that the teacher has at the same path, kinds and numbers, with the teacher's; on one device.
 
     Left out is where a path in ``tapped`` lies within: a module of the teacher that does not run has no output.
     """
-    ours, theirs = dict(student.named_modules()), dict(teacher.named_modules())
+    theirs = dict(teacher.named_modules())
     return [
-        (ours[path], theirs[path])
-        for path in frozen
-        if path in theirs and _alike(ours[path], theirs[path]) and not any(tap.startswith(f"{path}.") for tap in tapped)
+        (ours, theirs[path])
+        for path, ours in frozen.items()
+        if path in theirs and _alike(ours, theirs[path]) and not any(tap.startswith(f"{path}.") for tap in tapped)
     ]
 
 
