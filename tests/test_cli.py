@@ -163,6 +163,8 @@ def test_score(tmp_path: Path) -> None:
         (["evaluate", "nowhere/model/x", "."], "there is no model folder nowhere/model/x"),
         (["predict", "{run}/model", "nothing.jpg"], "nothing.jpg: cannot be read"),
         (["benchmark", "{run}/model", "--data", "{empty}"], "holds no images"),
+        (["benchmark", "{run}/model", "--draft", "{run}/model"], "only a Donut can write ahead of a Donut"),
+        (["predict", "{run}/model", "scan.png", "--draft", "{run}/model"], "only a Donut can write ahead of a Donut"),
         (["benchmark", "{run}/model", "{run}/../run/model"], "model was given twice"),
         (["recipes", "sing"], "use list, show NAME, or copy NAME"),
         (["report", "{empty}"], "holds no results.json"),
@@ -295,9 +297,11 @@ def test_figures_of_models_side_by_side_are_whole_however_narrow_the_terminal(mo
         "runs/pages/model": {**size, "latency_ms": {"encoder": {"p50": 1.2, "p95": 1.3}}},
     }
     monkeypatch.setenv("COLUMNS", "40")
-    monkeypatch.setattr(package, "benchmark", lambda *_: {"models": rows}, raising=False)
+    drafted = {"draft": "runs/pages/model", "latency_ms": {"p50": 617.283, "p95": 1172.839}}
+    monkeypatch.setattr(package, "benchmark", lambda *_: {"models": rows, "drafted": drafted}, raising=False)
     printed, _ = docstill("benchmark", *rows)
-    for figure in ("123,456,789", "98,765,432", "493,827,156", "p50 1234.57, p95 2345.68", "p50 1.20, p95 1.30"):
+    figures = ["123,456,789", "98,765,432", "493,827,156", "p50 1234.57, p95 2345.68", "p50 1.20, p95 1.30"]
+    for figure in [*figures, "drafted by runs/pages/model, document ms: p50 617.28, p95 1172.84"]:
         assert figure in printed
     assert [line for line in printed.splitlines() if not line.startswith(" ")] == ["teacher/model:", "pages/model:"]
 

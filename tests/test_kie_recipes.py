@@ -51,9 +51,12 @@ def _recipe(data: Path, **changes: Any) -> dict[str, Any]:
 
 
 def test_a_student_that_never_asks_the_teacher_may_have_a_vocabulary_of_its_own(data: Path, tmp_path: Path) -> None:
-    content = _recipe(data, student=str(data / "reader"), stages=[{"train": TRAINING}], compare=True)
+    content = _recipe(
+        data, student=str(data / "reader"), stages=[{"train": TRAINING}], controls=["teacher"], compare=True
+    )
     results = docstill.compress(content, tmp_path / "run")
-    assert [row["name"] for row in results["rows"]] == ["student"]
+    assert [row["name"] for row in results["rows"]] == ["teacher", "student"]
+    assert "drafted" not in results, "it cannot write ahead of its teacher"
     content["stages"] = [{"distill": {**TRAINING, "objectives": KD}}]
     with pytest.raises(RecipeError, match="the student cannot do what it is asked to") as refused:
         docstill.compress(content, tmp_path / "other")
@@ -67,9 +70,9 @@ def test_the_twin_sees_pages_as_the_student_and_the_teacher_is_timed_with_their_
     timed: dict[str, Any] = {}
     measured = compression.measure
 
-    def measure(models: dict[str, Any], *rest: Any) -> dict[str, Any]:
+    def measure(models: dict[str, Any], *rest: Any, **more: Any) -> dict[str, Any]:
         timed.update(models)
-        return measured(models, *rest)
+        return measured(models, *rest, **more)
 
     monkeypatch.setattr(compression, "measure", measure)
     content = _recipe(
@@ -79,7 +82,10 @@ def test_the_twin_sees_pages_as_the_student_and_the_teacher_is_timed_with_their_
         stages=[{"distill": {**TRAINING, "objectives": KD, "augment": 1.0}}],
         controls=["teacher", "no-kd"],
     )
-    docstill.compress(content, tmp_path / "run")
+    results = docstill.compress(content, tmp_path / "run")
+    assert set(results["drafted"]) == {"latency_ms"}
+    assert results["drafted"]["latency_ms"]["p50"] > 0
+    assert "With the student writing ahead" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     sizes = [
         load(tmp_path / "run" / "seed-0" / row / "1-distill" / "model").model.card[BROUGHT_TO]
         for row in ("student", "no-kd")

@@ -13,6 +13,8 @@ from docstill.compression import TIMED_PAGES
 from docstill.compression import compress as compress_recipe
 from docstill.data.images import open_image, pictures
 from docstill.data.splits import resolve_split
+from docstill.decoding.speculative import drafted_by
+from docstill.deploy.benchmark import Contender
 from docstill.deploy.hardware import hardware
 from docstill.errors import ModelError, UserError
 from docstill.explaining import graphs_of
@@ -32,6 +34,7 @@ from docstill.single_stage import one_stage
 from docstill.studies.grid import Study, load_study
 from docstill.studies.walk import run_study
 from docstill.tasks.base import drawn
+from docstill.tasks.kie_reading import whole_document
 
 
 def compress(
@@ -97,7 +100,11 @@ def explain(
 
 
 def benchmark(
-    models: Sequence[str | Path], data: str | Path | None = None, threads: int | None = None, rounds: int = 20
+    models: Sequence[str | Path],
+    data: str | Path | None = None,
+    threads: int | None = None,
+    rounds: int = 20,
+    draft: str | Path | None = None,
 ) -> dict[str, Any]:
     """Measures models side by side: ``{"hardware", "models": {name: figures}}``.
 
@@ -106,10 +113,12 @@ def benchmark(
         data: pages to time with; default: a blank page, which says nothing about answers that end early.
         threads: CPU threads; default: all.
         rounds: interleaved rounds.
+        draft: a model that writes ahead of the first one, timed in the same rounds: adds ``drafted``, ``{"model", "draft",
+            "latency_ms"}``; see `load`.
 
     Raises:
         UserError: one model and no list, none, or one that is given twice.
-        ModelError: a model cannot be loaded, or they are for several tasks.
+        ModelError: a model cannot be loaded, they are for several tasks, or the draft does not go with the first.
     """
     if isinstance(models, str | Path):
         raise UserError(f"benchmark takes a list of models, {models} was given alone; give [{str(models)!r}]")
@@ -129,8 +138,18 @@ def benchmark(
             raise UserError(f"{data} holds no images; give a folder with pages")
         images = [open_image(path) for path in files[:TIMED_PAGES]]
     folders = {name: _saved(name) for name in loaded}
-    figures = measure({name: (folders[name], model.model) for name, model in loaded.items()}, images, rounds, threads)
-    return {"hardware": hardware(), "models": figures}
+    beside = []
+    if draft is not None:
+        first, drafted = str(models[0]), f"{models[0]}, drafted by {draft}"
+        writes_ahead = drafted_by(load(draft).model, loaded[first].model)
+        beside = [Contender(drafted, {"document": whole_document(loaded[first].model, images, writes_ahead)})]
+    figures = measure(
+        {name: (folders[name], model.model) for name, model in loaded.items()}, images, rounds, threads, beside
+    )
+    result = {"hardware": hardware(), "models": figures}
+    if draft is not None:
+        result["drafted"] = {"model": first, "draft": str(draft), **figures.pop(drafted)}
+    return result
 
 
 def compare(

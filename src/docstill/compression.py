@@ -19,6 +19,8 @@ from docstill.data.images import open_image
 from docstill.data.unlabelled import problems_of, read_unlabelled
 from docstill.data.validator import check_splits, same_files
 from docstill.decoding.schema import SCHEMA
+from docstill.decoding.speculative import drafted_by
+from docstill.deploy.benchmark import Contender
 from docstill.deploy.hardware import hardware
 from docstill.doubts import (
     classes_without_regions,
@@ -36,6 +38,7 @@ from docstill.files import copy_whole, read_json, read_lines, write_json, write_
 from docstill.fingerprints import check_unchanged
 from docstill.measure import measure
 from docstill.metrics.classification import softmax
+from docstill.models.donut_answers import same_vocabulary
 from docstill.models.head import divide_logits
 from docstill.models.io import DocumentModel, fastest_device, in_full_precision, local_folder
 from docstill.optimiser import seed_everything
@@ -45,7 +48,7 @@ from docstill.pruning.merges import MERGES
 from docstill.recipe import Generated, Recipe, Teacher, dump_recipe
 from docstill.rehearsal import rehearse
 from docstill.reporting.build import write_report
-from docstill.results import results_of
+from docstill.results import DRAFTED, results_of
 from docstill.run import (
     CALIBRATION,
     CHECKPOINT,
@@ -69,6 +72,7 @@ from docstill.tasks import task_named
 from docstill.tasks.base import BROUGHT_TO, Pages, Task
 from docstill.tasks.key_order import KEY_ORDER
 from docstill.tasks.kie_blank import BLANK_GUARD
+from docstill.tasks.kie_reading import whole_document
 from docstill.teacher_answers import sure_enough
 from docstill.teacher_cache import FOLDER
 from docstill.teacher_regions import with_regions
@@ -397,4 +401,9 @@ def _measure(bench: Bench, teacher: Taught, chains: list[Chain], recipe: Recipe)
     if "teacher" in models:  # it is held to the schema as its students are, which a folder from elsewhere does not say
         models["teacher"][1].card = dict(teacher.model.card)
     images = [open_image(document.file) for document in bench.validation.documents[:TIMED_PAGES]]
-    return {"hardware": hardware(), **measure(models, images)}
+    beside = []
+    if recipe.task == "kie" and "teacher" in models:
+        (_, writes), (_, ahead) = models["teacher"], models["student"]
+        if same_vocabulary(writes, ahead):
+            beside.append(Contender(DRAFTED, {"document": whole_document(writes, images, drafted_by(ahead, writes))}))
+    return {"hardware": hardware(), **measure(models, images, beside=beside)}

@@ -12,11 +12,14 @@ import numpy as np
 from PIL import Image
 
 from docstill.data.images import as_read, open_pages, page_count
+from docstill.decoding.speculative import Draft, drafted_by
 from docstill.errors import UserError
 from docstill.models.io import DocumentModel, fastest_device, local_folder, read_card, read_config, task_in
 from docstill.shipped import located
 from docstill.tasks import TASKS, task_named
 from docstill.tasks.base import Advance, Task
+from docstill.tasks.kie import fields_of
+from docstill.tasks.kie_reading import read_images
 
 Page = str | Path | Image.Image | np.ndarray
 """A file, a Pillow image, or an array of its pixels."""
@@ -30,6 +33,7 @@ class Model:
 
     task: Task
     model: DocumentModel
+    draft: Draft | None = None
 
     def predict(self, images: Page | Iterable[Page]) -> list[dict[str, Any]]:
         """Answers for each page, in order.
@@ -88,7 +92,10 @@ class Model:
 
     def _read(self, pages: Iterable[Image.Image]) -> list[dict[str, Any]]:
         self.model.network.to(fastest_device())
-        return self.task.predict(self.model, pages)
+        if self.draft is None:
+            return self.task.predict(self.model, pages)
+        self.draft.model.network.to(fastest_device())
+        return fields_of(self.model, read_images(self.model, pages, self.draft))
 
 
 def _placed(place: int | None, answer: dict[str, Any]) -> dict[str, Any]:
@@ -139,16 +146,23 @@ def _of_pixels(pixels: np.ndarray) -> Image.Image:
     return as_read(Image.fromarray(pixels))
 
 
-def load(source: str | Path, task: str | None = None) -> Model:
+def load(source: str | Path, task: str | None = None, draft: str | Path | None = None) -> Model:
     """Loads a model whole: a folder, a hub id, or ``shipped:NAME``.
+
+    Args:
+        source: the model.
+        task: default: what it is.
+        draft: a smaller model with the same tokens, for kie: it writes ahead, and the answers are those of ``source``, sooner; see
+            `docstill.decoding.speculative`.
 
     Raises:
         UserError: no model of that name is shipped.
-        ModelError: no such model, weights are missing, or it is a model for another task.
+        ModelError: no such model, weights are missing, it is a model for another task, or the draft does not go with it.
     """
     place = located(str(source))
     chosen = task_named(task or task_of(place))
-    return Model(chosen, chosen.load_model(place))
+    model = chosen.load_model(place)
+    return Model(chosen, model, None if draft is None else drafted_by(load(draft).model, model))
 
 
 def task_of(source: str) -> str:

@@ -23,6 +23,7 @@ def measure(
     images: Sequence[Image.Image],
     rounds: int = 20,
     threads: int | None = None,
+    beside: Sequence[Contender] = (),
 ) -> dict[str, dict[str, Any]]:
     """One row of figures a model; see `docs/benchmarks.md` for what each means.
 
@@ -31,12 +32,14 @@ def measure(
         images: pages that are fed in turn.
         rounds: interleaved rounds of timing.
         threads: CPU threads; default: as torch is set.
+        beside: what else is timed in the same rounds, a document at a time; a row of ``latency_ms`` alone each.
     """
     tasks = {name: task_named(model.task) for name, (_, model) in models.items()}
     contenders = [Contender(name, tasks[name].latency_parts(model, images)) for name, (_, model) in models.items()]
+    contenders += beside
     with counter("timing", rounds) as advance:
         latency = time_interleaved(contenders, rounds=rounds, threads=threads, advance=advance)
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {one.name: {"latency_ms": latency[one.name]["document"]} for one in beside}
     for name, (folder, model) in models.items():
         params = count_parameters(model.network)
         times = latency[name]

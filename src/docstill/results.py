@@ -24,6 +24,8 @@ from docstill.stages import Bench
 from docstill.tasks.base import Judged, Pages
 
 WORST = 10
+DRAFTED = "drafted"
+"""What the teacher is called with the student writing ahead of it."""
 LATENCY_NOTE = (
     "One page at a time, from picture to answer, in rounds that take the models in turn; quote the ratios, "
     "absolute times depend on what else the machine does."
@@ -106,6 +108,7 @@ def results_of(
         "stages": [{key: entry[key] for key in ("name", "text", "seconds", "score") if key in entry} for entry in done],
         "rows": rows,
         "latency_note": LATENCY_NOTE,
+        **({DRAFTED: figures[DRAFTED]} if DRAFTED in figures else {}),
         "curves": [curve for curve in curves if curve["points"]],
         "worst": _worst(bench.validation, first.folder / EVALUATION, teacher.folder / EVALUATION),
         "similarity": alike_rows(compared),

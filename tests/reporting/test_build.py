@@ -304,6 +304,9 @@ def test_kie_shows_where_the_time_goes_and_what_differs(tmp_path: Path) -> None:
         "teacher": None,
     }
     page, parser = read(given, tmp_path)
+    assert "writing ahead" not in parser.text
+    page, parser = read({**given, "drafted": {"latency_ms": {"p50": 90.0, "p95": 111.0, "n": 20}}}, tmp_path)
+    assert "the teacher takes 90.0 ms a page (p50), 2.0 × faster than alone" in parser.text
     assert "Where the time goes" in parser.text
     assert "61.5" in parser.text
     assert "24.<mark>8</mark>0" in page

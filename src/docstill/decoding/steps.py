@@ -1,4 +1,4 @@
-"""A Donut's decoder, one token after another, for a batch of answers of which some end before others.
+"""A Donut's decoder, one token after another or a few at once, for a batch of answers of which some end before others.
 
 The numbers are those of the network's own forward pass (tested). What is left out is what transformers prepares anew for each token:
 masks that hide nothing, since answers grow side by side from one start token; the adaptor, which is the same for all tokens;
@@ -27,14 +27,15 @@ class Memory:
     page_keys: Tensor
     page_values: Tensor
 
-    def add(self, place: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Takes the token at ``place``; all keys and values up to it."""
-        if place == self.keys.shape[2]:
+    def add(self, place: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Takes the tokens from ``place`` on; all keys and values up to them."""
+        end = place + keys.shape[2]
+        while end > self.keys.shape[2]:
             self.keys, self.values = (
                 torch.cat([old, torch.empty_like(old)], dim=2) for old in (self.keys, self.values)
             )
-        self.keys[:, :, place : place + 1], self.values[:, :, place : place + 1] = key, value
-        return self.keys[:, :, : place + 1], self.values[:, :, : place + 1]
+        self.keys[:, :, place:end], self.values[:, :, place:end] = keys, values
+        return self.keys[:, :, :end], self.values[:, :, :end]
 
     def keep(self, rows: Tensor) -> None:
         """Drops all answers but those of ``rows`` ``(B,)`` bool."""
@@ -47,7 +48,7 @@ class _Layer:
 
     def __init__(self, layer: Any, seen: Tensor) -> None:
         own, over = layer.self_attn, layer.encoder_attn
-        self.heads, self.activation = over.num_heads, layer.activation_fn
+        self.heads, self.width, self.activation = over.num_heads, over.head_dim, layer.activation_fn
         self.before_own, self.before_page, self.before_last = map(
             _norm, (layer.self_attn_layer_norm, layer.encoder_attn_layer_norm, layer.final_layer_norm)
         )
@@ -60,14 +61,21 @@ class _Layer:
         empty = [page[0].new_empty(*page[0].shape[:2], _ROOM, page[0].shape[3]) for _ in range(2)]
         self.memory = Memory(empty[0], empty[1], *page)
 
-    def step(self, states: Tensor, place: int) -> Tensor:
-        """What comes out for the token at ``place``; in and out ``(B, D)``."""
+    def step(self, states: Tensor, answers: int, place: int, hidden: Tensor | None) -> Tensor:
+        """What comes out for the tokens from ``place`` on, T of each answer.
+
+        Args:
+            states: ``(B × T, D)``, answer by answer; so is what comes out.
+            answers: B.
+            place: of the first of them.
+            hidden: ``(T, place + T)`` bool, False where a token comes after the one that asks; None where there is one alone.
+        """
         asked = linear(layer_norm(states, *self.before_own), *self.asked)
-        query, key, value = asked.view(len(states), 3, self.heads, 1, -1).unbind(1)
-        states = states + _found(query, *self.memory.add(place, key, value), self.answered)
+        queries, keys, values = asked.view(answers, -1, 3, self.heads, self.width).permute(2, 0, 3, 1, 4)
+        states = states + _found(queries, *self.memory.add(place, keys, values), self.answered, hidden)
         asked = linear(layer_norm(states, *self.before_page), *self.page_asked)
-        query = asked.view(len(states), self.heads, 1, -1)
-        states = states + _found(query, self.memory.page_keys, self.memory.page_values, self.page_answered)
+        queries = asked.view(answers, -1, self.heads, self.width).transpose(1, 2)
+        states = states + _found(queries, self.memory.page_keys, self.memory.page_values, self.page_answered)
         inner = self.activation(linear(layer_norm(states, *self.before_last), *self.wide))
         return states + linear(inner, *self.narrow)
 
@@ -95,17 +103,29 @@ class Steps:
         self.length = 0
         self.layers = [_Layer(layer, seen) for layer in decoder.layers]
 
+    @property
+    def room(self) -> int:
+        """How many tokens an answer may have, the start token included."""
+        return len(self.places)
+
     def scores(self, tokens: Tensor) -> Tensor:
         """Scores ``(B, vocabulary)`` float32 of what follows ``tokens`` ``(B,)``, the last of each answer."""
-        states = layer_norm(embedding(tokens, self.words) * self.scale + self.places[self.length], *self.first)
-        for layer in self.layers:
-            states = layer.step(states, self.length)
-        self.length += 1
-        return linear(layer_norm(states, *self.last), *self.head).float()
+        return self.scores_of(tokens[:, None])[:, 0]
 
-    def rewind(self) -> None:
-        """Begins again on the same pages, if no answer was dropped; what was made of the pages stays."""
-        self.length = 0
+    def scores_of(self, tokens: Tensor) -> Tensor:
+        """Scores ``(B, T, vocabulary)`` float32 of what follows each of ``tokens`` ``(B, T)``, the last ones of each answer."""
+        count, start, end = tokens.shape[1], self.length, self.length + tokens.shape[1]
+        words = embedding(tokens, self.words) * self.scale + self.places[start:end]
+        states = layer_norm(words, *self.first).flatten(0, 1)
+        hidden = None if count == 1 else torch.ones(count, end, dtype=torch.bool, device=self.device).tril(start)
+        for layer in self.layers:
+            states = layer.step(states, len(tokens), start, hidden)
+        self.length = end
+        return linear(layer_norm(states, *self.last), *self.head).float().view(*tokens.shape, -1)
+
+    def rewind(self, length: int = 0) -> None:
+        """Takes back all tokens but the first ``length``, of answers that are still there; what was made of the pages stays."""
+        self.length = length
 
     def keep(self, rows: Tensor) -> None:
         """Goes on with the answers of ``rows`` ``(B,)`` bool alone."""
@@ -118,6 +138,9 @@ def _norm(norm: Any) -> tuple[Any, ...]:
     return norm.normalized_shape, norm.weight, norm.bias, norm.eps
 
 
-def _found(query: Tensor, keys: Tensor, values: Tensor, answered: tuple[Tensor, Tensor]) -> Tensor:
-    """What one query ``(B, heads, 1, width)`` finds among ``keys``, ``(B, D)``."""
-    return linear(scaled_dot_product_attention(query, keys, values).flatten(1), *answered)
+def _found(
+    queries: Tensor, keys: Tensor, values: Tensor, answered: tuple[Tensor, Tensor], hidden: Tensor | None = None
+) -> Tensor:
+    """What queries ``(B, heads, T, width)`` find among ``keys``, ``(B × T, D)``."""
+    found = scaled_dot_product_attention(queries, keys, values, attn_mask=hidden)
+    return linear(found.transpose(1, 2).flatten(2).flatten(0, 1), *answered)

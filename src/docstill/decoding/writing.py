@@ -15,6 +15,7 @@ from docstill.decoding.grammar import Grammar, Writer, grammar_for
 from docstill.decoding.looking import seen
 from docstill.decoding.repeats import EVERY, Repeats
 from docstill.decoding.schema import SCHEMA
+from docstill.decoding.speculative import Speculative
 from docstill.decoding.steps import Steps
 from docstill.models.io import DocumentModel
 
@@ -25,7 +26,7 @@ def generate(
     *,
     pixels: Tensor | None = None,
     encoded: Tensor | None = None,
-    steps: Steps | None = None,
+    steps: Steps | Speculative | None = None,
     sample: bool = False,
     least: int = 0,
 ) -> tuple[Tensor, Tensor]:
@@ -40,7 +41,7 @@ def generate(
         tokens: the most that an answer may have, without the start token.
         pixels: ``(B, 3, H, W)``, the pages; or
         encoded: ``(B, S, D)``, what the encoder says of them; or
-        steps: a decoder at its beginning that has been told so.
+        steps: a decoder at its beginning that has been told so, with a draft or without.
         sample: draw.
         least: how many tokens come before an answer may end.
 

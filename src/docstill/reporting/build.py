@@ -88,6 +88,7 @@ def write_report(results: dict[str, Any], run: Path) -> Path:
         rows=lines,
         others=_others(rows, metric),
         split=[line for line in lines if "encoder" in latency_of(line)],
+        drafted=_drafted(results),
         sparse=[line for line in lines if line.get("sparsity")],
         lower_is_better=LOWER_IS_BETTER,
         trade_off=[_trade_off(rows, metric, looks, *size) for size in ((760, 380), (360, 330))],
@@ -101,6 +102,15 @@ def write_report(results: dict[str, Any], run: Path) -> Path:
     )
     write_text(run / NAME, page.encode("utf-8", "replace").decode("utf-8"))  # a lone surrogate must not cost the report
     return run / NAME
+
+
+def _drafted(results: Mapping[str, Any]) -> str:
+    """What it gains when the student writes ahead of its teacher; empty if that was not timed."""
+    teacher = first_of(results["rows"], "teacher")
+    sooner = real((results.get("drafted") or {}).get("latency_ms", {}).get("p50"))
+    if teacher is None or sooner is None:
+        return ""
+    return f"{sooner:.1f} ms a page (p50), {than(ratio(page_p50(teacher), sooner), 'faster', 'slower')} than alone"
 
 
 def _line(row: Row, teacher: Row | None, metric: str, looks: Mapping[str, str]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from docstill.data.document import Document
 from docstill.data.donut_folder import read_donut_folder
 from docstill.data.json_tokens import json_to_tokens, tag_tokens
 from docstill.decoding.confidence import CONFIDENCE, calibrated, curve_of, curves, sure_and_right, worth
+from docstill.decoding.reading import Reading
 from docstill.decoding.schema import SCHEMA, schema_of, to_card
 from docstill.errors import DataError, ModelError
 from docstill.metrics.fields import document_f1, field_scores
@@ -282,17 +283,7 @@ class Kie:
 
     def predict(self, model: DocumentModel, images: Iterable[Image.Image]) -> list[dict[str, Any]]:
         """``fields``, the JSON that was read; how sure of each, and of all; ``text``, as the model wrote it; ``blank``."""
-        fields, documents = curve_of(model.card, "fields"), curve_of(model.card, "documents")
-        return [
-            {
-                "fields": found.fields,
-                "confidence": calibrated(found.confidence, fields),
-                "document_confidence": 0.0 if found.blank else calibrated(found.whole, documents),
-                "text": found.text,
-                "blank": found.blank,
-            }
-            for found in read_images(model, images)
-        ]
+        return fields_of(model, read_images(model, images))
 
     def before_learning(self, model: DocumentModel, pages: Pages) -> None:
         """Notes the schema of the answers on the model's card: from now on the model writes nothing else.
@@ -319,6 +310,21 @@ class Kie:
     def latency_parts(self, model: DocumentModel, images: Sequence[Image.Image]) -> dict[str, Callable[[], int]]:
         """See `docstill.tasks.kie_reading.latency_parts`."""
         return latency_parts(model, images)
+
+
+def fields_of(model: DocumentModel, readings: Iterable[Reading]) -> list[dict[str, Any]]:
+    """What `Kie.predict` gives of each reading, confidences calibrated as the model's card says."""
+    fields, documents = curve_of(model.card, "fields"), curve_of(model.card, "documents")
+    return [
+        {
+            "fields": found.fields,
+            "confidence": calibrated(found.confidence, fields),
+            "document_confidence": 0.0 if found.blank else calibrated(found.whole, documents),
+            "text": found.text,
+            "blank": found.blank,
+        }
+        for found in readings
+    ]
 
 
 def _canvas_and_tokens(model: DocumentModel) -> tuple[Any, ...]:

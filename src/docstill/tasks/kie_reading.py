@@ -12,6 +12,7 @@ from torch import Tensor
 
 from docstill.decoding.looking import seen
 from docstill.decoding.reading import Reading, nothing, reading
+from docstill.decoding.speculative import Draft, begun
 from docstill.decoding.steps import Steps
 from docstill.decoding.writing import asleep, generate
 from docstill.models.donut_page import canvas_size, page_to_pixels
@@ -44,20 +45,20 @@ def read_pages(
     return readings
 
 
-def read_images(model: DocumentModel, images: Iterable[Image.Image]) -> Iterator[Reading]:
-    """What the model reads on each of any number of pictures, in order."""
+def read_images(model: DocumentModel, images: Iterable[Image.Image], draft: Draft | None = None) -> Iterator[Reading]:
+    """What the model reads on each of any number of pictures, in order; ``draft`` may write ahead."""
     for chunk in _chunks(images, pages_at_once(model)):
-        yield from _read(model, chunk)
+        yield from _read(model, chunk, draft)
 
 
 def latency_parts(model: DocumentModel, images: Sequence[Image.Image]) -> dict[str, Callable[[], int]]:
-    """`encoder`: a page, until the decoder can begin; `per_token`: a token; `document`: a page, from picture to JSON.
+    """`encoder`: a page, until the decoder can begin; `per_token`: a token; `document`: as `whole_document`.
 
     Tokens are written on the page that the encoder looked at last, or on the first one.
     """
     pages = [_pixels(model, [as_learnt(model, image)]) for image in images]
     tokens = min(TIMED_TOKENS, model.network.config.decoder.max_position_embeddings)
-    looked_at, read = itertools.cycle(pages), itertools.cycle(images)
+    looked_at = itertools.cycle(pages)
     begun: list[Steps] = []  # of one page: those of a large one take hundreds of megabytes
 
     def encoder() -> int:
@@ -74,16 +75,25 @@ def latency_parts(model: DocumentModel, images: Sequence[Image.Image]) -> dict[s
             generate(model, tokens, steps=begun[0], least=tokens)
         return int(tokens)
 
+    return {"encoder": encoder, "per_token": per_token, "document": whole_document(model, images)}
+
+
+def whole_document(
+    model: DocumentModel, images: Sequence[Image.Image], draft: Draft | None = None
+) -> Callable[[], int]:
+    """A page, from picture to JSON, one after the other; ``draft`` may write ahead."""
+    read = itertools.cycle(images)
+
     def document() -> int:
         image = next(read)
         kept_from(model, image)  # costs time, but a blank page is timed like any other
-        _write(model, [as_learnt(model, image)])
+        _write(model, [as_learnt(model, image)], draft)
         return 1
 
-    return {"encoder": encoder, "per_token": per_token, "document": document}
+    return document
 
 
-def _read(model: DocumentModel, images: Iterable[Image.Image]) -> list[Reading]:
+def _read(model: DocumentModel, images: Iterable[Image.Image], draft: Draft | None = None) -> list[Reading]:
     """What the model reads on a batch of pages; it is not asked for those that are blank.
 
     Of a model that learnt from smaller pages than these, one page at a time is held as large as it is.
@@ -92,7 +102,7 @@ def _read(model: DocumentModel, images: Iterable[Image.Image]) -> list[Reading]:
     for image in images:
         inked.append(not kept_from(model, image))
         shown += [as_learnt(model, image)] * inked[-1]
-    written = iter(_write(model, shown) if shown else [])
+    written = iter(_write(model, shown, draft) if shown else [])
     return [next(written) if there else nothing() for there in inked]
 
 
@@ -108,10 +118,14 @@ def _pixels(model: DocumentModel, images: Sequence[Image.Image]) -> Tensor:
     return torch.stack(pages).to(model.device)
 
 
-def _write(model: DocumentModel, images: Sequence[Image.Image]) -> list[Reading]:
-    with asleep(model.network):
-        rows, likely = generate(
-            model, model.network.config.decoder.max_position_embeddings, pixels=_pixels(model, images)
-        )
+def _write(model: DocumentModel, images: Sequence[Image.Image], draft: Draft | None = None) -> list[Reading]:
+    tokens, pixels = model.network.config.decoder.max_position_embeddings, _pixels(model, images)
+    if draft is None:
+        with asleep(model.network):
+            rows, likely = generate(model, tokens, pixels=pixels)
+    else:
+        smaller = None if draft.same_eyes else _pixels(draft.model, [as_learnt(draft.model, image) for image in images])
+        with asleep(model.network), asleep(draft.model.network):
+            rows, likely = generate(model, tokens, steps=begun(model, pixels, draft, smaller))
     answers = zip(rows[:, 1:].tolist(), likely.tolist(), strict=True)
     return [reading(model.processor.tokenizer, row, probabilities) for row, probabilities in answers]
