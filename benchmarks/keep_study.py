@@ -1,7 +1,8 @@
 """Keeps a study's results for the record: its table, and its figures without the places where the data lay.
 
 Rows that an earlier run left there, and that this one did not reach, stay: a study of many hours can be run some rows at a time
-(`docstill study NAME 'pairs=[[TEACHER, STUDENT, [METHOD]]]'`), on machines of one kind.
+(`docstill study NAME 'pairs=[[TEACHER, STUDENT, [METHOD]]]'`). A row from a machine of another kind says so (``hardware``): its speed is
+beside its own teacher's, but its milliseconds are not to be put beside those of other rows.
 """
 
 from __future__ import annotations
@@ -26,16 +27,21 @@ def main(run: Path, target: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_study({**results, "command": command}, Path(folder))
         shutil.copyfile(Path(folder) / TABLE, target / TABLE)
+    if elsewhere := [cell["method"] for cell in results["cells"] if "hardware" in cell]:
+        with (target / TABLE).open("a", encoding="utf-8") as table:
+            table.write(f"Timed on another machine, to be compared by its speed alone: {', '.join(elsewhere)}.\n")
 
 
 def together(earlier: dict[str, Any], now: dict[str, Any]) -> list[dict[str, Any]]:
     """The cells of both runs: this one's where it has come to them."""
-    cells = {named(cell): cell for cell in earlier["cells"]}
+    cells = {named(cell): dict(cell) for cell in earlier["cells"]}
+    for cell in cells.values():
+        if cell["state"] == "done":
+            cell.setdefault("hardware", earlier["hardware"])
     cells |= {named(cell): cell for cell in now["cells"] if cell["state"] == "done" or named(cell) not in cells}
-    if earlier["hardware"]["cpu"] != now["hardware"]["cpu"]:
-        sys.exit(
-            f"rows of {earlier['hardware']['cpu']} are not put beside those of {now['hardware']['cpu']}; move the earlier away first"
-        )
+    for cell in cells.values():
+        if cell.get("hardware", now["hardware"])["cpu"] == now["hardware"]["cpu"]:
+            cell.pop("hardware", None)
     return list(cells.values())
 
 

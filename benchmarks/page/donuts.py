@@ -117,8 +117,19 @@ def hole_section(
         + "\n".join(tried)
         + f"\n\n{HOLE_IN_WORDS[2]} `python benchmarks/kie/ways.py RUN`\n\n"
         + ("" if faster is None else three_times(faster))
-        + f"A student learns for up to {longest / 60:.0f} minutes a seed, on one thread, other work beside it. {machine(study['hardware'])}. "
+        + f"A student learns for up to {longest / 60:.0f} minutes a seed, on one thread, other work beside it. {machines(study)}. "
         "`bash benchmarks/kie/micro.sh`\n"
+    )
+
+
+def machines(study: dict[str, Any]) -> str:
+    """The machine of a study, and those of rows that were run elsewhere; such a row's speed is beside its teacher's there."""
+    elsewhere: dict[str, list[str]] = {}
+    for cell in study["cells"]:
+        if "hardware" in cell:
+            elsewhere.setdefault(machine(cell["hardware"]), []).append(f"*{cell['method']}*")
+    return "; ".join(
+        [machine(study["hardware"]), *(f"{', '.join(methods)}: {where}" for where, methods in elsewhere.items())]
     )
 
 
