@@ -305,6 +305,8 @@ def test_kie_shows_where_the_time_goes_and_what_differs(tmp_path: Path) -> None:
     }
     page, parser = read(given, tmp_path)
     assert "writing ahead" not in parser.text
+    _, parser = read({**given, "drafted": {"latency_ms": {"p50": 181.0, "p95": 311.0, "n": 20}}}, tmp_path)
+    assert "writing ahead" not in parser.text, "nothing is gained"
     page, parser = read({**given, "drafted": {"latency_ms": {"p50": 90.0, "p95": 111.0, "n": 20}}}, tmp_path)
     assert "the teacher takes 90.0 ms a page (p50), 2.0 × faster than alone" in parser.text
     assert "Where the time goes" in parser.text

@@ -60,20 +60,20 @@ def drafted_by(draft: DocumentModel, model: DocumentModel) -> Draft:
     return Draft(draft, alike and bool(in_common({"encoder": draft.network.encoder}, model.network, ())))
 
 
-def begun(model: DocumentModel, pixels: Tensor, draft: Draft, smaller: Tensor | None) -> Speculative:
+def begun(model: DocumentModel, pixels: Tensor, draft: Draft, for_draft: Tensor | None) -> Speculative:
     """Answers of ``model`` about to be written on pages, ``draft`` writing ahead; both in eval mode.
 
     Args:
         model: whose answers they are.
         pixels: ``(B, 3, H, W)``, the pages.
         draft: of `drafted_by`.
-        smaller: the pages as the draft's processor prepares them; not needed if it has the same eyes.
+        for_draft: the pages as the draft's processor prepares them; not needed if it has the same eyes.
     """
     encoded = seen(model.network, pixels)
     theirs = encoded
     if not draft.same_eyes:
-        assert smaller is not None
-        theirs = seen(draft.model.network, smaller)
+        assert for_draft is not None
+        theirs = seen(draft.model.network, for_draft)
     return Speculative(Steps(model.network, encoded), Steps(draft.model.network, theirs), model.processor.tokenizer)
 
 

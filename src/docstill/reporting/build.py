@@ -20,6 +20,7 @@ from docstill.reporting.documents import document_view
 from docstill.reporting.figures import count, date, duration, number, size
 from docstill.reporting.regions import regions_view
 from docstill.reporting.rows import (
+    SAME,
     Row,
     first_of,
     latency_of,
@@ -31,6 +32,7 @@ from docstill.reporting.rows import (
     real,
     std_of,
     than,
+    times,
     title_of,
     token_flops,
 )
@@ -105,12 +107,11 @@ def write_report(results: dict[str, Any], run: Path) -> Path:
 
 
 def _drafted(results: Mapping[str, Any]) -> str:
-    """What it gains when the student writes ahead of its teacher; empty if that was not timed."""
+    """What it gains when the student writes ahead of its teacher; empty if it gains nothing, or was not timed."""
     teacher = first_of(results["rows"], "teacher")
     sooner = real((results.get("drafted") or {}).get("latency_ms", {}).get("p50"))
-    if teacher is None or sooner is None:
-        return ""
-    return f"{sooner:.1f} ms a page (p50), {than(ratio(page_p50(teacher), sooner), 'faster', 'slower')} than alone"
+    gain = ratio(None if teacher is None else page_p50(teacher), sooner)
+    return f"{sooner:.1f} ms a page (p50), {times(gain)} faster than alone" if gain is not None and gain > SAME else ""
 
 
 def _line(row: Row, teacher: Row | None, metric: str, looks: Mapping[str, str]) -> dict[str, Any]:

@@ -124,8 +124,10 @@ def _write(model: DocumentModel, images: Sequence[Image.Image], draft: Draft | N
         with asleep(model.network):
             rows, likely = generate(model, tokens, pixels=pixels)
     else:
-        smaller = None if draft.same_eyes else _pixels(draft.model, [as_learnt(draft.model, image) for image in images])
+        for_draft = (
+            None if draft.same_eyes else _pixels(draft.model, [as_learnt(draft.model, image) for image in images])
+        )
         with asleep(model.network), asleep(draft.model.network):
-            rows, likely = generate(model, tokens, steps=begun(model, pixels, draft, smaller))
+            rows, likely = generate(model, tokens, steps=begun(model, pixels, draft, for_draft))
     answers = zip(rows[:, 1:].tolist(), likely.tolist(), strict=True)
     return [reading(model.processor.tokenizer, row, probabilities) for row, probabilities in answers]
