@@ -249,7 +249,7 @@ def test_reading_leaves_the_model_as_it_was(pages: Pages) -> None:
 
 @pytest.mark.parametrize("text", ["<s_total>", "</s_total><s_shop>", "9.00", "", "<s_total><sep/></s_shop>"])
 def test_whatever_cannot_be_parsed_scores_nothing(pages: Pages, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    def write(model: DocumentModel, images: list[Any]) -> list[Reading]:
+    def write(model: DocumentModel, images: list[Any], draft: None) -> list[Reading]:
         tokenizer = model.processor.tokenizer
         return [reading(tokenizer, encode(tokenizer, text), [0.0] * 20)] * len(images)
 
@@ -265,7 +265,7 @@ def test_zero_and_false_are_right_as_they_are_written(tmp_path: Path, monkeypatc
     pages = KIE.read(folder)
     right = iter([json_to_tokens(document.target) for document in pages.documents])
 
-    def write(model: DocumentModel, images: list[Any]) -> list[Reading]:
+    def write(model: DocumentModel, images: list[Any], draft: None) -> list[Reading]:
         tokenizer = model.processor.tokenizer
         return [reading(tokenizer, ids := encode(tokenizer, next(right)), [0.0] * len(ids)) for _ in images]
 
@@ -280,7 +280,7 @@ def test_zero_and_false_are_right_as_they_are_written(tmp_path: Path, monkeypatc
 
 
 def test_of_several_right_answers_the_nearest_counts(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
-    def write(model: DocumentModel, images: list[Any]) -> list[Reading]:
+    def write(model: DocumentModel, images: list[Any], draft: None) -> list[Reading]:
         tokenizer = model.processor.tokenizer
         ids = encode(tokenizer, json_to_tokens({"total": "9.0"}))
         return [reading(tokenizer, ids, [0.0] * len(ids))] * len(images)
