@@ -11,9 +11,11 @@ from docstill.metrics.seeds import summary
 HOLE_IN_WORDS = (
     "Prune, then distil, from the teacher that ships, on 6,000 generated labels of small packets, three epochs; 300 others to score on.",
     "In words: with a quarter of its weights and two of six decoder layers the student keeps 98 % of the teacher's TED accuracy (the published "
-    "system has 93 % of its Donut's) and 90 % of its field F1, where one wrong character loses a field. The teacher is worth more than "
+    "system has 93 % of its Donut's) and 90 % of its field F1, where one wrong character loses a field. There the teacher is worth more than "
     "3 points of F1 on every seed. CKA is high for the twin, too: both begin as the teacher. What is missing is practice more than weights: "
-    "taught as many epochs of four times the labels, the same quarter of the weights keeps nearly all. Times in the table were taken beside other work, which "
+    "taught as many epochs of four times the labels, the same quarter of the weights keeps nearly all. *Donut-hole* is pruned as published, the smallest weights at "
+    "once, all layers kept. Untaught it reads nothing (*pruned*), taught it comes back most of the way, more of it with the teacher than with labels alone; but the same share of the weights is worth more where "
+    "whole layers go first, and a network with zeros is no faster. Times in the table were taken beside other work, which "
     "slows the many small steps of six layers more than those of two; alone on the machine the student is less ahead (below).",
     "All begin as the teacher, on other labels than the study's. Taking whole layers out first leaves more weights to those that stay; LAMP's scores "
     "are better than bare magnitudes. One decoder layer is too few, with all its weights even: this teacher learnt with two to six.",
@@ -117,7 +119,7 @@ def hole_section(
         + "\n".join(tried)
         + f"\n\n{HOLE_IN_WORDS[2]} `python benchmarks/kie/ways.py RUN`\n\n"
         + ("" if faster is None else three_times(faster))
-        + f"A student learns for up to {longest / 60:.0f} minutes a seed, on one thread, other work beside it. {machines(study)}. "
+        + f"A student learns for up to {longest / 60:.0f} minutes a seed, on one thread, other work beside it or halted for it. {machines(study)}. "
         "`bash benchmarks/kie/micro.sh`\n"
     )
 
