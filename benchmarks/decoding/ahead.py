@@ -17,7 +17,7 @@ import torch
 
 import docstill
 from docstill.data.images import open_image
-from docstill.decoding.speculative import begun, drafted_by
+from docstill.decoding.speculative import begun
 from docstill.decoding.writing import asleep, generate
 from docstill.deploy.benchmark import Contender, time_interleaved
 from docstill.deploy.hardware import hardware
@@ -48,12 +48,11 @@ def main() -> None:
                 "shipped:small-labels", folder / str(layers), method="depth", of="decoder", keep=layers
             )
             drafted = load("shipped:small-labels", draft=cut["model"])
-            assert drafted.draft is not None
             contenders.append(Contender(name, {"document": whole_document(drafted.model, images, drafted.draft)}))
             one_by_one = [drafted.predict(file)[0] for file in files]
             found[name] = {
                 "same": sum(one["fields"] == other["fields"] for one, other in zip(one_by_one, alone, strict=True)),
-                **asked(teacher, cut["model"], folder / "labels"),
+                "tokens_a_pass": tokens_a_pass(drafted, folder / "labels"),
             }
             batch[name] = seconds(drafted, files)
         timed = time_interleaved(contenders, rounds=LABELS, threads=1)
@@ -69,18 +68,18 @@ def main() -> None:
     )
 
 
-def asked(teacher: Model, draft: str, folder: Path) -> dict[str, float]:
-    """Tokens that come out of one pass of the teacher, in the mean."""
-    model, other = teacher.model, load(draft).model
-    pages, tokens, passes = teacher.task.read(folder), 0, 0
-    ahead = drafted_by(other, model)
+def tokens_a_pass(drafted: Model, folder: Path) -> float:
+    """Tokens that come out of one pass of the model, in the mean."""
+    model, draft, tokens, passes = drafted.model, drafted.draft, 0, 0
+    assert draft is not None
+    pages = drafted.task.read(folder)
     for document in pages.documents:
-        pixels = example_in_use(teacher.task, model, document, pages.labels)["pixel_values"][None]
-        with asleep(model.network), asleep(other.network):
-            steps = begun(model, pixels, ahead, pixels)
+        pixels = example_in_use(drafted.task, model, document, pages.labels)["pixel_values"][None]
+        with asleep(model.network), asleep(draft.model.network):
+            steps = begun(model, pixels, draft, pixels)
             ids, _ = generate(model, model.network.config.decoder.max_position_embeddings, steps=steps)
         tokens, passes = tokens + ids.shape[1] - 1, passes + steps.passes
-    return {"tokens_a_pass": tokens / passes}
+    return tokens / passes
 
 
 def seconds(model: Model, files: list[Path]) -> float:

@@ -23,9 +23,9 @@ from kie_tiny import tiny_donut
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def model_of(seed: int = 0, positions: int = 64, **changes: Any) -> DocumentModel:
+def model_of(seed: int = 0, positions: int = 64) -> DocumentModel:
     """Random weights large enough for answers to differ, which end now and then."""
-    model = tiny_donut(seed, positions=positions, changes={"decoder": {"decoder_layers": 3, **changes}})
+    model = tiny_donut(seed, positions=positions, changes={"decoder": {"decoder_layers": 3}})
     decoder = model.network.decoder
     with torch.no_grad():
         decoder.model.decoder.embed_positions.weight.mul_(40)
@@ -76,7 +76,7 @@ def test_answers_are_those_of_the_model_alone(seed: int, drafted: str, schema: A
         "few places": lambda: model_of(seed, positions=20),
     }[drafted]()
     draft = drafted_by(other, model)
-    assert draft.same_eyes == (drafted in {"whole", "two layers", "one layer", "few places"})
+    assert draft.same_eyes == (drafted != "another")
     pixels = pages(model)
     with torch.inference_mode():
         expected, probabilities = generate(model, 63, pixels=pixels)
